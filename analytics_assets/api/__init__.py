@@ -1,0 +1,1 @@
+"""The remote API as a dlt source. Never imports Dagster."""

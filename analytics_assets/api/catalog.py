@@ -1,0 +1,219 @@
+"""The eight resources, as data: what the API offers and what a row of each looks like.
+
+This is the one place that knows a resource. A ninth one is one more entry of `RESOURCES`: its asset, table, column
+descriptions, freshness policy and tests follow from it. Nothing here does any work or imports a library.
+
+Paths, selectors, paging and cursors are the specification's. Columns, types and nullability are those of the public API
+that the specification describes (its OpenAPI document, version 2.0.9-draft); that document requires no field at all, so
+only the primary key is declared as not null.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+ColumnType = Literal["bigint", "bool", "json", "text", "timestamp"]
+
+PRIMARY_KEY = "id"
+DELETED_AT = "deleted_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A declared field of a resource.
+
+    `name` is the API's spelling (`activityTime`); dlt's snake case of it (`activity_time`) names the column.
+    `type` is a dlt data type.
+    """
+
+    name: str
+    type: ColumnType
+    description: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """An endpoint of the API and the table that its rows become.
+
+    `selector` is the key of the response body that holds the rows. `paged` listings are read page by page through the
+    offset parameter; the others come in one response. `cursor` names the field by which a resource is incremental,
+    `lag_seconds` how far behind the newest value each sync starts again, for rows that appear late. Rows of an
+    `append_only` resource are events: they are never edited and never marked as deleted.
+    """
+
+    name: str
+    description: str
+    path: str
+    columns: tuple[Column, ...]
+    selector: str = "data"
+    paged: bool = False
+    cursor: str | None = None
+    lag_seconds: int = 0
+    append_only: bool = False
+
+    @property
+    def table_columns(self) -> tuple[Column, ...]:
+        """The columns of the table: the declared ones, and the mark of rows that are gone upstream."""
+        if self.append_only:
+            return self.columns
+        mark = Column(DELETED_AT, "timestamp", "When a full listing first lacked the row; null while it is live")
+        return (*self.columns, mark)
+
+
+RESOURCES: tuple[Resource, ...] = (
+    Resource(
+        name="organizations",
+        description=("One row per organization, the customer that devices, locations and policies belong to."),
+        path="/v2/organizations",
+        paged=True,
+        columns=(
+            Column("id", "bigint", "Organization identifier", nullable=False),
+            Column("name", "text", "Full name"),
+            Column("description", "text", "Description"),
+            Column("userData", "json", "Custom attributes"),
+            Column("nodeApprovalMode", "text", "How new devices are approved: AUTOMATIC, MANUAL or REJECT"),
+            Column("tags", "json", "Tags; newer API versions only"),
+            Column("fields", "json", "Custom fields; newer API versions only"),
+        ),
+    ),
+    Resource(
+        name="policies",
+        description=("One row per policy, the set of conditions and schedules that a class of devices is managed by."),
+        path="/v2/policies",
+        cursor="updated",
+        lag_seconds=60,
+        columns=(
+            Column("id", "bigint", "Policy identifier", nullable=False),
+            Column("parentPolicyId", "bigint", "Policy that this one inherits from"),
+            Column("name", "text", "Name"),
+            Column("description", "text", "Description"),
+            Column("nodeClass", "text", "Class of the devices, for example WINDOWS_SERVER; an open set of codes"),
+            Column("updated", "timestamp", "When the policy was last edited"),
+            Column("nodeClassDefault", "bool", "Whether it is the default policy of its class"),
+            Column("tags", "json", "Tags; newer API versions only"),
+            Column("fields", "json", "Custom fields; newer API versions only"),
+        ),
+    ),
+    Resource(
+        name="activities",
+        description=(
+            "One row per event in the activity log: what happened on which device, what caused it, and how it ended."
+        ),
+        path="/v2/activities",
+        selector="activities",
+        paged=True,
+        cursor="activityTime",
+        lag_seconds=300,
+        append_only=True,
+        columns=(
+            Column("id", "bigint", "Activity identifier", nullable=False),
+            Column("activityTime", "timestamp", "When it happened"),
+            Column("deviceId", "bigint", "Device identifier"),
+            Column("severity", "text", "NONE, MINOR, MODERATE, MAJOR or CRITICAL"),
+            Column("priority", "text", "NONE, LOW, MEDIUM or HIGH"),
+            Column("seriesUid", "text", "UUID of the job or condition that the activity belongs to"),
+            Column("activityType", "text", "Code of the type, for example ACTION; an open set"),
+            Column("statusCode", "text", "Code of the status, for example COMPLETED; an open set"),
+            Column("status", "text", "Status in words"),
+            Column("activityResult", "text", "SUCCESS, FAILURE, UNSUPPORTED or UNCOMPLETED"),
+            Column("sourceConfigUid", "text", "UUID of the policy element that caused it"),
+            Column("sourceName", "text", "Name of the policy element that caused it"),
+            Column("subject", "text", "What it is about"),
+            Column("userId", "bigint", "User identifier"),
+            Column("message", "text", "Message as shown to people"),
+            Column("type", "text", "Type in words"),
+            Column("data", "json", "Details, by type of activity"),
+        ),
+    ),
+    Resource(
+        name="automation_scripts",
+        description=("One row per script in the automation library."),
+        path="/v2/automation/scripts",
+        cursor="updatedOn",
+        lag_seconds=60,
+        columns=(
+            Column("id", "bigint", "Script identifier", nullable=False),
+            Column("name", "text", "Name"),
+            Column("description", "text", "Description"),
+            Column("active", "bool", "Whether the script can be run"),
+            Column("language", "text", "Language of the script"),
+            Column("architecture", "json", "Architectures it runs on"),
+            Column("operatingSystems", "json", "Operating systems it runs on"),
+            Column("scriptParameters", "json", "Parameters it takes"),
+            Column("scriptVariables", "json", "Variables it takes"),
+            Column("createdBy", "text", "Who created it"),
+            Column("lastUpdatedBy", "text", "Who edited it last"),
+            Column("createdOn", "timestamp", "When it was created"),
+            Column("updatedOn", "timestamp", "When it was last edited"),
+        ),
+    ),
+    Resource(
+        name="groups",
+        description=("One row per device group, a saved search whose membership is evaluated now and then."),
+        path="/v2/groups",
+        cursor="updated",
+        lag_seconds=60,
+        columns=(
+            Column("id", "bigint", "Group identifier", nullable=False),
+            Column("name", "text", "Name"),
+            Column("description", "text", "Description"),
+            Column("shared", "bool", "Whether all users see it"),
+            Column("created", "timestamp", "When it was created"),
+            Column("updated", "timestamp", "When it was last edited"),
+            Column("deviceCount", "bigint", "Number of devices when last evaluated; null when not evaluated lately"),
+            Column("lastEvaluated", "timestamp", "When group membership was last evaluated"),
+            Column("tags", "json", "Tags; newer API versions only"),
+            Column("fields", "json", "Custom fields; newer API versions only"),
+        ),
+    ),
+    Resource(
+        name="locations",
+        description=("One row per location, a site of an organization."),
+        path="/v2/locations",
+        paged=True,
+        columns=(
+            Column("id", "bigint", "Location identifier", nullable=False),
+            Column("name", "text", "Name"),
+            Column("address", "text", "Address"),
+            Column("description", "text", "Description"),
+            Column("userData", "json", "Custom attributes"),
+            Column("tags", "json", "Tags; newer API versions only"),
+            Column("fields", "json", "Custom fields; newer API versions only"),
+            Column("organizationId", "bigint", "Organization identifier"),
+        ),
+    ),
+    Resource(
+        name="roles",
+        description=("One row per device role, for example a Windows server or a cloud monitor target."),
+        path="/v2/roles",
+        cursor="created",
+        lag_seconds=60,
+        columns=(
+            Column("id", "bigint", "Role identifier", nullable=False),
+            Column("name", "text", "Name"),
+            Column("description", "text", "Description"),
+            Column("nodeClass", "text", "Class of the devices, for example WINDOWS_SERVER; an open set of codes"),
+            Column("custom", "bool", "Whether users defined it"),
+            Column("chassisType", "text", "UNKNOWN, DESKTOP, LAPTOP or MOBILE"),
+            Column("created", "timestamp", "When it was created; edits do not move it"),
+            Column("tags", "json", "Tags; newer API versions only"),
+            Column("fields", "json", "Custom fields; newer API versions only"),
+            Column("nodeRoleParentId", "bigint", "Role that this one specializes"),
+            Column("icon", "text", "Icon"),
+        ),
+    ),
+    Resource(
+        name="software_products",
+        description=("One row per software product that patching knows."),
+        path="/v2/software-products",
+        columns=(
+            Column("id", "text", "Product identifier, a UUID", nullable=False),
+            Column("vendorName", "text", "Name of the vendor"),
+            Column("productName", "text", "Name of the product"),
+            Column("installable", "bool", "Whether it can be installed remotely"),
+            Column("active", "bool", "Whether it is offered"),
+        ),
+    ),
+)
+
+BY_NAME = {resource.name: resource for resource in RESOURCES}

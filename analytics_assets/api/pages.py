@@ -1,0 +1,139 @@
+"""From the rows of a page to the rows that are loaded: points in time, cursors, and what the lag reads again.
+
+dlt's `incremental` stands between the two steps below. It compares the cursor values, which `read_page` has made UTC
+instants, and filters what an earlier sync has loaded. Three things it leaves open:
+
+- A cursor value in the future would move the cursor past everything to come. It is taken aside, so that dlt sees a row
+  without a cursor, and put back.
+- A row without a cursor value is loaded in every sync, as nothing tells whether it changed.
+- With a lag, the rows of the last stretch are read and loaded in every sync.
+
+For the last two, `settle_page` remembers a digest of these few rows in the resource's state, which dlt commits together
+with the data, and drops those that have not changed.
+"""
+
+from datetime import datetime, timedelta, timezone
+from hashlib import blake2b
+from typing import Any
+
+import dlt
+from dlt.common.json import json
+
+from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.guards import PayloadError
+from analytics_assets.api.instants import parse_instant
+from analytics_assets.api.report import Report
+
+Row = dict[str, Any]
+Page = list[Row]
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far an API's clock may be ahead before a cursor value counts as being in the future."""
+
+REMEMBERED_ROWS = 2_000
+"""Digests kept at most, to bound the state; rows beyond it are loaded again in the next sync, which is harmless."""
+
+ASIDE = "\0future"
+
+
+class PageReader:
+    """First step of every resource: reads points in time, counts rows, follows the cursor."""
+
+    def __init__(self, resource: Resource, report: Report, *, stateful: bool) -> None:
+        self.resource = resource
+        self.report = report
+        self.stateful = stateful
+        self.instants = [column.name for column in resource.columns if column.type == "timestamp"]
+        self.horizon = datetime.now(timezone.utc) + CLOCK_SKEW
+
+    def __call__(self, page: Page, _meta: object = None) -> Page:
+        """Returns the page with its rows changed in place.
+
+        Raises:
+            PayloadError: A declared timestamp is not a point in time.
+        """
+        if not page and not self.report.rows_read:
+            # An endpoint without any row has a table, too.
+            return dlt.mark.materialize_table_schema()
+        for row in page:
+            for name in self.instants:
+                if row.get(name) is not None:
+                    row[name] = self._instant(row, name)
+        self.report.rows_read += len(page)
+        if self.resource.cursor:
+            self._follow(page, self.resource.cursor)
+        return page
+
+    def _instant(self, row: Row, name: str) -> datetime:
+        try:
+            return parse_instant(row[name])
+        except ValueError as error:
+            raise PayloadError(
+                f"{self.resource.name}: the row with {PRIMARY_KEY} {row[PRIMARY_KEY]!r} has {name} = {row[name]!r:.60},"
+                " which is neither an ISO 8601 date-time nor epoch seconds."
+            ) from error
+
+    def _follow(self, page: Page, cursor: str) -> None:
+        if self.stateful and self.report.cursor_before is None:
+            state = dlt.current.resource_state(self.resource.name)
+            self.report.cursor_before = self.report.cursor_after = state["incremental"][cursor]["last_value"]
+        for row in page:
+            moment = row.get(cursor)
+            if moment is None:
+                self.report.rows_without_cursor += 1
+            elif moment > self.horizon:
+                self.report.rows_in_future += 1
+                if self.stateful:
+                    row[ASIDE] = moment
+                    row[cursor] = None
+            elif self.report.cursor_after and moment > self.report.cursor_after:
+                self.report.cursor_after = moment
+
+
+class PageSettler:
+    """Last step of an incremental resource: drops what was loaded before and has not changed since."""
+
+    def __init__(self, resource: Resource, cursor: str, report: Report, lag: timedelta, *, reload: bool) -> None:
+        self.resource = resource
+        self.cursor = cursor
+        self.report = report
+        self.lag = lag
+        self.reload = reload
+        self._loaded: dict[str, str] | None = None
+        self._digests: dict[str, str] = {}
+        self._moments: dict[str, datetime | None] = {}
+
+    def __call__(self, page: Page, _meta: object = None) -> Page:
+        """Returns the rows of the page that are new or changed."""
+        if not page:
+            return page
+        if self._loaded is None:
+            state = dlt.current.resource_state(self.resource.name)
+            self._loaded = {} if self.reload else state.get("recent", {})
+            state["recent"] = self._digests
+        assert self.report.cursor_after is not None  # noqa: S101 - the reader has set it
+        horizon = self.report.cursor_after - self.lag
+        self._forget(horizon)
+        return [row for row in page if self._is_news(row, horizon, self._loaded)]
+
+    def _is_news(self, row: Row, horizon: datetime, loaded: dict[str, str]) -> bool:
+        key = str(row[PRIMARY_KEY])
+        moment = row.get(self.cursor)
+        recent = moment is None or moment >= horizon
+        if not recent and key not in loaded:
+            return True
+        if ASIDE in row:
+            row[self.cursor] = row.pop(ASIDE)
+        digest = blake2b(json.dumpb(row, sort_keys=True), digest_size=8).hexdigest()
+        if recent and len(self._digests) < REMEMBERED_ROWS:
+            self._digests[key] = digest
+            self._moments[key] = moment
+        if loaded.get(key) == digest:
+            self.report.rows_unchanged += 1
+            return False
+        return True
+
+    def _forget(self, horizon: datetime) -> None:
+        gone = [key for key, moment in self._moments.items() if moment is not None and moment < horizon]
+        for key in gone:
+            del self._digests[key], self._moments[key]

@@ -1,0 +1,157 @@
+"""What can be configured about the API, where each value comes from, and what is wrong with it.
+
+Every value is a dlt config value of the section `sources.analytics`: the environment, `.dlt/secrets.toml` and
+`.dlt/config.toml` are asked in this order (https://dlthub.com/docs/general-usage/credentials/setup). The class below is
+the list of keys, their types and defaults. Settings are checked when they are read, before any request.
+"""
+
+import ipaddress
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from dlt.common.configuration import configspec, resolve_configuration
+from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException
+from dlt.common.configuration.specs import BaseConfiguration
+from dlt.common.typing import TSecretStrValue
+
+from analytics_assets.api.dialect import DIALECTS, Dialect
+from analytics_assets.api.instants import parse_instant
+
+SECTION = ("sources", "analytics")
+DEMO = "demo"
+SECRETS = frozenset({"api_key"})
+
+
+class SettingsError(ValueError):
+    """A setting that cannot work. Names the key, the value (unless it is a secret) and where to set it."""
+
+    def __init__(self, key: str, problem: str, value: object = None) -> None:
+        shown = "" if value is None or key in SECRETS else f" = {value!r}"
+        file = ".dlt/secrets.toml" if key in SECRETS else ".dlt/config.toml"
+        super().__init__(
+            f"{'.'.join(SECTION)}.{key}{shown} {problem}. Set it in [{'.'.join(SECTION)}] of {file}, as"
+            f" {'__'.join((*SECTION, key)).upper()} in the environment, or as {key} of the Dagster resource."
+        )
+
+
+@configspec
+class Settings(BaseConfiguration):
+    """Settings of the API, resolved and checked by `read_settings`."""
+
+    base_url: str = DEMO
+    """Base URL of the API, or `demo` for the built-in one."""
+    api_key: TSecretStrValue | None = None
+    """Bearer token. Not needed for `demo`."""
+    start_date: str = "2024-01-01T00:00:00Z"
+    """Where the first sync of an incremental resource starts; ISO 8601."""
+    dialect: str = "analytics"
+    """Wire format of the API."""
+    page_size: int | None = None
+    """Rows a page; the dialect's by default."""
+    lag_seconds: int | None = None
+    """How far behind its cursor an incremental sync starts, for rows that appear late; per resource by default."""
+    max_pages: int = 100_000
+    """Pages of one listing after which the sync fails (it never truncates)."""
+    max_deleted_share: float = 0.5
+    """Share of a table's live rows that one sync may find gone upstream; above it nothing is marked and it fails."""
+    requests_per_second: float | None = None
+    """Most requests a second, over all resources of a run; unlimited by default."""
+    allow_http: bool = False
+    """Whether `base_url` may be unencrypted `http://` on another host than this one."""
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the built-in API is asked for."""
+        return self.base_url == DEMO
+
+    @property
+    def token(self) -> str:
+        """The bearer token, which every API but the demo has."""
+        assert self.api_key  # noqa: S101 - checked when the settings were read
+        return self.api_key
+
+    @property
+    def start(self) -> datetime:
+        """`start_date` as an instant."""
+        return parse_instant(self.start_date)
+
+    @property
+    def wire(self) -> Dialect:
+        """The dialect itself."""
+        return DIALECTS[self.dialect]
+
+    @property
+    def rows_per_page(self) -> int:
+        """Rows to ask for with each request of a paged resource."""
+        return self.page_size or self.wire.page_size
+
+
+def read_settings(**explicit: Any) -> Settings:  # noqa: ANN401 - the values of the fields, which differ in type
+    """Resolves the settings the dlt way and checks them; does no other I/O than reading `.dlt`.
+
+    Args:
+        explicit: Values that win over dlt's configuration; `None` stands for not given.
+
+    Raises:
+        SettingsError: A value is missing, malformed, unknown or out of bounds.
+    """
+    given = {key: value for key, value in explicit.items() if value is not None}
+    try:
+        settings = resolve_configuration(Settings(), sections=SECTION, explicit_value=given)
+    except ConfigValueCannotBeCoercedException as error:
+        wanted = getattr(error.hint, "__name__", str(error.hint))
+        raise SettingsError(error.field_name, f"is not of type {wanted}", error.field_value) from error
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    settings.base_url = settings.base_url.strip().rstrip("/")
+    settings.api_key = (settings.api_key or "").strip() or None
+    if not settings.is_demo:
+        _check_url(settings)
+        if settings.api_key is None:
+            raise SettingsError("api_key", f"is missing, and {settings.base_url} needs a bearer token")
+        if not (settings.api_key.isascii() and settings.api_key.isprintable()) or " " in settings.api_key:
+            raise SettingsError("api_key", "has a space, a line break or another character that no bearer token has")
+    try:
+        parse_instant(settings.start_date)
+    except ValueError as error:
+        problem = "is not an ISO 8601 date-time such as 2024-01-01T00:00:00Z"
+        raise SettingsError("start_date", problem, settings.start_date) from error
+    if settings.dialect not in DIALECTS:
+        raise SettingsError("dialect", f"is unknown; known: {', '.join(sorted(DIALECTS))}", settings.dialect)
+    for key, least in (("page_size", 1), ("lag_seconds", 0), ("max_pages", 1)):
+        value = getattr(settings, key)
+        if value is not None and value < least:
+            raise SettingsError(key, f"is below {least}", value)
+    if settings.requests_per_second is not None and settings.requests_per_second <= 0:
+        raise SettingsError("requests_per_second", "is not above 0", settings.requests_per_second)
+    if not 0 <= settings.max_deleted_share <= 1:
+        raise SettingsError("max_deleted_share", "is not between 0 and 1", settings.max_deleted_share)
+
+
+def _check_url(settings: Settings) -> None:
+    try:
+        url = urlsplit(settings.base_url)
+        host = url.hostname
+        _ = url.port
+    except ValueError as error:
+        raise SettingsError("base_url", "is not a URL", settings.base_url) from error
+    if url.username or url.password:
+        raise SettingsError("base_url", "carries credentials; put the token into api_key")
+    if url.scheme not in {"http", "https"} or not host or url.query or url.fragment:
+        raise SettingsError("base_url", "is not a URL such as https://api.example.com, nor demo", settings.base_url)
+    if url.scheme == "http" and not settings.allow_http and not _is_loopback(host):
+        problem = "would send the token unencrypted; use https://, or set allow_http where the network is trusted"
+        raise SettingsError("base_url", problem, settings.base_url)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,176 @@
+"""The catalogue as a dlt source: dlt's `rest_api` does the work, guards and steps of ours stand around it.
+
+Usable without Dagster:
+
+    import dlt
+    from analytics_assets.api.source import analytics_source
+
+    dlt.pipeline("analytics", destination="duckdb", dataset_name="analytics").run(analytics_source())
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import dlt
+from dlt.common.normalizers.naming.snake_case import NamingConvention
+from dlt.common.schema.typing import TColumnSchema, TSchemaContractDict
+from dlt.extract.resource import DltResource
+from dlt.extract.source import DltSource
+from dlt.sources.helpers.rest_client.auth import BearerTokenAuth
+from dlt.sources.rest_api import rest_api_resources
+from dlt.sources.rest_api.typing import ClientConfig, Endpoint, EndpointResource, IncrementalConfig
+
+from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
+from analytics_assets.api.guards import PageGuard, build_paginator
+from analytics_assets.api.pages import PageReader, PageSettler
+from analytics_assets.api.report import Report
+from analytics_assets.api.settings import Settings, read_settings
+from analytics_assets.api.transport import open_session
+from analytics_assets.demo.server import DEMO_TOKEN, embedded_url
+
+SOURCE_NAME = "analytics"
+
+EVERYTHING = timedelta(days=365 * 200)
+"""A lag that reaches behind every start date: dlt then starts at the start date and keeps the cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How much of the incremental resources to read.
+
+    Without fields: what is new since the cursor. `everything`: all rows since the start date, and the cursor moves on.
+    `start` and `end`: the rows with a cursor value in this window (the end excluded), and the cursor stays where it is.
+    """
+
+    everything: bool = False
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @property
+    def is_window(self) -> bool:
+        """Whether a bounded window is asked for."""
+        return self.start is not None or self.end is not None
+
+
+def analytics_source(
+    settings: Settings | None = None,
+    resources: Sequence[Resource] = RESOURCES,
+    *,
+    name: str = SOURCE_NAME,
+    reading: Reading | None = None,
+    reports: Mapping[str, Report] | None = None,
+) -> DltSource:
+    """The resources as a dlt source. No request is made before it is run.
+
+    Args:
+        settings: The API's settings; read the dlt way by default.
+        resources: Which entries of the catalogue; all by default.
+        name: Name of the source, and so of dlt's schema.
+        reading: How much to read; what is new by default.
+        reports: Where to count, by name of the resource; reports are filled while the source runs.
+
+    Raises:
+        SettingsError: A setting is missing or wrong.
+    """
+    settings = settings or read_settings()
+    reading = reading or Reading()
+    reports = reports or {}
+
+    def build() -> Iterator[DltResource]:
+        for resource in resources:
+            report = reports.get(resource.name) or Report()
+            yield _build_resource(resource, settings, reading, report)
+
+    return _as_source(build, name)
+
+
+def source_shape(resources: Sequence[Resource] = RESOURCES) -> DltSource:
+    """The source's names and tables alone, for definitions: needs no settings and cannot be read."""
+
+    def build() -> Iterator[DltResource]:
+        for resource in resources:
+            yield dlt.resource([], name=resource.name, primary_key=PRIMARY_KEY, write_disposition="merge")
+
+    return _as_source(build, SOURCE_NAME)
+
+
+def column_name(name: str) -> str:
+    """The name of a field as dlt spells it in the table: `activityTime` becomes `activity_time`."""
+    return NamingConvention().normalize_identifier(name)
+
+
+def _as_source(build: Callable[[], Iterator[DltResource]], name: str) -> DltSource:
+    # Nested values stay JSON in their column. A field that is new becomes a column; a value that does not fit its
+    # column's type fails the resource instead of landing in a column beside it.
+    contract: TSchemaContractDict = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}
+    source = dlt.source(build, name=name, section=SOURCE_NAME, max_table_nesting=0, schema_contract=contract)
+    return source()
+
+
+def _build_resource(resource: Resource, settings: Settings, reading: Reading, report: Report) -> DltResource:
+    client: ClientConfig = {
+        "base_url": embedded_url() if settings.is_demo else settings.base_url,
+        "auth": BearerTokenAuth(DEMO_TOKEN if settings.is_demo else settings.token),
+        "session": open_session(settings, report),
+    }
+    [built] = rest_api_resources({"client": client, "resources": [_endpoint(resource, settings, reading, report)]})
+    built.add_step(PageReader(resource, report, stateful=not reading.is_window), insert_at=1)
+    if resource.cursor and not reading.is_window:
+        lag = _lag(resource, settings)
+        settler = PageSettler(resource, resource.cursor, report, lag, reload=reading.everything)
+        built.add_step(settler, insert_at=3)
+    return built
+
+
+def _endpoint(resource: Resource, settings: Settings, reading: Reading, report: Report) -> EndpointResource:
+    endpoint: Endpoint = {
+        "path": resource.path.removeprefix("/"),
+        "data_selector": resource.selector,
+        "paginator": build_paginator(resource, settings),
+        "response_actions": [PageGuard(resource, report)],
+    }
+    if resource.cursor:
+        endpoint["incremental"] = _incremental(resource, resource.cursor, settings, reading)
+    return {
+        "name": resource.name,
+        "primary_key": PRIMARY_KEY,
+        "write_disposition": "merge",
+        "columns": _column_hints(resource),
+        "endpoint": endpoint,
+    }
+
+
+def _incremental(resource: Resource, cursor: str, settings: Settings, reading: Reading) -> IncrementalConfig:
+    incremental: IncrementalConfig = {
+        "cursor_path": cursor,
+        "initial_value": reading.start or settings.start,
+        "on_cursor_value_missing": "include",
+        # No deduplication by key on the boundary: a row that was edited within its cursor's resolution is news.
+        "primary_key": [],
+    }
+    if reading.is_window:
+        incremental["end_value"] = reading.end or datetime.now(timezone.utc)
+    else:
+        lag = EVERYTHING if reading.everything else _lag(resource, settings)
+        incremental["lag"] = lag.total_seconds()
+    return incremental
+
+
+def _lag(resource: Resource, settings: Settings) -> timedelta:
+    return timedelta(seconds=resource.lag_seconds if settings.lag_seconds is None else settings.lag_seconds)
+
+
+def _column_hints(resource: Resource) -> dict[str, TColumnSchema]:
+    hints: dict[str, TColumnSchema] = {}
+    for column in resource.table_columns:
+        hints[column.name] = {
+            "name": column.name,
+            "data_type": column.type,
+            "nullable": column.nullable,
+            "description": column.description,
+        }
+    if resource.cursor:
+        # Of two versions of a row in one listing, the newer one is merged.
+        hints[resource.cursor]["dedup_sort"] = "desc"
+    return hints

@@ -1,0 +1,24 @@
+"""What `dagster dev` loads: the code location `analytics_assets`."""
+
+import dagster as dg
+
+from analytics_assets.project import use_project_config
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The assets with their upstream, jobs, schedules and resources. Reads `.dlt` and the environment, nothing else."""
+    use_project_config()
+    from analytics_assets.defs.assets import build_assets  # noqa: PLC0415 - after dlt knows where its configuration is
+    from analytics_assets.defs.resources import AnalyticsResource  # noqa: PLC0415
+    from analytics_assets.defs.schedules import build_jobs, build_schedules  # noqa: PLC0415
+    from analytics_assets.defs.specs import upstream_specs  # noqa: PLC0415
+
+    return dg.Definitions(
+        assets=[*upstream_specs(), build_assets()],
+        jobs=build_jobs(),
+        schedules=build_schedules(),
+        resources={"analytics": AnalyticsResource()},
+        # A process for each step would cost seconds a run: the assets are one step.
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,172 @@
+"""The eight assets: one `@dlt_assets` definition, in which each resource succeeds or fails by itself."""
+
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from dagster_dlt.translator import DltResourceTranslatorData
+
+from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
+from analytics_assets.api.report import Report
+from analytics_assets.api.settings import SettingsError
+from analytics_assets.api.source import Reading, analytics_source, source_shape
+from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
+from analytics_assets.defs.failures import explain, redact
+from analytics_assets.defs.freshness import freshness_policy
+from analytics_assets.defs.resources import AnalyticsResource, Session
+from analytics_assets.defs.schedules import SYNC, read_cron
+from analytics_assets.defs.specs import (
+    GROUP,
+    OP_NAME,
+    OWNER,
+    asset_key,
+    code_reference,
+    describe,
+    table_name,
+    table_schema,
+    upstream_key,
+)
+from analytics_assets.warehouse.destination import DestinationError, destination_type
+from analytics_assets.warehouse.pipeline import (
+    build_pipeline,
+    count_rows,
+    has_table,
+    load_options,
+    mark_deleted,
+    pipeline_name,
+    rows_loaded,
+)
+
+with warnings.catch_warnings():
+    # The package announces at import that it is deprecated; README, "Moving past Dagster 1.13.1".
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from dagster_embedded_elt.dlt import DagsterDltResource, DagsterDltTranslator, dlt_assets
+
+POOL = "analytics_warehouse"
+
+
+class AnalyticsTranslator(DagsterDltTranslator):
+    """Makes the asset of a dlt resource say what the catalogue knows of it."""
+
+    def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
+        """The spec of one resource's asset."""
+        resource = BY_NAME[data.resource.name]
+        destination = destination_type()
+        spec = super().get_asset_spec(data)
+        return spec.replace_attributes(
+            key=asset_key(resource.name),
+            deps=[upstream_key(resource.name)],
+            group_name=GROUP,
+            description=describe(resource),
+            kinds={"dlt", destination},
+            owners=[OWNER],
+            freshness_policy=freshness_policy(resource, read_cron(SYNC)),
+            metadata={
+                "dagster/table_name": table_name(resource),
+                "dagster/column_schema": table_schema(resource),
+                "dagster/code_references": code_reference(resource),
+                "dagster/storage_kind": destination,
+            },
+        )
+
+
+def build_assets() -> dg.AssetsDefinition:
+    """The definition of the eight assets. Needs no credentials and makes no request."""
+
+    @dlt_assets(
+        dlt_source=source_shape(),
+        # A real pipeline would create its working directory at once; each run has its own.
+        dlt_pipeline=None,  # type: ignore[arg-type]
+        name=OP_NAME,
+        dagster_dlt_translator=AnalyticsTranslator(),
+        pool=POOL,
+    )
+    def analytics_api(
+        context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        names = {key.path[-1] for key in context.selected_asset_keys}
+        selected = [resource for resource in RESOURCES if resource.name in names]
+        failures: dict[str, str] = {}
+        try:
+            reading = config.reading()
+            with analytics.session(context.log.warning) as session:
+                secrets = (session.settings.api_key, analytics.destination_credentials)
+                for resource in selected:
+                    try:
+                        result = sync(context, resource, session, reading, rebuild=config.mode is Mode.rebuild)
+                    except Exception as error:  # noqa: BLE001 - a resource costs only itself, whatever happens to it
+                        failures[resource.name] = explain(error, secrets)
+                        context.log.error(f"{resource.name} failed: {failures[resource.name]}")
+                    else:
+                        yield result
+        except (SettingsError, RunConfigError, DestinationError) as error:
+            # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
+            raise dg.Failure(
+                redact(str(error), (analytics.api_key, analytics.destination_credentials)), allow_retries=False
+            ) from None
+        if failures:
+            raise dg.Failure(_summary(failures, len(selected)), metadata=failures)
+
+    return analytics_api
+
+
+def sync(
+    context: dg.AssetExecutionContext, resource: Resource, session: Session, reading: Reading, *, rebuild: bool
+) -> dg.MaterializeResult[Any]:
+    """Loads one resource and says what happened.
+
+    Raises:
+        Exception: Whatever dlt, the API or the destination raises; nothing of the resource has been written then.
+    """
+    started = time.monotonic()
+    report = Report()
+    source = analytics_source(
+        session.settings,
+        [resource],
+        name=pipeline_name(resource),
+        reading=reading,
+        reports={resource.name: report},
+    )
+    pipeline = build_pipeline(resource, session.destination, session.working_dir)
+    options = load_options(session.target.type)
+    if rebuild or not has_table(pipeline, resource):
+        # Also where the table was dropped by hand: its cursor would make dlt leave the old rows out for ever.
+        options["refresh"] = "drop_resources"
+    context.log.info(f"{resource.name}: reading {session.settings.base_url} {resource.path}")
+    [result] = DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options)
+    complete = resource.cursor is None or reading.everything
+    deleted = 0
+    if complete and not resource.append_only:
+        deleted = mark_deleted(pipeline, resource, session.settings.start, session.settings.max_deleted_share)
+    seconds = time.monotonic() - started
+    loaded = rows_loaded(pipeline, resource)
+    metadata: dict[str, dg.RawMetadataValue] = {
+        "dagster/row_count": count_rows(pipeline, resource),
+        "dagster/table_name": table_name(resource),
+        "dagster/column_schema": table_schema(resource),
+        "rows_loaded": loaded,
+        "rows_read": report.rows_read,
+        "rows_unchanged": report.rows_unchanged,
+        "rows_without_cursor": report.rows_without_cursor,
+        "rows_in_future": report.rows_in_future,
+        "rows_marked_deleted": deleted,
+        "requests": report.requests,
+        "retries": report.retries,
+        "bytes": report.body_bytes,
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(report.rows_read / seconds, 1),
+        "destination": str(session.target.duckdb_path or session.target.type),
+    }
+    for name, moment in (("cursor_before", report.cursor_before), ("cursor_after", report.cursor_after)):
+        if moment is not None:
+            metadata[name] = dg.MetadataValue.timestamp(moment)
+    context.log.info(f"{resource.name}: {loaded} rows loaded, {report.rows_read} read in {report.requests} requests")
+    return dg.MaterializeResult(asset_key=result.asset_key, metadata={**(result.metadata or {}), **metadata})
+
+
+def _summary(failures: dict[str, str], selected: int) -> str:
+    lines = [f"{len(failures)} of {selected} resources failed; the others are loaded."]
+    lines += [f"- {name}: {why}" for name, why in failures.items()]
+    return "\n".join(lines)

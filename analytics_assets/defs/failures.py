@@ -1,0 +1,68 @@
+"""Why a resource failed, in words for the person who reads the run."""
+
+from collections.abc import Iterator
+
+from dlt.common.schema.exceptions import DataValidationError
+from requests import ConnectionError as UnreachableError
+from requests import Timeout
+
+from analytics_assets.api.guards import PagingError, PayloadError, StatusError
+from analytics_assets.warehouse.pipeline import ShrunkListingError
+
+OWN = (StatusError, PayloadError, PagingError, ShrunkListingError)
+
+LONGEST = 600
+"""Characters of somebody else's error text that are shown."""
+
+
+def explain(error: Exception, secrets: tuple[str | None, ...]) -> str:
+    """One paragraph: what went wrong and what to do.
+
+    Args:
+        error: What was raised; the chain of its causes is searched for the one that tells most.
+        secrets: Values that must not be shown.
+    """
+    return redact(_explain(error), secrets)
+
+
+def redact(text: str, secrets: tuple[str | None, ...]) -> str:
+    """The text without the secrets."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _explain(error: Exception) -> str:
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, OWN):
+            return str(cause)
+        if isinstance(cause, DataValidationError):
+            return _explain_contract(cause)
+        if isinstance(cause, UnreachableError | Timeout):
+            url = cause.request.url if cause.request is not None else "the API"
+            return f"No answer from {url}: {_cut(cause)}. Check sources.analytics.base_url and the network."
+    root = chain[-1]
+    return f"{type(root).__name__}: {_cut(root)}"
+
+
+def _explain_contract(error: DataValidationError) -> str:
+    return (
+        f"The type of column {error.column_name!r} of table {error.table_name!r} has changed: {_cut(error)} Nothing was"
+        " loaded. If the API's change is meant to stay, change the column in api/catalog.py and run with mode: rebuild."
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _cut(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else text[:LONGEST] + " …"

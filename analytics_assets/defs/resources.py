@@ -1,0 +1,105 @@
+"""The resource `analytics`: credentials of the API and configuration of the destination."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+from dlt.common.destination.reference import Destination
+from pydantic import Field
+
+from analytics_assets.api.settings import Settings, read_settings
+from analytics_assets.warehouse.destination import Target, build_destination, read_target
+from analytics_assets.warehouse.duckdb_file import wait_for_file
+
+FROM_DLT = " Taken from dlt's configuration if left empty."
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the syncs of one run share: checked settings, an open destination, a directory that goes with the run."""
+
+    settings: Settings
+    target: Target
+    destination: Destination[Any, Any]
+    working_dir: str
+
+
+class AnalyticsResource(dg.ConfigurableResource[Any]):
+    """Where the rows come from and where they land.
+
+    Every field left empty is a dlt config value: `SOURCES__ANALYTICS__BASE_URL` in the environment, or `base_url` in
+    `[sources.analytics]` of `.dlt/config.toml` (secrets: `.dlt/secrets.toml`). A field that is set here or in the
+    launchpad wins. Give secrets as `dg.EnvVar(...)`, never as text.
+    """
+
+    base_url: str | None = Field(default=None, description="Base URL of the API, or demo." + FROM_DLT)
+    api_key: str | None = Field(default=None, repr=False, description="Bearer token; use an EnvVar." + FROM_DLT)
+    start_date: str | None = Field(default=None, description="Start of the first sync, ISO 8601." + FROM_DLT)
+    dialect: str | None = Field(default=None, description="Wire format of the API." + FROM_DLT)
+    page_size: int | None = Field(default=None, description="Rows a page." + FROM_DLT)
+    lag_seconds: int | None = Field(default=None, description="Seconds a sync starts behind its cursor." + FROM_DLT)
+    max_pages: int | None = Field(default=None, description="Pages after which a listing fails." + FROM_DLT)
+    max_deleted_share: float | None = Field(
+        default=None, description="Largest share of a table that may be found gone upstream." + FROM_DLT
+    )
+    requests_per_second: float | None = Field(default=None, description="Most requests a second." + FROM_DLT)
+    allow_http: bool | None = Field(default=None, description="Allow http:// beyond this host." + FROM_DLT)
+    destination_type: str | None = Field(
+        default=None, description="dlt destination, e.g. duckdb or postgres." + FROM_DLT
+    )
+    destination_credentials: str | None = Field(
+        default=None, repr=False, description="DuckDB path or connection string; use an EnvVar." + FROM_DLT
+    )
+    busy_timeout: float = Field(
+        default=60.0, description="Seconds to wait for a DuckDB file that another process holds."
+    )
+
+    def settings(self) -> Settings:
+        """The API's settings.
+
+        Raises:
+            SettingsError: One is missing or wrong.
+        """
+        return read_settings(**{key: getattr(self, key, None) for key in Settings()})
+
+    def target(self) -> Target:
+        """The configured destination."""
+        return read_target(self.settings(), self.destination_type, self.destination_credentials)
+
+    def duckdb(self) -> DuckDBResource:
+        """The default warehouse for readers: row counts, checks, reports.
+
+        Raises:
+            ValueError: The destination is not DuckDB.
+        """
+        path = self.target().duckdb_path
+        if path is None:
+            raise ValueError(f"The destination is {self.target().type}, not duckdb.")
+        return DuckDBResource(database=str(path))
+
+    @contextmanager
+    def session(self, say: Callable[[str], None]) -> Iterator[Session]:
+        """Checks the configuration and opens the destination for one run. No request is made.
+
+        Args:
+            say: Is told when something has to be waited for.
+
+        Raises:
+            SettingsError: A setting of the API is missing or wrong.
+            DestinationError: The destination is unknown, unsuitable or busy.
+        """
+        settings, target = self.settings(), self.target()
+        with ExitStack() as stack:
+            working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
+            credentials: Any = self.destination_credentials
+            if target.duckdb_path:
+                # One connection for the whole run: dlt's loads and our reads share it, and no other process can take
+                # the file between them. DuckDBResource waits too, but silently.
+                wait_for_file(target.duckdb_path, self.busy_timeout, say)
+                credentials = stack.enter_context(self.duckdb().get_connection())
+                stack.enter_context(closing(credentials))
+            yield Session(settings, target, build_destination(target, credentials), working_dir)

@@ -1,0 +1,92 @@
+"""When the assets are synced by themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import dlt
+from croniter import croniter
+
+from analytics_assets.defs.config import Mode
+from analytics_assets.defs.specs import GROUP, OP_NAME
+
+SYNC = "analytics_sync"
+RECONCILE = "analytics_reconcile"
+
+DEFAULT_CRONS = {
+    # Every hour on the hour: activities are wanted the same day, and a quiet sync is a few hundred small requests.
+    SYNC: "0 * * * *",
+    # Sunday before dawn, between two hourly syncs: edits that no cursor shows and deletions wait a week at most.
+    RECONCILE: "30 3 * * 0",
+}
+DEFAULT_TIMEZONE = "UTC"
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+RETRY_WHAT_FAILED = {"dagster/retry_strategy": "FROM_ASSET_FAILURE"}
+"""A retried run syncs the failed resources only."""
+
+
+class ScheduleConfigError(ValueError):
+    """A cron expression that is none."""
+
+
+def read_cron(schedule: str) -> str:
+    """The cron of a schedule: `[schedules]` of dlt's configuration (`SCHEDULES__ANALYTICS_SYNC`), or the default.
+
+    Raises:
+        ScheduleConfigError: It is not a cron expression.
+    """
+    cron = dlt.config.get(f"schedules.{schedule}", str) or DEFAULT_CRONS[schedule]
+    if not croniter.is_valid(cron):
+        raise ScheduleConfigError(
+            f"schedules.{schedule} = {cron!r} is not a cron expression such as {DEFAULT_CRONS[schedule]!r}. Set it in"
+            f" [schedules] of .dlt/config.toml, or as SCHEDULES__{schedule.upper()}."
+        )
+    return cron
+
+
+def build_jobs() -> list[Any]:
+    """The two jobs: all eight assets incrementally, and all eight in full."""
+    full: Mapping[str, Any] = {"ops": {OP_NAME: {"config": {"mode": Mode.full.name}}}}
+    selection = dg.AssetSelection.groups(GROUP)
+    return [
+        dg.define_asset_job(
+            SYNC, selection, tags=RETRY_WHAT_FAILED, description="Loads what is new in all eight resources."
+        ),
+        dg.define_asset_job(
+            RECONCILE,
+            selection,
+            tags=RETRY_WHAT_FAILED,
+            config=full,
+            description="Reads all eight resources again and marks what is gone upstream.",
+        ),
+    ]
+
+
+def build_schedules() -> list[dg.ScheduleDefinition]:
+    """A schedule for each job, stopped until it is switched on in the UI."""
+    return [_schedule(name) for name in (SYNC, RECONCILE)]
+
+
+def _schedule(name: str) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=name,
+        job_name=name,
+        cron_schedule=read_cron(name),
+        execution_timezone=dlt.config.get("schedules.timezone", str) or DEFAULT_TIMEZONE,
+        description=f"Runs {name}, unless one is still at work.",
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        unfinished = dg.RunsFilter(job_name=name, statuses=UNFINISHED)
+        if runs := context.instance.get_runs(unfinished, limit=1):
+            return dg.SkipReason(f"Run {runs[0].run_id} of {name} is {runs[0].status.value.lower()}.")
+        return dg.RunRequest()
+
+    return tick

@@ -1,0 +1,1 @@
+"""Where the rows land. Never imports Dagster."""

@@ -1,0 +1,103 @@
+"""Where the tables land: which destination, which DuckDB file, and which destinations cannot work."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import dlt
+from dlt.common.destination.client import WithStateSync
+from dlt.common.destination.exceptions import DestinationException
+from dlt.common.destination.reference import Destination, DestinationReference
+
+from analytics_assets.api.settings import Settings
+from analytics_assets.project import project_dir
+
+DUCKDB = "duckdb"
+DATASET = "analytics"
+
+
+class DestinationError(ValueError):
+    """A destination that is unknown, unsuitable or busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A destination by type; `duckdb_path` is its absolute path if it is a DuckDB file."""
+
+    type: str
+    duckdb_path: Path | None = None
+
+
+def destination_type(explicit: str | None = None) -> str:
+    """The configured type of the destination; dlt's own key `destination_type`, by default DuckDB."""
+    return explicit or dlt.config.get("destination_type", str) or DUCKDB
+
+
+def read_target(settings: Settings, type_: str | None = None, credentials: str | None = None) -> Target:
+    """The target that is configured; does no I/O beyond reading `.dlt`.
+
+    Without credentials, DuckDB's file is `data/analytics.duckdb` of the project, or `data/demo.duckdb` for the demo
+    API, so that made-up rows never land among real ones. Relative paths start at the project.
+
+    Args:
+        settings: Settings of the API.
+        type_: Type of the destination; wins over the configured one.
+        credentials: Credentials, for DuckDB the path; win over the configured ones.
+
+    Raises:
+        DestinationError: The database would not outlive the run.
+    """
+    type_ = destination_type(type_)
+    if type_ != DUCKDB:
+        return Target(type_)
+    name = credentials or _duckdb_database()
+    if name is None:
+        name = f"data/{'demo' if settings.is_demo else 'analytics'}.duckdb"
+    name = name.removeprefix("duckdb:///")
+    if name.startswith(":"):
+        raise DestinationError(
+            f"destination.duckdb.credentials = {name!r} is no file: tables and cursors would be gone after the run. Set"
+            " DESTINATION__DUCKDB__CREDENTIALS to a path, or leave it out."
+        )
+    return Target(type_, project_dir() / Path(name).expanduser())
+
+
+def _duckdb_database() -> str | None:
+    configured: Any = dlt.secrets.get("destination.duckdb.credentials")
+    if isinstance(configured, dict):
+        configured = configured.get("database")
+    return configured or dlt.secrets.get("destination.duckdb.credentials.database", str)
+
+
+def build_destination(target: Target, credentials: Any = None) -> Destination[Any, Any]:  # noqa: ANN401 - dlt's own
+    """The dlt destination of a target.
+
+    Args:
+        target: What to build.
+        credentials: An open connection or credentials; dlt's configuration by default.
+
+    Raises:
+        DestinationError: dlt does not know the type, or the destination cannot merge or cannot keep cursors.
+    """
+    known = {} if credentials is None else {"credentials": credentials}
+    try:
+        destination = cast("Destination[Any, Any]", DestinationReference.from_reference(target.type, **known))
+        # Without this strategy dlt merges only with a table format or vector index on top, and appends otherwise.
+        able_to_merge = "delete-insert" in (destination.capabilities().supported_merge_strategies or ())
+        client_class = destination.client_class
+    except (DestinationException, ImportError) as error:
+        raise DestinationError(
+            f"destination_type = {target.type!r} is unknown to dlt or not installed: {error}. Set DESTINATION_TYPE, or"
+            " destination_type in .dlt/config.toml, to one of https://dlthub.com/docs/dlt-ecosystem/destinations."
+        ) from error
+    if not able_to_merge:
+        raise DestinationError(
+            f"destination_type = {target.type!r} cannot merge rows: every sync would add its rows once more. Use a"
+            " destination with the write disposition 'merge', for example duckdb or postgres."
+        )
+    if not issubclass(client_class, WithStateSync):
+        raise DestinationError(
+            f"destination_type = {target.type!r} cannot keep dlt's state: every sync would start from the beginning."
+            " Use for example duckdb or postgres."
+        )
+    return destination

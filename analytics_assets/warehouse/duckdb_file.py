@@ -1,0 +1,47 @@
+"""Waiting for a DuckDB file: it has one writer at a time, and not even a reader beside it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+
+from analytics_assets.warehouse.destination import DestinationError
+
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 5.0
+
+
+def wait_for_file(path: Path, patience: float, say: Callable[[str], None]) -> None:
+    """Returns as soon as `path` can be opened for writing; creates its directory if need be.
+
+    Args:
+        path: The database file, which need not exist.
+        patience: Seconds to wait at most.
+        say: Is told what is being waited for.
+
+    Raises:
+        DestinationError: Another process still holds the file, or it is no DuckDB file or not writable.
+    """
+    deadline = time.monotonic() + patience
+    pause = FIRST_PAUSE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DestinationError(f"Cannot create the directory of the DuckDB file {path}: {error.strerror}.") from error
+    while True:
+        try:
+            duckdb.connect(str(path)).close()
+        except duckdb.Error as error:
+            if "lock" not in str(error):
+                raise DestinationError(f"Cannot open the DuckDB file {path}: {error}") from error
+            if time.monotonic() + pause > deadline:
+                raise DestinationError(
+                    f"The DuckDB file {path} is still in use after {patience:.0f} s. Close the program that holds it"
+                    f" (a notebook, a SQL client, another run) and try again. DuckDB says: {error}"
+                ) from error
+            say(f"Waiting for the DuckDB file {path}, which another process holds: {error}")
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        else:
+            return

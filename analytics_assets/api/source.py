@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import dlt
+from dlt.common.jsonpath import compile_path
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.common.schema.typing import TColumnSchema, TSchemaContractDict
 from dlt.extract.resource import DltResource
@@ -126,7 +127,8 @@ def _build_resource(resource: Resource, settings: Settings, reading: Reading, re
 def _endpoint(resource: Resource, settings: Settings, reading: Reading, report: Report) -> EndpointResource:
     endpoint: Endpoint = {
         "path": resource.path.removeprefix("/"),
-        "data_selector": resource.selector,
+        # Compiled, as dlt would otherwise parse it again for every page.
+        "data_selector": compile_path(resource.selector),
         "paginator": build_paginator(resource, settings),
         "response_actions": [PageGuard(resource, report)],
     }

@@ -33,10 +33,12 @@ from analytics_assets.warehouse.pipeline import (
     build_pipeline,
     count_rows,
     has_table,
+    last_load_id,
     load_options,
     mark_deleted,
     pipeline_name,
     rows_loaded,
+    sql_client,
 )
 
 with warnings.catch_warnings():
@@ -131,19 +133,25 @@ def sync(
     )
     pipeline = build_pipeline(resource, session.destination, session.working_dir)
     options = load_options(session.target.type)
-    if rebuild or not has_table(pipeline, resource):
+    if rebuild or resource.name not in session.tables:
         # Also where the table was dropped by hand: its cursor would make dlt leave the old rows out for ever.
         options["refresh"] = "drop_resources"
     context.log.info(f"{resource.name}: reading {session.settings.base_url} {resource.path}")
     [result] = DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options)
-    complete = resource.cursor is None or reading.everything
-    deleted = 0
-    if complete and not resource.append_only:
-        deleted = mark_deleted(pipeline, resource, session.settings.start, session.settings.max_deleted_share)
-    seconds = time.monotonic() - started
     loaded = rows_loaded(pipeline, resource)
+    complete = resource.cursor is None or reading.everything
+    total = deleted = 0
+    with sql_client(pipeline) as client:
+        if has_table(client, resource):
+            if complete and not resource.append_only:
+                settings = session.settings
+                deleted = mark_deleted(
+                    client, resource, last_load_id(pipeline), settings.start, settings.max_deleted_share
+                )
+            total = count_rows(client, resource)
+    seconds = time.monotonic() - started
     metadata: dict[str, dg.RawMetadataValue] = {
-        "dagster/row_count": count_rows(pipeline, resource),
+        "dagster/row_count": total,
         "dagster/table_name": table_name(resource),
         "dagster/column_schema": table_schema(resource),
         "rows_loaded": loaded,

@@ -14,17 +14,22 @@ from pydantic import Field
 from analytics_assets.api.settings import Settings, read_settings
 from analytics_assets.warehouse.destination import Target, build_destination, read_target
 from analytics_assets.warehouse.duckdb_file import wait_for_file
+from analytics_assets.warehouse.pipeline import existing_tables
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What the syncs of one run share: checked settings, an open destination, a directory that goes with the run."""
+    """What the syncs of one run share: checked settings, an open destination, a directory that goes with the run.
+
+    `tables` are those of the catalogue's tables that the destination held when the run began.
+    """
 
     settings: Settings
     target: Target
     destination: Destination[Any, Any]
+    tables: set[str]
     working_dir: str
 
 
@@ -102,4 +107,5 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 wait_for_file(target.duckdb_path, self.busy_timeout, say)
                 credentials = stack.enter_context(self.duckdb().get_connection())
                 stack.enter_context(closing(credentials))
-            yield Session(settings, target, build_destination(target, credentials), working_dir)
+            destination = build_destination(target, credentials)
+            yield Session(settings, target, destination, existing_tables(destination, working_dir), working_dir)

@@ -8,11 +8,12 @@ from typing import Any
 
 import dlt
 from dlt.common.destination.reference import Destination
+from dlt.common.exceptions import DltException
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from analytics_assets.api.catalog import DELETED_AT, Resource
+from analytics_assets.api.catalog import DELETED_AT, RESOURCES, Resource
 from analytics_assets.api.source import SOURCE_NAME, column_name
-from analytics_assets.warehouse.destination import DATASET, DUCKDB
+from analytics_assets.warehouse.destination import DATASET, DUCKDB, DestinationError
 
 
 class ShrunkListingError(ValueError):
@@ -43,10 +44,22 @@ def load_options(target_type: str) -> dict[str, Any]:
     return {"loader_file_format": "parquet"} if target_type == DUCKDB else {}
 
 
-def has_table(pipeline: dlt.Pipeline, resource: Resource) -> bool:
-    """Whether the destination holds the resource's table."""
-    with _client(pipeline) as client:
-        return _exists(client, resource)
+def existing_tables(destination: Destination[Any, Any], working_dir: str) -> set[str]:
+    """Which of the catalogue's tables the destination holds.
+
+    Raises:
+        DestinationError: The destination cannot be reached or used.
+    """
+    probe = dlt.pipeline(
+        f"{SOURCE_NAME}_probe", destination=destination, dataset_name=DATASET, pipelines_dir=working_dir
+    )
+    try:
+        with sql_client(probe) as client:
+            if not client.is_storage_initialized():
+                return set()
+            return {resource.name for resource in RESOURCES if has_table(client, resource)}
+    except (DltException, DestinationError) as error:
+        raise DestinationError(f"Cannot use the destination {destination.destination_name}: {error}") from error
 
 
 def rows_loaded(pipeline: dlt.Pipeline, resource: Resource) -> int:
@@ -56,17 +69,36 @@ def rows_loaded(pipeline: dlt.Pipeline, resource: Resource) -> int:
     return counts.get(resource.name, 0)
 
 
-def count_rows(pipeline: dlt.Pipeline, resource: Resource) -> int:
-    """Rows of the resource's table, those marked as deleted included; 0 where there is no table yet."""
-    with _client(pipeline) as client:
-        if not _exists(client, resource):
-            return 0
-        [count] = _first(client, f"SELECT count(*) FROM {_table(client, resource)}")
-        return int(count)
+def last_load_id(pipeline: dlt.Pipeline) -> str:
+    """The load that the last run made, or the present if it had nothing to load. Ids are epoch seconds."""
+    trace = pipeline.last_trace
+    loads = trace.last_load_info.loads_ids if trace and trace.last_load_info else []
+    return min(loads) if loads else str(time.time())
 
 
-def mark_deleted(pipeline: dlt.Pipeline, resource: Resource, since: datetime, max_share: float) -> int:
-    """Marks the live rows that the complete listing just loaded by `pipeline` did not hold.
+@contextmanager
+def sql_client(pipeline: dlt.Pipeline) -> Iterator[SqlJobClientBase]:
+    """A connection to the destination, for the questions below."""
+    with pipeline.destination_client() as client:
+        if not isinstance(client, SqlJobClientBase):
+            raise DestinationError(f"{type(client).__name__} does not speak SQL")
+        yield client
+
+
+def has_table(client: SqlJobClientBase, resource: Resource) -> bool:
+    """Whether the destination holds the resource's table."""
+    exists, _ = client.get_storage_table(resource.name)
+    return exists
+
+
+def count_rows(client: SqlJobClientBase, resource: Resource) -> int:
+    """Rows of the resource's table, those marked as deleted included."""
+    [count] = _first(client, f"SELECT count(*) FROM {_table(client, resource)}")
+    return int(count)
+
+
+def mark_deleted(client: SqlJobClientBase, resource: Resource, load_id: str, since: datetime, max_share: float) -> int:
+    """Marks the live rows that a complete listing, which was loaded as `load_id`, did not hold.
 
     They are those that carry the id of an older load: the listing was merged whole, so every row in it has the new one.
     Rows of an incremental resource from before `since` are left alone, as the listing was only loaded from there.
@@ -77,59 +109,27 @@ def mark_deleted(pipeline: dlt.Pipeline, resource: Resource, since: datetime, ma
     Raises:
         ShrunkListingError: More than `max_share` of the live rows would be marked; nothing is.
     """
-    with _client(pipeline) as client:
-        if not _exists(client, resource):
-            return 0
-        table = _table(client, resource)
-        escape = client.sql_client.escape_column_name
-        deleted_at = escape(DELETED_AT)
-        scope, arguments = f"{deleted_at} IS NULL", []
-        if resource.cursor:
-            cursor = escape(column_name(resource.cursor))
-            scope += f" AND ({cursor} IS NULL OR {cursor} >= %s)"
-            arguments.append(since)
-        older, load_id = f"{escape('_dlt_load_id')} < %s", _load_id(pipeline)
-        live, gone = _first(
-            client,
-            f"SELECT count(*), count(CASE WHEN {older} THEN 1 END) FROM {table} WHERE {scope}",
-            load_id,
-            *arguments,
+    table = _table(client, resource)
+    escape = client.sql_client.escape_column_name
+    deleted_at = escape(DELETED_AT)
+    scope, arguments = f"{deleted_at} IS NULL", []
+    if resource.cursor:
+        cursor = escape(column_name(resource.cursor))
+        scope += f" AND ({cursor} IS NULL OR {cursor} >= %s)"
+        arguments.append(since)
+    older = f"{escape('_dlt_load_id')} < %s"
+    counts = f"SELECT count(*), count(CASE WHEN {older} THEN 1 END) FROM {table} WHERE {scope}"
+    live, gone = _first(client, counts, load_id, *arguments)
+    if gone > max_share * live:
+        raise ShrunkListingError(
+            f"{resource.name}: the API's listing lacks {gone} of the table's {live} live rows. Nothing was marked as"
+            f" deleted. If they are really gone, raise sources.analytics.max_deleted_share (now {max_share}) for one"
+            " run, or run with mode: rebuild."
         )
-        if gone > max_share * live:
-            raise ShrunkListingError(
-                f"{resource.name}: the API's listing lacks {gone} of the table's {live} live rows. Nothing was marked"
-                " as deleted. If they are really gone, raise sources.analytics.max_deleted_share (now"
-                f" {max_share}) for one run, or run with mode: rebuild."
-            )
-        if gone:
-            client.sql_client.execute_sql(
-                f"UPDATE {table} SET {deleted_at} = %s WHERE {scope} AND {older}",
-                datetime.now(timezone.utc),
-                *arguments,
-                load_id,
-            )
-        return int(gone)
-
-
-def _load_id(pipeline: dlt.Pipeline) -> str:
-    """The load that the last run made, or the present if it had nothing to load. Ids are epoch seconds."""
-    trace = pipeline.last_trace
-    loads = trace.last_load_info.loads_ids if trace and trace.last_load_info else []
-    return min(loads) if loads else str(time.time())
-
-
-@contextmanager
-def _client(pipeline: dlt.Pipeline) -> Iterator[SqlJobClientBase]:
-    with pipeline.destination_client() as client:
-        # A TypeError here would be a destination that merges and keeps state but does not speak SQL; dlt has none.
-        if not isinstance(client, SqlJobClientBase):
-            raise TypeError(f"{type(client).__name__} does not speak SQL")
-        yield client
-
-
-def _exists(client: SqlJobClientBase, resource: Resource) -> bool:
-    exists, _ = client.get_storage_table(resource.name)
-    return exists
+    if gone:
+        marks = f"UPDATE {table} SET {deleted_at} = %s WHERE {scope} AND {older}"
+        client.sql_client.execute_sql(marks, datetime.now(timezone.utc), *arguments, load_id)
+    return int(gone)
 
 
 def _table(client: SqlJobClientBase, resource: Resource) -> str:

@@ -1,0 +1,105 @@
+"""Each test has its own API, warehouse, dlt directories and Dagster instance."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from analytics_assets.definitions import defs
+from analytics_assets.defs.specs import asset_key
+from analytics_assets_tests.fake_api import TOKEN, FakeApi, serve
+from analytics_assets_tests.rows import fill
+
+CONFIGURED_BY = ("SOURCES__", "DESTINATION", "RUNTIME__", "SCHEDULES__", "DLT_", "DAGSTER_", "API_KEY", "START_DATE")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the machine's configuration reaches a test, nothing of a test stays on the machine."""
+    for name in list(os.environ):
+        if name.startswith(CONFIGURED_BY):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DLT_PROJECT_DIR", str(tmp_path / "project"))
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+    monkeypatch.setenv("RUNTIME__REQUEST_BACKOFF_FACTOR", "0")
+
+
+@pytest.fixture
+def empty_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+    """An API without rows, to which the configuration points."""
+    with serve() as api:
+        monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", api.url)
+        monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", TOKEN)
+        yield api
+
+
+@pytest.fixture
+def api(empty_api: FakeApi) -> FakeApi:
+    """An API with a few rows of each resource."""
+    fill(empty_api)
+    return empty_api
+
+
+@dataclass(frozen=True)
+class Project:
+    """The project as its user has it: runs through Dagster, and a DuckDB file to look into."""
+
+    instance: dg.DagsterInstance
+    database: Path
+
+    def run(
+        self, *resources: str, job: str = "analytics_sync", config: Mapping[str, Any] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Runs a job, for these resources only if any are named. Does not raise if the run fails."""
+        run_config = {"ops": {"analytics_api": {"config": dict(config)}}} if config else None
+        selection = [asset_key(name) for name in resources] or None
+        definition = defs().resolve_job_def(job)
+        return definition.execute_in_process(
+            run_config=run_config, asset_selection=selection, instance=self.instance, raise_on_error=False
+        )
+
+    def sync(self, *resources: str, **options: Any) -> dg.ExecuteInProcessResult:
+        """A run that has to succeed."""
+        result = self.run(*resources, **options)
+        assert result.success, failure_message(result)
+        return result
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.database)) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            return connection.execute(sql).fetchall()
+
+    def ids(self, resource: str, where: str = "true") -> list[Any]:
+        return [row[0] for row in self.query(f"SELECT id FROM analytics.{resource} WHERE {where} ORDER BY id")]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    database = tmp_path / "warehouse.duckdb"
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(database))
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Project(instance, database)
+
+
+def metadata(result: dg.ExecuteInProcessResult, resource: str) -> dict[str, Any]:
+    """What the run's materialization of a resource says of itself."""
+    [event] = [event for event in result.get_asset_materialization_events() if event.asset_key == asset_key(resource)]
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
+    return [event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key]
+
+
+def failure_message(result: dg.ExecuteInProcessResult) -> str:
+    """What the person who opens the failed run reads first."""
+    failures: Sequence[dg.DagsterEvent] = [event for event in result.all_events if event.is_step_failure]
+    return "\n".join(
+        str(event.step_failure_data.user_failure_data or event.step_failure_data.error) for event in failures
+    )

@@ -1,0 +1,130 @@
+"""A server of the specification's wire format that a test fills with rows, breaks, and asks what it was asked."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+Row = dict[str, Any]
+
+PATHS = {
+    "organizations": "/v2/organizations",
+    "policies": "/v2/policies",
+    "activities": "/v2/activities",
+    "automation_scripts": "/v2/automation/scripts",
+    "groups": "/v2/groups",
+    "locations": "/v2/locations",
+    "roles": "/v2/roles",
+    "software_products": "/v2/software-products",
+}
+PAGED = {"organizations", "activities", "locations"}
+TOKEN = "token-7f3a-canary"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it arrived."""
+
+    path: str
+    query: dict[str, str]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it is sent; `cut` sends only so many bytes of the body and closes the connection."""
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
+
+    def payload(self) -> bytes:
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
+
+Fault = Callable[[Request], Answer | None]
+
+
+class FakeApi:
+    """The rows it serves are `rows[resource]`; `faults[resource]` are asked first, in order, until one answers."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.rows: dict[str, list[Row]] = {name: [] for name in PATHS}
+        self.requests: list[Request] = []
+        self.faults: dict[str, list[Fault]] = {name: [] for name in PATHS}
+
+    def asked(self, resource: str) -> list[Request]:
+        return [request for request in self.requests if request.path == PATHS[resource]]
+
+    def paths(self) -> Counter[str]:
+        return Counter(request.path for request in self.requests)
+
+    def answer_with(self, resource: str, *answers: Answer) -> None:
+        """Serves these answers first, one a request, and then the rows again."""
+        left = list(answers)
+        self.faults[resource].append(lambda _: left.pop(0) if left else None)
+
+    def answer_always(self, resource: str, answer: Answer) -> None:
+        self.faults[resource].append(lambda _: answer)
+
+    def answer(self, request: Request) -> Answer:
+        self.requests.append(request)
+        resource = next((name for name, path in PATHS.items() if path == request.path), None)
+        if resource is None:
+            return Answer(404, {"error": "no such path"})
+        for fault in self.faults[resource]:
+            if (answer := fault(request)) is not None:
+                return answer
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return Answer(401, {"error": "unauthorized", "you_sent": request.headers.get("Authorization")})
+        rows = self.rows[resource]
+        if resource in PAGED:
+            after = int(request.query.get("after", "0"))
+            rows = rows[after : after + int(request.query.get("limit", "20"))]
+        return Answer(body={"activities" if resource == "activities" else "data": rows})
+
+
+@contextmanager
+def serve() -> Iterator[FakeApi]:
+    """Runs a fake API on a free loopback port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            answer = api.answer(Request(url.path, dict(parse_qsl(url.query)), dict(self.headers)))
+            payload = answer.payload()
+            self.send_response(answer.status)
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(payload)), **answer.headers}
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if answer.cut is None:
+                self.wfile.write(payload)
+            else:
+                self.wfile.write(payload[: answer.cut])
+                self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    api = FakeApi(f"http://127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,48 @@
+# Everything a fresh machine needs beyond Python 3.10+ and make: `make demo` and `make test` install it into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
+DAGSTER_HOME := $(CURDIR)/.dagster
+DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test test-latest check clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## install the locked packages into .venv
+
+$(VENV)/.installed: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' || \
+	  { echo "Python 3.10 to 3.14 is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --extra dev --compile-bytecode --python $(BIN)/python --inexact
+	@touch $@
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	@mkdir -p $(DAGSTER_HOME)
+	@cp $< $@
+
+demo: install $(DAGSTER_HOME)/dagster.yaml ## load the built-in demo API into DuckDB through Dagster
+	$(DEMO_ENV) $(BIN)/python -m analytics_assets sync
+
+dev: install $(DAGSTER_HOME)/dagster.yaml ## open Dagster's UI on http://localhost:3000
+	$(DEMO_ENV) $(BIN)/dagster dev
+
+test: install ## run the whole test suite
+	$(BIN)/python -m pytest
+
+check: install ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test-latest: install ## run the suite on the newest Dagster, with dagster-dlt instead of dagster-embedded-elt
+	UV=$(UV) $(BIN)/python -m analytics_assets_tests.latest
+
+clean: ## remove what make has made, the demo's data included
+	rm -rf $(VENV) .dagster data .pytest_cache .mypy_cache .ruff_cache

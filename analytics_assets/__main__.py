@@ -1,0 +1,65 @@
+"""The command line: `python -m analytics_assets sync` runs the job `analytics_sync` once and prints what it did."""
+
+import argparse
+import sys
+from typing import Any
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from analytics_assets.api.catalog import RESOURCES
+from analytics_assets.definitions import defs
+from analytics_assets.defs.schedules import SYNC
+from analytics_assets.defs.specs import asset_key
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def main() -> None:
+    """Parses the command line and runs the command."""
+    parser = argparse.ArgumentParser(prog="python -m analytics_assets")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser(
+        "sync", help="load what is new in all eight resources, through Dagster, and print a table of it"
+    )
+    parser.parse_args()
+    sys.exit(sync())
+
+
+def sync() -> int:
+    """Runs `analytics_sync` on the instance of DAGSTER_HOME; returns the exit status."""
+    console = Console()
+    job = defs().resolve_job_def(SYNC)
+    with dg.DagsterInstance.get() as instance, console.status("Syncing the eight resources through Dagster ..."):
+        result = job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
+    console.print(_table(result))
+    if result.success:
+        console.print("Next: [bold]make dev[/bold] opens Dagster's UI with these assets on http://localhost:3000")
+        return 0
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.user_failure_data:
+            console.print(event.step_failure_data.user_failure_data.description, style="red", markup=False)
+        elif event.is_failure and event.message:
+            console.print(event.message, style="red", markup=False)
+    return 1
+
+
+def _table(result: dg.ExecuteInProcessResult) -> Table:
+    table = Table("Asset", title=f"Job {SYNC}")
+    for heading in ("Rows loaded", "Rows in the table", "Seconds"):
+        table.add_column(heading, justify="right")
+    table.add_column("Status")
+    done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
+    for resource in RESOURCES:
+        key = asset_key(resource.name)
+        said: dict[str, Any] = {name: value.value for name, value in done.get(key, {}).items()}
+        cells = [f"{said[name]:,}" if name in said else "" for name in ("rows_loaded", "dagster/row_count")]
+        seconds = f"{said['seconds']:.1f}" if said else ""
+        status = "[green]materialized[/green]" if said else "[red]failed[/red]"
+        table.add_row(key.to_user_string(), *cells, seconds, status)
+    return table
+
+
+if __name__ == "__main__":
+    main()

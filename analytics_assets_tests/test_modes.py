@@ -1,0 +1,131 @@
+"""Full re-reads, rebuilds, backfills and deletions."""
+
+import pytest
+
+from analytics_assets_tests.conftest import Project, failure_message, metadata
+from analytics_assets_tests.fake_api import FakeApi
+from analytics_assets_tests.rows import organization, policy, role
+
+
+@pytest.mark.parametrize("resource", ["organizations", "locations", "software_products"])
+def test_every_sync_of_a_complete_listing_marks_what_is_gone(api: FakeApi, project: Project, resource: str) -> None:
+    project.sync(resource)
+    gone = api.rows[resource].pop(1)
+    first = project.sync(resource)
+    assert metadata(first, resource)["rows_marked_deleted"] == 1
+    assert project.ids(resource, "deleted_at IS NOT NULL") == [gone["id"]]
+
+    marked_at = project.query(f"SELECT deleted_at FROM analytics.{resource} WHERE deleted_at IS NOT NULL")
+    assert metadata(project.sync(resource), resource)["rows_marked_deleted"] == 0
+    assert project.query(f"SELECT deleted_at FROM analytics.{resource} WHERE deleted_at IS NOT NULL") == marked_at
+
+    api.rows[resource].append(gone)
+    project.sync(resource)
+    assert project.ids(resource, "deleted_at IS NOT NULL") == []
+
+
+def test_the_reconcile_job_finds_edits_and_deletions_that_no_cursor_shows(api: FakeApi, project: Project) -> None:
+    api.rows["roles"].append(role(4, "2024-05-03T00:00:00Z"))
+    project.sync()
+    api.rows["roles"][0] = role(1, name="Edited, and created has not moved")
+    del api.rows["policies"][0]
+    del api.rows["activities"][:5]
+    assert metadata(project.sync("roles"), "roles")["rows_loaded"] == 0
+    assert project.ids("policies", "deleted_at IS NOT NULL") == []
+
+    result = project.sync(job="analytics_reconcile")
+    assert project.query("SELECT name FROM analytics.roles WHERE id = 1") == [("Edited, and created has not moved",)]
+    assert project.ids("policies", "deleted_at IS NOT NULL") == [1]
+    assert len(project.ids("activities")) == 41
+    assert metadata(result, "activities")["rows_marked_deleted"] == 0
+    assert metadata(project.sync("policies"), "policies")["rows_loaded"] == 0
+
+
+def test_a_full_read_moves_the_cursor(api: FakeApi, project: Project) -> None:
+    project.sync("policies", config={"mode": "full"})
+    assert metadata(project.sync("policies"), "policies")["rows_loaded"] == 0
+
+
+def test_a_listing_that_shrank_suspiciously_marks_nothing_and_fails(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.sync("organizations")
+    del api.rows["organizations"][10:]
+    message = failure_message(project.run("organizations"))
+    assert "lacks 35 of the table's 45 live rows" in message
+    assert project.ids("organizations", "deleted_at IS NOT NULL") == []
+
+    monkeypatch.setenv("SOURCES__ANALYTICS__MAX_DELETED_SHARE", "0.9")
+    assert metadata(project.sync("organizations"), "organizations")["rows_marked_deleted"] == 35
+
+
+def test_an_empty_listing_over_a_full_table_fails(api: FakeApi, project: Project) -> None:
+    project.sync("organizations")
+    api.rows["organizations"].clear()
+    assert "lacks 45 of the table's 45" in failure_message(project.run("organizations"))
+    assert project.ids("organizations", "deleted_at IS NULL") == list(range(1, 46))
+
+
+def test_full_leaves_rows_from_before_the_start_date_alone(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.rows["policies"] = [policy(n, f"2024-0{n}-01T00:00:00Z") for n in range(1, 7)]
+    project.sync("policies")
+    monkeypatch.setenv("START_DATE", "2024-04-01T00:00:00Z")
+    del api.rows["policies"][4]
+    project.sync("policies", config={"mode": "full"})
+    assert project.ids("policies", "deleted_at IS NOT NULL") == [5]
+
+
+def test_rebuild_drops_and_reloads_the_selected_tables_only(api: FakeApi, project: Project) -> None:
+    project.sync("policies", "organizations", "roles")
+    api.rows["policies"].pop()
+    api.rows["organizations"] = [organization(1)]
+    project.sync("policies", "organizations", config={"mode": "rebuild"})
+
+    assert project.ids("policies") == [1, 2]
+    assert project.ids("organizations") == [1]
+    assert project.ids("roles") == [1, 2, 3]
+    assert metadata(project.sync("roles"), "roles")["rows_loaded"] == 0
+
+
+def test_rebuild_is_the_way_out_of_a_changed_type(api: FakeApi, project: Project) -> None:
+    api.rows["roles"][0]["extra"] = 5
+    project.sync("roles")
+    api.rows["roles"] = [role(n, "2024-06-01T00:00:00Z", extra="text") for n in (1, 2)]
+    assert "extra" in failure_message(project.run("roles"))
+    project.sync("roles", config={"mode": "rebuild"})
+    assert project.query("SELECT DISTINCT extra FROM analytics.roles") == [("text",)]
+
+
+def test_a_backfill_loads_its_window_and_leaves_the_cursor_alone(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("START_DATE", "2024-05-01T00:30:00Z")
+    first = project.sync("activities")
+    window = {"start": "2024-05-01T00:05:00Z", "end": "2024-05-01T00:10:00Z"}
+    result = project.sync("activities", config=window)
+
+    assert metadata(result, "activities")["rows_loaded"] == 5
+    assert project.ids("activities") == [*range(5, 10), *range(30, 42)]
+    after = metadata(project.sync("activities"), "activities")
+    assert after["cursor_before"] == metadata(first, "activities")["cursor_after"]
+    assert after["rows_loaded"] == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"start": "last week"}, "start: 'last week' is not an ISO 8601"),
+        ({"end": "2024-05-01T00:00:00Z"}, "end without start"),
+        ({"start": "2024-05-02", "end": "2024-05-01"}, "is not before"),
+        ({"start": "2024-05-02", "mode": "full"}, "goes with mode: incremental"),
+    ],
+)
+def test_wrong_run_config_is_refused_before_any_request(
+    api: FakeApi, project: Project, config: dict[str, str], message: str
+) -> None:
+    result = project.run("activities", config=config)
+    assert not result.success
+    assert message in failure_message(result)
+    assert api.requests == []

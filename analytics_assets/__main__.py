@@ -46,7 +46,7 @@ def sync() -> int:
 
 
 def _table(result: dg.ExecuteInProcessResult) -> Table:
-    table = Table("Asset", title=f"Job {SYNC}")
+    table = Table("Asset", title=f"Job {SYNC}: assets analytics/...")
     for heading in ("Rows loaded", "Rows in the table", "Seconds"):
         table.add_column(heading, justify="right")
     table.add_column("Status")
@@ -57,7 +57,7 @@ def _table(result: dg.ExecuteInProcessResult) -> Table:
         cells = [f"{said[name]:,}" if name in said else "" for name in ("rows_loaded", "dagster/row_count")]
         seconds = f"{said['seconds']:.1f}" if said else ""
         status = "[green]materialized[/green]" if said else "[red]failed[/red]"
-        table.add_row(key.to_user_string(), *cells, seconds, status)
+        table.add_row(resource.name, *cells, seconds, status)
     return table
 
 

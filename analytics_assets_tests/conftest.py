@@ -54,10 +54,18 @@ class Project:
     database: Path
 
     def run(
-        self, *resources: str, job: str = "analytics_sync", config: Mapping[str, Any] | None = None
+        self,
+        *resources: str,
+        job: str = "analytics_sync",
+        config: Mapping[str, Any] | None = None,
+        run_config: dict[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Runs a job, for these resources only if any are named. Does not raise if the run fails."""
-        run_config = {"ops": {"analytics_api": {"config": dict(config)}}} if config else None
+        """Runs a job, for these resources only if any are named. Does not raise if the run fails.
+
+        `config` is that of the asset op; `run_config` is for all else.
+        """
+        if config:
+            run_config = {"ops": {"analytics_api": {"config": dict(config)}}}
         selection = [asset_key(name) for name in resources] or None
         definition = defs().resolve_job_def(job)
         return definition.execute_in_process(

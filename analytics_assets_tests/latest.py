@@ -1,7 +1,7 @@
 """Runs the suite on the newest Dagster: one import and one dependency line are all that has to change.
 
-In a copy of the checkout, `dagster-embedded-elt` gives way to `dagster-dlt`, which is what it re-exports, and the pins of
-its family go. Arguments are handed to pytest.
+In a copy of the checkout, `dagster-embedded-elt` gives way to `dagster-dlt`, which is what it re-exports, and the pins
+of its family go. Arguments are handed to pytest.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dagster as dg
 import dlt
@@ -34,7 +35,7 @@ RETRY_WHAT_FAILED = {"dagster/retry_strategy": "FROM_ASSET_FAILURE"}
 
 
 class ScheduleConfigError(ValueError):
-    """A cron expression that is none."""
+    """A cron expression or a time zone that is none."""
 
 
 def read_cron(schedule: str) -> str:
@@ -50,6 +51,23 @@ def read_cron(schedule: str) -> str:
             f" [schedules] of .dlt/config.toml, or as SCHEDULES__{schedule.upper()}."
         )
     return cron
+
+
+def read_timezone() -> str:
+    """The time zone of both schedules: `SCHEDULES__TIMEZONE`, or UTC.
+
+    Raises:
+        ScheduleConfigError: There is no such time zone.
+    """
+    timezone = dlt.config.get("schedules.timezone", str) or DEFAULT_TIMEZONE
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ScheduleConfigError(
+            f"schedules.timezone = {timezone!r} is not a time zone such as 'Europe/Berlin'. Set it in [schedules] of"
+            " .dlt/config.toml, or as SCHEDULES__TIMEZONE."
+        ) from error
+    return timezone
 
 
 def build_jobs() -> list[Any]:
@@ -80,7 +98,7 @@ def _schedule(name: str) -> dg.ScheduleDefinition:
         name=name,
         job_name=name,
         cron_schedule=read_cron(name),
-        execution_timezone=dlt.config.get("schedules.timezone", str) or DEFAULT_TIMEZONE,
+        execution_timezone=read_timezone(),
         description=f"Runs {name}, unless one is still at work.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:

@@ -1,0 +1,191 @@
+"""Where rows land: which file, what if it is busy, and Postgres."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from analytics_assets.api.settings import read_settings
+from analytics_assets.project import project_dir
+from analytics_assets.warehouse.destination import Target, read_target
+from analytics_assets_tests.conftest import Project, failure_message, metadata
+from analytics_assets_tests.fake_api import FakeApi
+from analytics_assets_tests.rows import policy
+
+URL = "https://api.example.com"
+
+HOLD = """
+import sys, duckdb
+connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "reader")
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_demo_rows_and_real_rows_have_files_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = project_dir() / "data"
+    assert read_target(read_settings()) == Target("duckdb", data / "demo.duckdb")
+    assert read_target(read_settings(base_url=URL, api_key="x")) == Target("duckdb", data / "analytics.duckdb")
+    assert data.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("configured", "path"),
+    [
+        ("warehouse/x.duckdb", "warehouse/x.duckdb"),
+        ("duckdb:///x.duckdb", "x.duckdb"),
+        ("/srv/x.duckdb", "/srv/x.duckdb"),
+    ],
+)
+def test_relative_paths_start_at_the_project(monkeypatch: pytest.MonkeyPatch, configured: str, path: str) -> None:
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", configured)
+    assert read_target(read_settings()).duckdb_path == project_dir() / path
+    assert read_target(read_settings(), credentials="explicit.duckdb").duckdb_path == project_dir() / "explicit.duckdb"
+
+
+@pytest.fixture
+def holder(project: Project, api: FakeApi, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the DuckDB file until a line is written to it."""
+    project.sync("roles")
+    command = [sys.executable, "-c", HOLD, str(project.database), request.param]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def config(busy_timeout: float) -> dict[str, object]:
+    return {"resources": {"analytics": {"config": {"busy_timeout": busy_timeout}}}}
+
+
+@pytest.mark.parametrize("holder", ["reader", "writer"], indirect=True)
+def test_a_busy_file_is_a_clear_error_after_a_while(
+    holder: subprocess.Popen[str], project: Project, api: FakeApi
+) -> None:
+    api.requests.clear()
+    result = project.run("roles", run_config=config(0.6))
+
+    message = failure_message(result)
+    assert f"The DuckDB file {project.database} is still in use" in message
+    assert str(holder.pid) in message
+    assert api.requests == []
+    logged = [entry.user_message for entry in project.instance.all_logs(result.run_id)]
+    assert any(f"Waiting for the DuckDB file {project.database}" in line for line in logged)
+
+
+@pytest.mark.parametrize("holder", ["writer"], indirect=True)
+def test_a_busy_file_is_waited_for(
+    holder: subprocess.Popen[str], project: Project, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def let_go(_: float) -> None:
+        assert holder.stdin
+        holder.communicate("\n")
+
+    monkeypatch.setattr("analytics_assets.warehouse.duckdb_file.time.sleep", let_go)
+    assert project.run("roles", run_config=config(30)).success
+
+
+def test_a_file_that_is_no_duckdb_is_named(project: Project, api: FakeApi) -> None:
+    project.database.write_bytes(b"something else" * 1000)
+    assert f"Cannot open the DuckDB file {project.database}" in failure_message(project.run("roles"))
+    assert api.requests == []
+
+
+def test_no_working_directory_outlives_a_run(
+    project: Project, api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    api.rows["roles"] = [{"no": "id"}]
+    assert not project.run("roles", "groups").success
+    assert list(scratch.iterdir()) == []
+    assert list((tmp_path / "dlt").glob("pipelines/*")) == []
+
+
+def postgres_binaries() -> Path | None:
+    for name in ("/usr/lib/postgresql", "/opt/homebrew/opt"):
+        for directory in sorted(Path(name).glob("*/bin"), reverse=True):
+            if (directory / "initdb").exists():
+                return directory
+    found = shutil.which("initdb")
+    return Path(found).parent if found else None
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Postgres server of this test run's own."""
+    binaries = postgres_binaries()
+    if binaries is None:
+        assert not os.environ.get("CI"), "CI has to have Postgres"
+        pytest.skip("no Postgres on this machine: install Debian's postgresql, or Homebrew's")
+    directory = tmp_path_factory.mktemp("postgres")
+    user = None
+    if os.geteuid() == 0:  # Postgres refuses to run as root
+        user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
+        for path in (directory, *list(directory.parents)[:2]):
+            path.chmod(0o755)
+        shutil.chown(directory, user)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data = directory / "data"
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(binaries / program), "-D", str(data), *arguments]
+        subprocess.run(command, check=True, user=user, cwd=directory, stdout=subprocess.DEVNULL)
+
+    run("initdb", "-U", "loader", "-A", "trust", "-N")
+    run("pg_ctl", "-w", "-l", str(directory / "log"), "-o", options, "start")
+    yield f"postgresql://loader:pw-canary@127.0.0.1:{port}/postgres"
+    run("pg_ctl", "-m", "immediate", "stop")
+
+
+def test_postgres_by_configuration_alone(
+    postgres: str, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESTINATION_TYPE", "postgres")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
+    project.sync()
+    api.rows["policies"].append(policy(90, "2024-06-01T00:00:00Z"))
+    api.rows["locations"].pop()
+    result = project.sync()
+
+    assert metadata(result, "policies")["rows_loaded"] == 1
+    assert metadata(result, "activities")["rows_loaded"] == 0
+    assert metadata(result, "locations")["rows_marked_deleted"] == 1
+    assert metadata(result, "locations")["dagster/row_count"] == 20
+    connection = psycopg2.connect(postgres)
+    try:
+        with connection.cursor() as cursor:
+            for resource, rows in api.rows.items():
+                live = "" if resource == "activities" else "WHERE deleted_at IS NULL"
+                cursor.execute(f"SELECT id FROM analytics.{resource} {live} ORDER BY id")
+                assert [row[0] for row in cursor.fetchall()] == [row["id"] for row in rows]
+            cursor.execute("SELECT data->'n'->>0 FROM analytics.activities WHERE id = 7")
+            assert cursor.fetchone() == ("7",)
+    finally:
+        connection.close()
+    assert not project.database.exists()
+
+
+def test_a_postgres_that_is_down_is_one_error_before_any_request(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESTINATION_TYPE", "postgres")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", "postgresql://loader:pw-canary@127.0.0.1:1/none")
+    message = failure_message(project.run())
+
+    assert "Cannot use the destination postgres" in message
+    assert "pw-canary" not in message
+    assert api.requests == []

@@ -1,0 +1,37 @@
+"""Spellings of points in time."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from analytics_assets.api.instants import parse_instant
+
+NEW_YEAR = datetime(2024, 1, 1, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "after_new_year"),
+    [
+        ("2024-01-01T00:00:00Z", timedelta()),
+        ("2024-01-01", timedelta()),
+        ("2024-01-01T00:00:00", timedelta()),
+        ("2024-01-01 00:00:00+00:00", timedelta()),
+        ("20240101T000000Z", timedelta()),
+        ("2024-01-01T02:00:00+05:00", timedelta(hours=-3)),
+        ("2024-01-01T00:00:00.5Z", timedelta(milliseconds=500)),
+        ("2024-01-01T00:00:00.123456789Z", timedelta(microseconds=123456)),
+        (1704067200, timedelta()),
+        (1704067200.25, timedelta(milliseconds=250)),
+        (datetime(2024, 1, 1, 1, tzinfo=timezone(timedelta(hours=1))), timedelta()),
+    ],
+)
+def test_spellings_of_an_instant(spelling: object, after_new_year: timedelta) -> None:
+    instant = parse_instant(spelling)
+    assert instant == NEW_YEAR + after_new_year
+    assert instant.utcoffset() == timedelta()
+
+
+@pytest.mark.parametrize("value", ["", "yesterday", "10:00", "P1D", "1704067200", True, None, [], 1e30, float("nan")])
+def test_what_is_no_instant_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_instant(value)

@@ -1,0 +1,123 @@
+"""The two schedules and the five freshness policies."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from analytics_assets.api.catalog import RESOURCES
+from analytics_assets.definitions import defs
+from analytics_assets.defs.freshness import longest_gap
+from analytics_assets.defs.schedules import ScheduleConfigError
+from analytics_assets.defs.specs import asset_key
+
+POLICIES = {
+    # hourly: warn after two ticks, fail after four (events) or twenty-four (inventory), with 15 minutes for the run
+    "policies": (timedelta(hours=2, minutes=15), timedelta(hours=24, minutes=15)),
+    "activities": (timedelta(hours=2, minutes=15), timedelta(hours=4, minutes=15)),
+    "automation_scripts": (timedelta(hours=2, minutes=15), timedelta(hours=24, minutes=15)),
+    "groups": (timedelta(hours=2, minutes=15), timedelta(hours=24, minutes=15)),
+    "roles": (timedelta(hours=2, minutes=15), timedelta(hours=24, minutes=15)),
+}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def tick(instance: dg.DagsterInstance, name: str) -> Any:
+    moment = datetime(2026, 11, 22, 3, 30, tzinfo=timezone.utc)
+    context = dg.build_schedule_context(
+        instance, scheduled_execution_time=moment, repository_def=defs().get_repository_def()
+    )
+    return defs().resolve_schedule_def(name).evaluate_tick(context)
+
+
+@pytest.mark.parametrize(("name", "cron"), [("analytics_sync", "0 * * * *"), ("analytics_reconcile", "30 3 * * 0")])
+def test_a_tick_asks_for_a_run_of_all_eight(instance: dg.DagsterInstance, name: str, cron: str) -> None:
+    schedule = defs().resolve_schedule_def(name)
+    assert schedule.cron_schedule == cron
+    assert schedule.execution_timezone == "UTC"
+    assert schedule.job_name == name
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+
+    [request] = tick(instance, name).run_requests or []
+    job = defs().resolve_job_def(name)
+    assert request.job_name in {None, name}
+    assert job.asset_layer.executable_asset_keys == {asset_key(resource.name) for resource in RESOURCES}
+    assert job.tags["dagster/retry_strategy"] == "FROM_ASSET_FAILURE"
+
+
+def test_reconcile_reads_everything() -> None:
+    job = defs().resolve_job_def("analytics_reconcile")
+    assert job.run_config == {"ops": {"analytics_api": {"config": {"mode": "full"}}}}
+
+
+@pytest.mark.parametrize(
+    "status", [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+)
+def test_a_tick_is_skipped_while_a_run_is_at_work(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
+    run = instance.create_run_for_job(defs().resolve_job_def("analytics_sync"), status=status)
+    skipped = tick(instance, "analytics_sync")
+    assert not skipped.run_requests
+    assert run.run_id in str(skipped.skip_message)
+    assert tick(instance, "analytics_reconcile").run_requests
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
+def test_a_finished_run_does_not_skip_the_next(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
+    instance.create_run_for_job(defs().resolve_job_def("analytics_sync"), status=status)
+    assert tick(instance, "analytics_sync").run_requests
+
+
+def test_cron_and_timezone_are_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCHEDULES__ANALYTICS_SYNC", "*/15 * * * *")
+    monkeypatch.setenv("SCHEDULES__TIMEZONE", "Europe/Berlin")
+    schedule = defs().resolve_schedule_def("analytics_sync")
+    assert schedule.cron_schedule == "*/15 * * * *"
+    assert schedule.execution_timezone == "Europe/Berlin"
+    assert windows()["activities"] == (timedelta(minutes=45), timedelta(minutes=75))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SCHEDULES__ANALYTICS_SYNC", "often", "analytics_sync = 'often' is not a cron"),
+        ("SCHEDULES__TIMEZONE", "Atlantis", "timezone = 'Atlantis' is not a time zone"),
+    ],
+)
+def test_a_wrong_schedule_is_named(monkeypatch: pytest.MonkeyPatch, key: str, value: str, message: str) -> None:
+    monkeypatch.setenv(key, value)
+    with pytest.raises(ScheduleConfigError, match=message):
+        defs()
+
+
+def windows() -> dict[str, tuple[timedelta, timedelta]]:
+    found = {}
+    for spec in defs().resolve_all_asset_specs():
+        if spec.freshness_policy is not None:
+            policy: Any = spec.freshness_policy
+            found[spec.key.path[-1]] = (policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta())
+    return found
+
+
+def test_five_freshness_policies_and_no_others() -> None:
+    assert windows() == POLICIES
+
+
+@pytest.mark.parametrize(
+    ("cron", "gap"),
+    [
+        ("0 * * * *", timedelta(hours=1)),
+        ("*/15 * * * *", timedelta(minutes=15)),
+        ("0 6 * * *", timedelta(days=1)),
+        ("0 8-18 * * 1-5", timedelta(days=2, hours=14)),
+        ("0 0 1 * *", timedelta(days=31)),
+    ],
+)
+def test_the_longest_gap_of_a_cron(cron: str, gap: timedelta) -> None:
+    assert longest_gap(cron) == gap

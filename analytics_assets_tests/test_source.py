@@ -1,0 +1,59 @@
+"""The source by itself, without Dagster."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dlt
+import duckdb
+import pytest
+
+from analytics_assets.api.report import Report
+from analytics_assets.api.source import analytics_source
+from analytics_assets_tests.fake_api import FakeApi
+
+
+def load(tmp_path: Path) -> Path:
+    database = tmp_path / "alone.duckdb"
+    pipeline = dlt.pipeline(
+        "alone",
+        destination=dlt.destinations.duckdb(str(database)),
+        dataset_name="analytics",
+        pipelines_dir=str(tmp_path),
+    )
+    pipeline.run(analytics_source(), loader_file_format="parquet")
+    return database
+
+
+def test_the_source_loads_all_eight_with_dlt_alone(api: FakeApi, tmp_path: Path) -> None:
+    for _ in range(2):
+        database = load(tmp_path)
+    with duckdb.connect(str(database)) as connection:
+        for resource, rows in api.rows.items():
+            ids = connection.execute(f"SELECT id FROM analytics.{resource} ORDER BY id").fetchall()
+            assert ids == [(row["id"],) for row in rows]
+
+
+def test_the_demo_needs_no_configuration(tmp_path: Path) -> None:
+    with duckdb.connect(str(load(tmp_path))) as connection:
+        assert connection.execute("SELECT count(*) > 2000 FROM analytics.activities").fetchone() == (True,)
+
+
+def test_a_request_rate_is_kept(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_PER_SECOND", "100")
+    pauses: list[float] = []
+    monkeypatch.setattr("analytics_assets.api.transport.time.sleep", pauses.append)
+    reports = {"organizations": Report()}
+    list(analytics_source(reports=reports).resources["organizations"])
+    # Without sleeping, each request finds the budget spent by those before it.
+    assert reports["organizations"].requests == 4
+    assert sum(pauses) > 0.03
+
+
+def test_the_api_half_does_not_import_dagster() -> None:
+    program = (
+        "import sys, analytics_assets.api.source, analytics_assets.warehouse.pipeline, analytics_assets.demo.server;"
+        "print([name for name in sys.modules if name.split('.')[0].startswith('dagster')])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

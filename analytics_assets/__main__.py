@@ -47,7 +47,7 @@ def sync() -> int:
 
 def _table(result: dg.ExecuteInProcessResult) -> Table:
     table = Table("Asset", title=f"Job {SYNC}: assets analytics/...")
-    for heading in ("Rows loaded", "Rows in the table", "Seconds"):
+    for heading in ("Rows loaded", "Rows in table", "Seconds"):
         table.add_column(heading, justify="right")
     table.add_column("Status")
     done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}

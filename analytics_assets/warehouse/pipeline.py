@@ -8,7 +8,6 @@ from typing import Any
 
 import dlt
 from dlt.common.destination.reference import Destination
-from dlt.common.exceptions import DltException
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.catalog import DELETED_AT, RESOURCES, Resource
@@ -58,7 +57,7 @@ def existing_tables(destination: Destination[Any, Any], working_dir: str) -> set
             if not client.is_storage_initialized():
                 return set()
             return {resource.name for resource in RESOURCES if has_table(client, resource)}
-    except (DltException, DestinationError) as error:
+    except Exception as error:  # each destination's driver has errors of its own
         raise DestinationError(f"Cannot use the destination {destination.destination_name}: {error}") from error
 
 

@@ -171,7 +171,8 @@ def sync(
         if moment is not None:
             metadata[name] = dg.MetadataValue.timestamp(moment)
     context.log.info(f"{resource.name}: {loaded} rows loaded, {report.rows_read} read in {report.requests} requests")
-    return dg.MaterializeResult(asset_key=result.asset_key, metadata={**(result.metadata or {}), **metadata})
+    # dlt's own metadata is left out: it names files that are gone, and its column schema loses names (dagster#34052).
+    return dg.MaterializeResult(asset_key=result.asset_key, metadata=metadata)
 
 
 def _summary(failures: dict[str, str], selected: int) -> str:

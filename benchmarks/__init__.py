@@ -1,0 +1,1 @@
+"""Measurements on this machine. `make overhead` runs what there is."""

@@ -38,7 +38,6 @@ from analytics_assets.warehouse.pipeline import (
     mark_deleted,
     pipeline_name,
     rows_loaded,
-    sql_client,
 )
 
 with warnings.catch_warnings():
@@ -136,12 +135,11 @@ def sync(
     if rebuild or resource.name not in session.tables:
         # Also where the table was dropped by hand: its cursor would make dlt leave the old rows out for ever.
         options["refresh"] = "drop_resources"
-    context.log.info(f"{resource.name}: reading {session.settings.base_url} {resource.path}")
     [result] = DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options)
     loaded = rows_loaded(pipeline, resource)
     complete = resource.cursor is None or reading.everything
     total = deleted = 0
-    with sql_client(pipeline) as client:
+    with session.client as client:
         if has_table(client, resource):
             if complete and not resource.append_only:
                 settings = session.settings

@@ -9,12 +9,13 @@ from typing import Any
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 from dlt.common.destination.reference import Destination
+from dlt.destinations.job_client_impl import SqlJobClientBase
 from pydantic import Field
 
 from analytics_assets.api.settings import Settings, read_settings
 from analytics_assets.warehouse.destination import Target, build_destination, read_target
 from analytics_assets.warehouse.duckdb_file import wait_for_file
-from analytics_assets.warehouse.pipeline import existing_tables
+from analytics_assets.warehouse.pipeline import build_client, existing_tables
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
 
@@ -23,12 +24,13 @@ FROM_DLT = " Taken from dlt's configuration if left empty."
 class Session:
     """What the syncs of one run share: checked settings, an open destination, a directory that goes with the run.
 
-    `tables` are those of the catalogue's tables that the destination held when the run began.
+    `client` asks the destination. `tables` are those of the catalogue's that it held when the run began.
     """
 
     settings: Settings
     target: Target
     destination: Destination[Any, Any]
+    client: SqlJobClientBase
     tables: set[str]
     working_dir: str
 
@@ -71,21 +73,6 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         """
         return read_settings(**{key: getattr(self, key, None) for key in Settings()})
 
-    def target(self) -> Target:
-        """The configured destination."""
-        return read_target(self.settings(), self.destination_type, self.destination_credentials)
-
-    def duckdb(self) -> DuckDBResource:
-        """The default warehouse for readers: row counts, checks, reports.
-
-        Raises:
-            ValueError: The destination is not DuckDB.
-        """
-        path = self.target().duckdb_path
-        if path is None:
-            raise ValueError(f"The destination is {self.target().type}, not duckdb.")
-        return DuckDBResource(database=str(path))
-
     @contextmanager
     def session(self, say: Callable[[str], None]) -> Iterator[Session]:
         """Checks the configuration and opens the destination for one run. No request is made.
@@ -97,7 +84,8 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unknown, unsuitable or busy.
         """
-        settings, target = self.settings(), self.target()
+        settings = self.settings()
+        target = read_target(settings, self.destination_type, self.destination_credentials)
         with ExitStack() as stack:
             working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
             credentials: Any = self.destination_credentials
@@ -105,7 +93,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 # One connection for the whole run: dlt's loads and our reads share it, and no other process can take
                 # the file between them. DuckDBResource waits too, but silently.
                 wait_for_file(target.duckdb_path, self.busy_timeout, say)
-                credentials = stack.enter_context(self.duckdb().get_connection())
+                warehouse = DuckDBResource(database=str(target.duckdb_path))
+                credentials = stack.enter_context(warehouse.get_connection())
                 stack.enter_context(closing(credentials))
             destination = build_destination(target, credentials)
-            yield Session(settings, target, destination, existing_tables(destination, working_dir), working_dir)
+            client = build_client(destination, working_dir)
+            yield Session(settings, target, destination, client, existing_tables(client), working_dir)

@@ -1,8 +1,6 @@
 """The dlt pipeline of a resource, what is asked of its table around a load, and the marks of deleted rows."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
@@ -43,22 +41,34 @@ def load_options(target_type: str) -> dict[str, Any]:
     return {"loader_file_format": "parquet"} if target_type == DUCKDB else {}
 
 
-def existing_tables(destination: Destination[Any, Any], working_dir: str) -> set[str]:
+def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJobClientBase:
+    """A client for the questions below. `with client:` connects it, as often as needed.
+
+    Raises:
+        DestinationError: The destination does not speak SQL.
+    """
+    name = f"{SOURCE_NAME}_probe"
+    probe = dlt.pipeline(name, destination=destination, dataset_name=DATASET, pipelines_dir=working_dir)
+    client = probe.destination_client()
+    if not isinstance(client, SqlJobClientBase):
+        raise DestinationError(f"destination_type: {type(client).__name__} does not speak SQL.")
+    return client
+
+
+def existing_tables(client: SqlJobClientBase) -> set[str]:
     """Which of the catalogue's tables the destination holds.
 
     Raises:
         DestinationError: The destination cannot be reached or used.
     """
-    probe = dlt.pipeline(
-        f"{SOURCE_NAME}_probe", destination=destination, dataset_name=DATASET, pipelines_dir=working_dir
-    )
     try:
-        with sql_client(probe) as client:
+        with client:
             if not client.is_storage_initialized():
                 return set()
-            return {resource.name for resource in RESOURCES if has_table(client, resource)}
+            found = client.get_storage_tables([resource.name for resource in RESOURCES])
+            return {name for name, columns in found if columns}
     except Exception as error:  # each destination's driver has errors of its own
-        raise DestinationError(f"Cannot use the destination {destination.destination_name}: {error}") from error
+        raise DestinationError(f"Cannot use the destination {client.config.destination_type}: {error}") from error
 
 
 def rows_loaded(pipeline: dlt.Pipeline, resource: Resource) -> int:
@@ -73,15 +83,6 @@ def last_load_id(pipeline: dlt.Pipeline) -> str:
     trace = pipeline.last_trace
     loads = trace.last_load_info.loads_ids if trace and trace.last_load_info else []
     return min(loads) if loads else str(time.time())
-
-
-@contextmanager
-def sql_client(pipeline: dlt.Pipeline) -> Iterator[SqlJobClientBase]:
-    """A connection to the destination, for the questions below."""
-    with pipeline.destination_client() as client:
-        if not isinstance(client, SqlJobClientBase):
-            raise DestinationError(f"{type(client).__name__} does not speak SQL")
-        yield client
 
 
 def has_table(client: SqlJobClientBase, resource: Resource) -> bool:

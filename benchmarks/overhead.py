@@ -28,6 +28,7 @@ def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
         if status:
             output.seek(0)
             sys.exit(f"{command} failed:\n{output.read().decode()}")

@@ -4,7 +4,7 @@
 
 - `api`        the remote API as a dlt source: what exists (`catalog`), how it is asked for (`dialect`, `transport`),
                what an answer must satisfy (`guards`), which rows are news (`pages`), all of it together (`source`)
-- `warehouse`  where the rows land: destination, DuckDB's file, a pipeline for each resource, deletions
+- `warehouse`  where the rows land: destination, a pipeline for each resource, deletions
 - `defs`       what Dagster shows and runs: specs, freshness, schedules, the resource `analytics`, the assets
 - `demo`       an API with made-up data, so that everything works before anything is configured
 

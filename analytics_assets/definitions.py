@@ -1,7 +1,5 @@
 """What `dagster dev` loads: the code location `analytics_assets`."""
 
-import gc
-
 import dagster as dg
 
 from analytics_assets.project import use_project_config
@@ -16,9 +14,6 @@ def defs() -> dg.Definitions:
     from analytics_assets.defs.schedules import build_jobs, build_schedules  # noqa: PLC0415
     from analytics_assets.defs.specs import upstream_specs  # noqa: PLC0415
 
-    # What is loaded by now stays until the process ends. The garbage collector would walk all of Dagster and dlt again
-    # and again, above all at exit: that is a second of every run.
-    gc.freeze()
     return dg.Definitions(
         assets=[*upstream_specs(), build_assets()],
         jobs=build_jobs(),

@@ -90,7 +90,7 @@ def test_a_busy_file_is_waited_for(
         assert holder.stdin
         holder.communicate("\n")
 
-    monkeypatch.setattr("analytics_assets.warehouse.duckdb_file.time.sleep", let_go)
+    monkeypatch.setattr("analytics_assets.defs.duckdb_warehouse.time.sleep", let_go)
     assert project.run("roles", run_config=config(30)).success
 
 

@@ -2,19 +2,17 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster_duckdb import DuckDBResource
 from dlt.common.destination.reference import Destination
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from pydantic import Field
 
 from analytics_assets.api.settings import Settings, read_settings
 from analytics_assets.warehouse.destination import Target, build_destination, read_target
-from analytics_assets.warehouse.duckdb_file import wait_for_file
 from analytics_assets.warehouse.pipeline import build_client, existing_tables
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
@@ -90,12 +88,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
             credentials: Any = self.destination_credentials
             if target.duckdb_path:
-                # One connection for the whole run: dlt's loads and our reads share it, and no other process can take
-                # the file between them. DuckDBResource waits too, but silently.
-                wait_for_file(target.duckdb_path, self.busy_timeout, say)
-                warehouse = DuckDBResource(database=str(target.duckdb_path))
-                credentials = stack.enter_context(warehouse.get_connection())
-                stack.enter_context(closing(credentials))
+                from analytics_assets.defs.duckdb_warehouse import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
+
+                credentials = stack.enter_context(open_duckdb(target.duckdb_path, self.busy_timeout, say))
             destination = build_destination(target, credentials)
             client = build_client(destination, working_dir)
             yield Session(settings, target, destination, client, existing_tables(client), working_dir)

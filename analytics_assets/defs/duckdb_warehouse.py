@@ -1,10 +1,12 @@
-"""Waiting for a DuckDB file: it has one writer at a time, and not even a reader beside it."""
+"""The default warehouse: a DuckDB file, which has one writer at a time and not even a reader beside it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
+from dagster_duckdb import DuckDBResource
 
 from analytics_assets.warehouse.destination import DestinationError
 
@@ -12,17 +14,25 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
 
 
-def wait_for_file(path: Path, patience: float, say: Callable[[str], None]) -> None:
-    """Returns as soon as `path` can be opened for writing; creates its directory if need be.
+@contextmanager
+def open_duckdb(path: Path, patience: float, say: Callable[[str], None]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection for a whole run: dlt's loads and our reads share it, and no other process gets the file in between.
 
     Args:
-        path: The database file, which need not exist.
-        patience: Seconds to wait at most.
+        path: The database file, which need not exist; its directory is created.
+        patience: Seconds to wait at most while another process holds the file.
         say: Is told what is being waited for.
 
     Raises:
         DestinationError: Another process still holds the file, or it is no DuckDB file or not writable.
     """
+    # DuckDBResource would wait, too, but silently.
+    _wait(path, patience, say)
+    with DuckDBResource(database=str(path)).get_connection() as connection, closing(connection):
+        yield connection
+
+
+def _wait(path: Path, patience: float, say: Callable[[str], None]) -> None:
     deadline = time.monotonic() + patience
     pause = FIRST_PAUSE
     try:

@@ -1,6 +1,7 @@
 """How old an incremental asset may become."""
 
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from itertools import pairwise
 
 import dagster as dg
@@ -36,6 +37,7 @@ def freshness_policy(resource: Resource, cron: str) -> dg.FreshnessPolicy | None
     )
 
 
+@cache
 def longest_gap(cron: str) -> timedelta:
     """The longest time between two ticks of a cron, as far as a year or 200 ticks show."""
     start = datetime(2024, 1, 1, tzinfo=timezone.utc)

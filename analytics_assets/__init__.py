@@ -2,8 +2,8 @@
 
     .dlt and environment -> settings -> source + pipeline -> assets -> warehouse -> Dagster's UI
 
-- `api`        the remote API as a dlt source: what exists (`catalog`), how it is asked for (`dialect`, `transport`),
-               what an answer must satisfy (`guards`), which rows are news (`pages`), all of it together (`source`)
+- `api`        the remote API as a dlt source: what exists (`catalog`), how it is asked for (`dialect`, `paging`,
+               `transport`), what an answer must satisfy (`guards`), which rows are news (`pages`); `source` joins them
 - `warehouse`  where the rows land: destination, a pipeline for each resource, deletions
 - `defs`       what Dagster shows and runs: specs, freshness, schedules, the resource `analytics`, the assets
 - `demo`       an API with made-up data, so that everything works before anything is configured

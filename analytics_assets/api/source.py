@@ -23,8 +23,9 @@ from dlt.sources.rest_api import rest_api_resources
 from dlt.sources.rest_api.typing import ClientConfig, Endpoint, EndpointResource, IncrementalConfig
 
 from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
-from analytics_assets.api.guards import PageGuard, build_paginator
+from analytics_assets.api.guards import PageGuard
 from analytics_assets.api.pages import PageReader, PageSettler
+from analytics_assets.api.paging import build_paginator
 from analytics_assets.api.report import Report
 from analytics_assets.api.settings import Settings, read_settings
 from analytics_assets.api.transport import open_session

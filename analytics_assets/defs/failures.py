@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dlt.common.schema.exceptions import DataValidationError
 from requests import ConnectionError as UnreachableError
 from requests import Timeout
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
-from analytics_assets.api.guards import PagingError, PayloadError, StatusError
+from analytics_assets.api.guards import PayloadError, StatusError
+from analytics_assets.api.paging import PagingError
 from analytics_assets.warehouse.pipeline import ShrunkListingError
 
 OWN = (StatusError, PayloadError, PagingError, ShrunkListingError)
@@ -40,6 +42,10 @@ def _explain(error: Exception) -> str:
             return str(cause)
         if isinstance(cause, DataValidationError):
             return _explain_contract(cause)
+        if isinstance(cause, ContentDecodingError):
+            return f"The answer cannot be decoded: {_cut(cause)} Its Content-Encoding does not fit its body (a proxy?)."
+        if isinstance(cause, ChunkedEncodingError):
+            return f"The connection broke in the middle of an answer, four times: {_cut(cause)}."
         if isinstance(cause, UnreachableError | Timeout):
             url = cause.request.url if cause.request is not None else "the API"
             return f"No answer from {url}: {_cut(cause)}. Check sources.analytics.base_url and the network."

@@ -193,6 +193,17 @@ def test_one_resource_that_fails_costs_only_itself(api: FakeApi, project: Projec
     assert len(api.asked("policies")) == 1
 
 
+@pytest.mark.parametrize(("status", "limit"), [(401, "0"), (403, "0"), (503, None)])
+def test_a_run_that_would_fail_again_is_not_retried(
+    api: FakeApi, project: Project, status: int, limit: str | None
+) -> None:
+    api.answer_always("policies", Answer(status))
+    result = project.run("policies", "roles")
+    run = project.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags.get("dagster/max_retries") == limit
+
+
 def test_a_failed_resource_keeps_what_it_had_and_recovers(api: FakeApi, project: Project) -> None:
     project.sync("activities")
     api.rows["activities"] += [activity(n, f"2024-05-01T01:{n - 41:02}:00Z") for n in range(42, 100)]

@@ -13,7 +13,7 @@ from analytics_assets.api.report import Report
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import Reading, analytics_source, source_shape
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
-from analytics_assets.defs.failures import explain, redact
+from analytics_assets.defs.failures import explain, is_permanent, redact
 from analytics_assets.defs.freshness import freshness_policy
 from analytics_assets.defs.resources import AnalyticsResource, Session
 from analytics_assets.defs.schedules import SYNC, read_cron
@@ -46,6 +46,9 @@ with warnings.catch_warnings():
     from dagster_embedded_elt.dlt import DagsterDltResource, DagsterDltTranslator, dlt_assets
 
 POOL = "analytics_warehouse"
+
+NO_RUN_RETRY = {"dagster/max_retries": "0"}
+"""Tag of a run that would fail again, for the run retries of `dagster.yaml`."""
 
 
 class AnalyticsTranslator(DagsterDltTranslator):
@@ -90,6 +93,7 @@ def build_assets() -> dg.AssetsDefinition:
         names = {key.path[-1] for key in context.selected_asset_keys}
         selected = [resource for resource in RESOURCES if resource.name in names]
         failures: dict[str, str] = {}
+        permanent = True
         try:
             reading = config.reading()
             with analytics.session(context.log.warning) as session:
@@ -99,15 +103,16 @@ def build_assets() -> dg.AssetsDefinition:
                         result = sync(context, resource, session, reading, rebuild=config.mode is Mode.rebuild)
                     except Exception as error:  # noqa: BLE001 - a resource costs only itself, whatever happens to it
                         failures[resource.name] = explain(error, secrets)
+                        permanent = permanent and is_permanent(error)
                         context.log.error(f"{resource.name} failed: {failures[resource.name]}")
                     else:
                         yield result
         except (SettingsError, RunConfigError, DestinationError) as error:
             # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
-            raise dg.Failure(
-                redact(str(error), (analytics.api_key, analytics.destination_credentials)), allow_retries=False
-            ) from None
+            raise dg.Failure(redact(str(error), (analytics.api_key, analytics.destination_credentials))) from None
         if failures:
+            if permanent:
+                context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
             raise dg.Failure(_summary(failures, len(selected)), metadata=failures)
 
     return analytics_api

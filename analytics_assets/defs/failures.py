@@ -27,6 +27,12 @@ def explain(error: Exception, secrets: tuple[str | None, ...]) -> str:
     return redact(_explain(error), secrets)
 
 
+def is_permanent(error: Exception) -> bool:
+    """Whether another run would fail the same way: the API refuses what is asked, whoever asks again."""
+    statuses = [cause.response.status_code for cause in _causes(error) if isinstance(cause, StatusError)]
+    return any(400 <= status < 500 and status != 429 for status in statuses)
+
+
 def redact(text: str, secrets: tuple[str | None, ...]) -> str:
     """The text without the secrets."""
     for secret in secrets:

@@ -8,7 +8,7 @@ DAGSTER_HOME := $(CURDIR)/.dagster
 DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-latest check overhead clean
+.PHONY: help install demo dev test test-latest check faults overhead clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ check: install ## format, lint and types
 
 test-latest: install ## run the suite on the newest Dagster, with dagster-dlt instead of dagster-embedded-elt
 	UV=$(UV) $(BIN)/python -m analytics_assets_tests.latest
+
+faults: install ## inject faults, look what was lost, and write docs/reliability.md
+	$(BIN)/python -m analytics_assets_tests.faults
 
 overhead: install ## measure what Dagster costs beside dlt alone, and the memory of 100,000 activities
 	$(BIN)/python -m benchmarks.overhead

@@ -10,12 +10,14 @@ def defs() -> dg.Definitions:
     """The assets with their upstream, jobs, schedules and resources. Reads `.dlt` and the environment, nothing else."""
     use_project_config()
     from analytics_assets.defs.assets import build_assets  # noqa: PLC0415 - after dlt knows where its configuration is
+    from analytics_assets.defs.checks import build_checks  # noqa: PLC0415
     from analytics_assets.defs.resources import AnalyticsResource  # noqa: PLC0415
     from analytics_assets.defs.schedules import build_jobs, build_schedules  # noqa: PLC0415
     from analytics_assets.defs.specs import upstream_specs  # noqa: PLC0415
 
     return dg.Definitions(
         assets=[*upstream_specs(), build_assets()],
+        asset_checks=[build_checks()],
         jobs=build_jobs(),
         schedules=build_schedules(),
         resources={"analytics": AnalyticsResource()},

@@ -84,7 +84,7 @@ class _Adapter(HTTPAdapter):
         super().__init__()
         self._report = report
         self._rate_limit = rate_limit
-        self._sent: weakref.WeakSet[PreparedRequest] = weakref.WeakSet()
+        self._ended: weakref.WeakKeyDictionary[PreparedRequest, float] = weakref.WeakKeyDictionary()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Adapter":
         """Itself: dlt copies the configuration to validate it, and a copy could not share the counts and the limit."""
@@ -94,7 +94,10 @@ class _Adapter(HTTPAdapter):
         """Sends one attempt; a retry is the same request once more."""
         self._rate_limit.wait()
         self._report.requests += 1
-        if request in self._sent:
+        if request in self._ended:
             self._report.retries += 1
-        self._sent.add(request)
-        return super().send(request, *args, **kwargs)
+            self._report.seconds_waited += time.monotonic() - self._ended[request]
+        try:
+            return super().send(request, *args, **kwargs)
+        finally:
+            self._ended[request] = time.monotonic()

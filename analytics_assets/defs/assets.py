@@ -12,6 +12,7 @@ from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
 from analytics_assets.api.report import Report
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import Reading, analytics_source, source_shape
+from analytics_assets.defs.checks import UNDECLARED
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
 from analytics_assets.defs.failures import explain, is_permanent, redact
 from analytics_assets.defs.freshness import freshness_policy
@@ -38,6 +39,7 @@ from analytics_assets.warehouse.pipeline import (
     mark_deleted,
     pipeline_name,
     rows_loaded,
+    undeclared_columns,
 )
 
 with warnings.catch_warnings():
@@ -165,9 +167,11 @@ def sync(
         "rows_marked_deleted": deleted,
         "requests": report.requests,
         "retries": report.retries,
+        "seconds_waited": round(report.seconds_waited, 3),
         "bytes": report.body_bytes,
         "seconds": round(seconds, 3),
         "rows_per_second": round(report.rows_read / seconds, 1),
+        UNDECLARED: undeclared_columns(pipeline, resource),
         "destination": str(session.target.duckdb_path or session.target.type),
     }
     for name, moment in (("cursor_before", report.cursor_before), ("cursor_after", report.cursor_after)):

@@ -1,5 +1,6 @@
 """Why a resource failed, in words for the person who reads the run."""
 
+import errno
 from collections.abc import Iterator
 
 from dlt.common.schema.exceptions import DataValidationError
@@ -11,7 +12,7 @@ from analytics_assets.api.guards import PayloadError, StatusError
 from analytics_assets.api.paging import PagingError
 from analytics_assets.warehouse.pipeline import ShrunkListingError
 
-OWN = (StatusError, PayloadError, PagingError, ShrunkListingError)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 LONGEST = 600
 """Characters of somebody else's error text that are shown."""
@@ -43,20 +44,27 @@ def redact(text: str, secrets: tuple[str | None, ...]) -> str:
 
 def _explain(error: Exception) -> str:
     chain = list(_causes(error))
-    for cause in chain:
-        if isinstance(cause, OWN):
-            return str(cause)
-        if isinstance(cause, DataValidationError):
-            return _explain_contract(cause)
-        if isinstance(cause, ContentDecodingError):
-            return f"The answer cannot be decoded: {_cut(cause)} Its Content-Encoding does not fit its body (a proxy?)."
-        if isinstance(cause, ChunkedEncodingError):
-            return f"The connection broke in the middle of an answer, four times: {_cut(cause)}."
-        if isinstance(cause, UnreachableError | Timeout):
+    explained = next(filter(None, map(_explain_cause, chain)), None)
+    return explained or f"{type(chain[-1]).__name__}: {_cut(chain[-1])}"
+
+
+def _explain_cause(cause: BaseException) -> str | None:
+    text = None
+    match cause:
+        case StatusError() | PayloadError() | PagingError() | ShrunkListingError():
+            text = str(cause)
+        case DataValidationError():
+            text = _explain_contract(cause)
+        case ContentDecodingError():
+            text = f"The answer cannot be decoded: {_cut(cause)} Its Content-Encoding does not fit its body (a proxy?)."
+        case ChunkedEncodingError():
+            text = f"The connection broke in the middle of an answer, in every attempt: {_cut(cause)}."
+        case UnreachableError() | Timeout():
             url = cause.request.url if cause.request is not None else "the API"
-            return f"No answer from {url}: {_cut(cause)}. Check sources.analytics.base_url and the network."
-    root = chain[-1]
-    return f"{type(root).__name__}: {_cut(root)}"
+            text = f"No answer from {url}: {_cut(cause)}. Check sources.analytics.base_url and the network."
+        case OSError(errno=number) if number in DISK_FULL:
+            text = f"The disk is full ({_cut(cause)}). Free some, of the temporary directory too, and run again."
+    return text
 
 
 def _explain_contract(error: DataValidationError) -> str:

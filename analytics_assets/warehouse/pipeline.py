@@ -78,6 +78,13 @@ def rows_loaded(pipeline: dlt.Pipeline, resource: Resource) -> int:
     return counts.get(resource.name, 0)
 
 
+def undeclared_columns(pipeline: dlt.Pipeline, resource: Resource) -> list[str]:
+    """Columns of the table that came from fields which the catalogue does not know."""
+    declared = {column_name(column.name) for column in resource.table_columns}
+    table = pipeline.default_schema.tables.get(resource.name, {})
+    return [name for name in table.get("columns", {}) if name not in declared and not name.startswith("_dlt")]
+
+
 def last_load_id(pipeline: dlt.Pipeline) -> str:
     """The load that the last run made, or the present if it had nothing to load. Ids are epoch seconds."""
     trace = pipeline.last_trace

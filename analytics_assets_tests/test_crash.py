@@ -1,0 +1,312 @@
+"""A worker that is killed at any moment costs nothing but its own work.
+
+A sync is killed with SIGKILL again and again, at random moments of dlt's three steps (extract, normalize, load), while
+the API's rows change in between. After the next sync that is left alone, the tables are equal to what the API serves.
+
+Starting Python with Dagster and dlt takes seconds, so that this file is also a program, the nursery: it imports all
+that once, without running any of it, and then forks a worker for every sync it is asked for. A worker that has ended
+stays a zombie until the test asks for its exit code, so that a signal never hits another process of the same number, and
+an exit code of -SIGKILL says for sure that the worker was at work when it was killed.
+"""
+
+import importlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import IO, Any
+
+import dagster as dg
+import dlt
+import duckdb
+import pytest
+
+from analytics_assets.definitions import defs
+from analytics_assets.defs.specs import asset_key
+from analytics_assets_tests.fake_api import FakeApi
+from analytics_assets_tests.rows import activity, organization, policy
+
+STEPS = ("extract", "normalize", "load")
+CONTENT = {"organizations": "name", "policies": "name", "activities": "message"}
+KILLS = 60
+KILLS_A_ROUND = 5
+MOST_ATTEMPTS = 150
+SEED = 20240501
+START = datetime(2024, 5, 1, tzinfo=timezone.utc)
+
+# ---- the nursery: a program of its own
+
+
+def nursery(steps: Path) -> None:
+    """Forks a worker for each database named on a line of the input, and waits for it on the line after."""
+    job = defs().resolve_job_def("analytics_sync")
+    for module in ("dlt.destinations.impl.duckdb.duck", "dlt.sources.rest_api", "pyarrow.parquet"):
+        importlib.import_module(module)
+    announce_steps(steps)
+    # Threads do not survive a fork, the locks that they hold do.
+    assert threading.active_count() == 1
+    say("ready")
+    while database := sys.stdin.readline().strip():
+        pid = os.fork()
+        if pid == 0:
+            work(job, database)
+        say(pid)
+        sys.stdin.readline()
+        say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def work(job: dg.JobDefinition, database: str) -> None:
+    """One sync, and the end of the process."""
+    code = 1
+    try:
+        os.dup2(2, 1)
+        os.environ["DESTINATION__DUCKDB__CREDENTIALS"] = database
+        with dg.DagsterInstance.ephemeral() as instance:
+            selection = [asset_key(name) for name in CONTENT]
+            result = job.execute_in_process(asset_selection=selection, instance=instance, raise_on_error=False)
+            code = 0 if result.success else 2
+    finally:
+        os._exit(code)
+
+
+def announce_steps(path: Path) -> None:
+    """Makes the last line of a file say which step of dlt a worker is in."""
+    file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    for name in STEPS:
+        announce(file, name)
+
+
+def announce(file: int, name: str) -> None:
+    step = getattr(dlt.Pipeline, name)
+
+    def announced(*args: Any, **options: Any) -> Any:
+        os.write(file, f"{name}\n".encode())
+        try:
+            return step(*args, **options)
+        finally:
+            os.write(file, b"between\n")
+
+    setattr(dlt.Pipeline, name, announced)
+
+
+def say(what: object) -> None:
+    print(what, flush=True)
+
+
+# ---- the test
+
+
+@dataclass
+class Workers:
+    """Workers of the nursery, one at a time. `seconds` is how long the last one took that was left alone."""
+
+    process: subprocess.Popen[str]
+    database: Path
+    steps: Path
+    log: Path
+    seconds: float = 0.0
+    killed_in: Counter[str] = field(default_factory=Counter)
+
+    def sync(self) -> None:
+        started = time.monotonic()
+        self._start()
+        code = self._wait()
+        self.seconds = time.monotonic() - started
+        assert code == 0, self.log.read_text()[-5_000:]
+
+    def kill_after(self, seconds: float) -> bool:
+        """Kills a worker after so many seconds. Returns whether it was still at work then."""
+        pid = self._start()
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+        code = self._wait()
+        assert code in {0, -signal.SIGKILL}, self.log.read_text()[-5_000:]
+        if code == 0:
+            return False
+        self.killed_in[self.steps.read_text().split()[-1]] += 1
+        return True
+
+    def kills(self) -> int:
+        """Kills in the middle of one of dlt's steps."""
+        return sum(self.killed_in[name] for name in STEPS)
+
+    def _start(self) -> int:
+        self.steps.write_text("before\n")
+        self._tell(str(self.database))
+        return int(self.listen())
+
+    def _wait(self) -> int:
+        self._tell("wait")
+        return int(self.listen())
+
+    def _tell(self, line: str) -> None:
+        _pipe(self.process.stdin).write(line + "\n")
+        _pipe(self.process.stdin).flush()
+
+    def listen(self) -> str:
+        line = _pipe(self.process.stdout).readline().strip()
+        assert line, self.log.read_text()[-5_000:]
+        return line
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream
+    return stream
+
+
+@pytest.fixture
+def workers(tmp_path: Path, empty_api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
+    monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "20")
+    # A killed worker cannot remove its temporary directory.
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    steps, log = tmp_path / "steps", tmp_path / "log"
+    command = [sys.executable, "-m", __name__, str(steps)]
+    pipe = subprocess.PIPE
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True) as process,
+    ):
+        found = Workers(process, tmp_path / "unharmed.duckdb", steps, log)
+        assert found.listen() == "ready"
+        yield found
+
+
+@dataclass
+class Changes:
+    """Fills an API and changes it, always in the same way."""
+
+    api: FakeApi
+    chance: random.Random
+    moment: datetime = START
+    served: int = 0
+
+    def fill(self) -> None:
+        self.api.rows["organizations"] = [organization(n) for n in range(1, 61)]
+        self.api.rows["policies"] = [policy(n, self._tick()) for n in range(1, 41)]
+        self.api.rows["activities"] = [activity(n, self._tick()) for n in range(1, 301)]
+        self.served = 300
+
+    def change(self) -> None:
+        """Adds rows to each resource, edits some, deletes a few organizations."""
+        self._change_organizations()
+        self._change_policies()
+        self._change_activities()
+
+    def _change_organizations(self) -> None:
+        rows = self.api.rows["organizations"]
+        for row in self.chance.sample(rows, 3):
+            rows.remove(row)
+        rows += [organization(number) for number in self._numbers(3)]
+        for row in self.chance.sample(rows, 2):
+            row["name"] = f"Renamed {self._numbers(1)[0]}"
+
+    def _change_policies(self) -> None:
+        rows = self.api.rows["policies"]
+        for row in self.chance.sample(rows, 3):
+            row.update(name=f"Renamed {self._numbers(1)[0]}", updated=self._tick())
+        rows += [policy(number, self._tick()) for number in self._numbers(2)]
+
+    def _change_activities(self) -> None:
+        rows = self.api.rows["activities"]
+        # Rows that appear or change behind the cursor are within its lag of 300 s.
+        late = (self.moment - timedelta(seconds=200)).isoformat()
+        rows[-1]["message"] = f"Corrected {self._numbers(1)[0]}"
+        rows += [activity(number, late) for number in self._numbers(1)]
+        rows += [activity(number, self._tick()) for number in self._numbers(6)]
+
+    def _tick(self) -> str:
+        self.moment += timedelta(seconds=30)
+        return self.moment.isoformat()
+
+    def _numbers(self, count: int) -> list[int]:
+        self.served += count
+        return list(range(self.served - count + 1, self.served + 1))
+
+
+@contextmanager
+def opened(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A copy of a database, so that what a killed worker left is the next worker's to repair."""
+    with tempfile.TemporaryDirectory(dir=database.parent) as directory:
+        for file in database.parent.glob(f"{database.name}*"):
+            shutil.copy(file, directory)
+        with closing(duckdb.connect(str(Path(directory, database.name)))) as connection:
+            yield connection
+
+
+def tables(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
+    query = "SELECT table_schema, table_name FROM information_schema.tables"
+    return {(schema, name) for schema, name in connection.execute(query).fetchall()}
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection, resource: str) -> list[tuple[Any, ...]]:
+    live = "deleted_at IS NULL" if resource == "organizations" else "true"
+    query = f"SELECT id, {CONTENT[resource]} FROM analytics.{resource} WHERE {live} ORDER BY id"
+    return connection.execute(query).fetchall()
+
+
+def expect_what_the_api_serves(database: Path, api: FakeApi) -> None:
+    with opened(database) as connection:
+        for resource, content in CONTENT.items():
+            expected = sorted((row["id"], row[content]) for row in api.rows[resource])
+            assert rows_of(connection, resource) == expected, resource
+
+
+def expect_no_id_twice(database: Path) -> None:
+    with opened(database) as connection:
+        for resource in {name for schema, name in tables(connection) if schema == "analytics"} & set(CONTENT):
+            query = f"SELECT id FROM analytics.{resource} GROUP BY id HAVING count(*) > 1"
+            assert connection.execute(query).fetchall() == [], resource
+
+
+def expect_no_remains(database: Path, unharmed: Path) -> None:
+    """The tables of a warehouse in which nothing was ever killed, and in the staging tables the rows of one load."""
+    with opened(unharmed) as connection:
+        expected = tables(connection)
+    with opened(database) as connection:
+        assert tables(connection) == expected
+        for resource in CONTENT:
+            loads = f"SELECT count(DISTINCT _dlt_load_id) FROM analytics_staging.{resource}"
+            assert connection.execute(loads).fetchone() in {(0,), (1,)}, resource
+            twice = f"SELECT id FROM analytics_staging.{resource} GROUP BY id HAVING count(*) > 1"
+            assert connection.execute(twice).fetchall() == [], resource
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, which is safe with these libraries on Linux only")
+def test_workers_killed_at_any_moment_lose_no_row_and_double_none(workers: Workers, empty_api: FakeApi) -> None:
+    chance = random.Random(SEED)
+    changes = Changes(empty_api, chance)
+    changes.fill()
+    workers.sync()
+    unharmed = workers.database
+    workers.database = unharmed.with_name("warehouse.duckdb")
+    for _ in range(MOST_ATTEMPTS):
+        changes.change()
+        if workers.kill_after(chance.uniform(0, workers.seconds)):
+            expect_no_id_twice(workers.database)
+            if sum(workers.killed_in.values()) % KILLS_A_ROUND:
+                continue
+            workers.sync()
+        expect_what_the_api_serves(workers.database, empty_api)
+        expect_no_remains(workers.database, unharmed)
+        print(workers.seconds, workers.killed_in)
+        if workers.kills() >= KILLS:
+            break
+    assert workers.kills() >= KILLS, workers.killed_in
+    assert all(workers.killed_in[name] for name in STEPS), workers.killed_in
+
+
+if __name__ == "__main__":
+    nursery(Path(sys.argv[1]))

@@ -1,0 +1,254 @@
+"""Random histories of the API, and after each sync the tables against a model.
+
+A history is a list of rounds: some rows change upstream, then one sync runs in one of the modes, perhaps while the API
+is at fault. The model is the product's rules in a few lines, without state of dlt's, digests, pages or SQL: which rows a
+sync loads, where the cursor stands then, and which rows are marked as gone. Hypothesis looks for a history after which
+a table differs from it, and shrinks what it finds.
+
+Ids are few, so that changes meet on a row. Cursor values are chosen around the edges of the lags, counted from the
+newest value that the table has seen.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import dagster as dg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analytics_assets_tests.conftest import Project, failure_message, materialized
+from analytics_assets_tests.fake_api import TOKEN, Answer, FakeApi, Request, serve
+from analytics_assets_tests.rows import activity, organization, policy
+
+Mode = Literal["incremental", "full", "rebuild"]
+FaultKind = Literal["500 once", "403", "HTML"]
+
+START = 1704067200
+"""The default start date, 2024-01-01, in epoch seconds as all points in time here."""
+
+INITIALLY = START + 120 * 86_400
+BEFORE_START = START - 1
+FUTURE = 32_503_680_000
+MAX_DELETED_SHARE = 0.5
+PAGE_SIZE = 3
+
+FAULTS: dict[FaultKind, Answer] = {
+    "500 once": Answer(500, {"error": "try again"}),
+    "403": Answer(403, {"error": "forbidden"}),
+    "HTML": Answer(200, b"<html>Sign in</html>", {"Content-Type": "text/html"}),
+}
+
+
+class Kind(NamedTuple):
+    """What the product promises of a resource; repeated here, as the catalogue is under test, too."""
+
+    build: Callable[..., dict[str, Any]]
+    content: str
+    field: str | None = None
+    column: str = "NULL"
+    lag: int = 0
+    marked_in: tuple[Mode, ...] = ()
+
+
+KINDS = {
+    "organizations": Kind(organization, "name", marked_in=("incremental", "full")),
+    "policies": Kind(policy, "name", "updated", "updated", lag=60, marked_in=("full",)),
+    "activities": Kind(activity, "message", "activityTime", "activity_time", lag=300),
+}
+
+
+class Row(NamedTuple):
+    """A row upstream or in the table."""
+
+    content: str
+    moment: int | None
+    gone: bool = False
+
+
+class Change(NamedTuple):
+    """A change of one row upstream; a number puts it at the table's cursor plus so many seconds."""
+
+    resource: str
+    id: int
+    what: int | Literal["no cursor", "future", "before start", "edit", "delete", "restore"]
+
+
+class Fault(NamedTuple):
+    """What the API does instead of answering, once during a sync."""
+
+    resource: str
+    kind: FaultKind
+
+
+class Round(NamedTuple):
+    """Changes upstream, and the sync that follows."""
+
+    changes: list[Change]
+    mode: Mode = "incremental"
+    fault: Fault | None = None
+
+
+class Model:
+    """What the table of one resource has to hold."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.rows: dict[int, Row] = {}
+        self.cursor = START
+
+    def sync(self, listing: dict[int, Row], mode: Mode) -> bool:
+        """Loads a listing; says whether the sync succeeds."""
+        if mode == "rebuild":
+            self.rows, self.cursor = {}, START
+        since = max(START, self.cursor - self.kind.lag) if mode == "incremental" else START
+        loaded = {id_: row for id_, row in listing.items() if row.moment is None or row.moment >= since}
+        self.rows |= loaded
+        self.cursor = max([self.cursor, *(row.moment for row in loaded.values() if row.moment not in {None, FUTURE})])
+        return mode not in self.kind.marked_in or self._mark_all_but(loaded)
+
+    def _mark_all_but(self, loaded: dict[int, Row]) -> bool:
+        live = [id_ for id_, row in self.rows.items() if not row.gone]
+        missing = [id_ for id_ in live if id_ not in loaded]
+        if len(missing) > MAX_DELETED_SHARE * len(live):
+            return False
+        self.rows |= {id_: self.rows[id_]._replace(gone=True) for id_ in missing}
+        return True
+
+
+class World:
+    """An API, the project that syncs it, and the models of its tables."""
+
+    def __init__(self, api: FakeApi, project: Project) -> None:
+        self.api = api
+        self.project = project
+        self.models = {name: Model(kind) for name, kind in KINDS.items()}
+        self.deleted: dict[str, dict[int, Row]] = {name: {} for name in KINDS}
+        self.versions = 0
+        self.upstream = {
+            name: {id_: self._version(INITIALLY + 40 * id_ if kind.field else None) for id_ in range(1, 6)}
+            for name, kind in KINDS.items()
+        }
+
+    def change(self, change: Change) -> None:
+        rows, deleted = self.upstream[change.resource], self.deleted[change.resource]
+        match change.what:
+            case "delete":
+                if change.id in rows:
+                    deleted[change.id] = rows.pop(change.id)
+            case "restore":
+                if change.id in deleted and change.id not in rows:
+                    rows[change.id] = deleted[change.id]
+            case "edit":
+                if change.id in rows:
+                    rows[change.id] = self._version(rows[change.id].moment)
+            case _:
+                rows[change.id] = self._version(self._moment(change))
+
+    def sync(self, mode: Mode, fault: Fault | None) -> None:
+        """Runs a sync and compares outcome and tables."""
+        self._serve(fault)
+        result = self.project.run(*KINDS, config={"mode": mode})
+        succeeded = [name for name in KINDS if self._expect(name, mode, fault)]
+        message = failure_message(result)
+        assert (materialized(result), result.success) == (succeeded, len(succeeded) == len(KINDS)), message
+        for name, model in self.models.items():
+            assert (name, self._table(name)) == (name, model.rows), message
+
+    def _version(self, moment: int | None) -> Row:
+        self.versions += 1
+        return Row(f"version {self.versions}", moment)
+
+    def _moment(self, change: Change) -> int | None:
+        if KINDS[change.resource].field is None or change.what == "no cursor":
+            return None
+        if isinstance(change.what, int):
+            return self.models[change.resource].cursor + change.what
+        return FUTURE if change.what == "future" else BEFORE_START
+
+    def _serve(self, fault: Fault | None) -> None:
+        for name, kind in KINDS.items():
+            self.api.rows[name] = [_as_sent(kind, id_, row) for id_, row in self.upstream[name].items()]
+            self.api.faults[name].clear()
+        if fault:
+            # In the middle of a listing, if it has a middle.
+            page = int(fault.resource != "policies" and bool(self.upstream[fault.resource]))
+            self.api.faults[fault.resource].append(_once(FAULTS[fault.kind], page))
+
+    def _expect(self, name: str, mode: Mode, fault: Fault | None) -> bool:
+        if fault and fault.resource == name and fault.kind != "500 once":
+            return False
+        return self.models[name].sync(self.upstream[name], mode)
+
+    def _table(self, name: str) -> dict[int, Row]:
+        # A resource that has had no row to load yet has no table.
+        if not self.project.query(
+            f"SELECT 1 FROM information_schema.tables WHERE table_schema = 'analytics' AND table_name = '{name}'"
+        ):
+            return {}
+        kind = KINDS[name]
+        gone = "deleted_at IS NOT NULL" if kind.marked_in else "false"
+        rows = self.project.query(f"SELECT id, {kind.content}, epoch({kind.column}), {gone} FROM analytics.{name}")
+        table = {id_: Row(content, moment, gone) for id_, content, moment, gone in rows}
+        assert len(table) == len(rows), f"{name} holds an id twice: {rows}"
+        return table
+
+
+def _as_sent(kind: Kind, id_: int, row: Row) -> dict[str, Any]:
+    fields: dict[str, Any] = {kind.content: row.content}
+    if kind.field:
+        moment = row.moment
+        fields[kind.field] = None if moment is None else datetime.fromtimestamp(moment, timezone.utc).isoformat()
+    return kind.build(id_, **fields)
+
+
+def _once(answer: Answer, requests_before: int) -> Callable[[Request], Answer | None]:
+    answers = iter([*[None] * requests_before, answer])
+    return lambda _: next(answers, None)
+
+
+@contextmanager
+def _world(directory: Path) -> Iterator[World]:
+    database = directory / "warehouse.duckdb"
+    with pytest.MonkeyPatch.context() as patch, serve() as api, dg.DagsterInstance.ephemeral() as instance:
+        patch.setenv("SOURCES__ANALYTICS__BASE_URL", api.url)
+        patch.setenv("SOURCES__ANALYTICS__API_KEY", TOKEN)
+        patch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", str(PAGE_SIZE))
+        patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(database))
+        yield World(api, Project(instance, database))
+
+
+# Around 0 and both lags, on either side.
+OFFSETS = (1, 400, 0, -1, -59, -60, -61, -299, -300, -301, -5_000)
+
+changes = st.builds(
+    Change,
+    st.sampled_from(sorted(KINDS)),
+    st.integers(1, 7),
+    st.one_of(
+        st.sampled_from(OFFSETS),
+        st.sampled_from(["delete", "edit", "restore"]),
+        st.sampled_from(["no cursor", "future", "before start"]),
+    ),
+)
+rounds = st.builds(
+    Round,
+    st.lists(changes, min_size=1, max_size=8),
+    st.sampled_from(["incremental", "incremental", "incremental", "full", "full", "rebuild"]),
+    st.none() | st.builds(Fault, st.sampled_from(sorted(KINDS)), st.sampled_from(sorted(FAULTS))),
+)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, database=None)
+@given(history=st.lists(rounds, min_size=4, max_size=7))
+def test_tables_are_what_the_history_of_the_api_makes_them(
+    tmp_path_factory: pytest.TempPathFactory, history: Sequence[Round]
+) -> None:
+    with _world(tmp_path_factory.mktemp("history")) as world:
+        for changed, mode, fault in history:
+            for change in changed:
+                world.change(change)
+            world.sync(mode, fault)

@@ -1,7 +1,7 @@
 """Each test has its own API, warehouse, dlt directories and Dagster instance."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,9 @@ def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
 
 def failure_message(result: dg.ExecuteInProcessResult) -> str:
     """What the person who opens the failed run reads first."""
-    failures: Sequence[dg.DagsterEvent] = [event for event in result.all_events if event.is_step_failure]
-    return "\n".join(
-        str(event.step_failure_data.user_failure_data or event.step_failure_data.error) for event in failures
-    )
+    texts = []
+    for event in result.all_events:
+        if event.is_step_failure and "Dependencies for step" not in str(event.message):
+            data = event.step_failure_data
+            texts.append(data.user_failure_data.description if data.user_failure_data else data.error)
+    return "\n".join(map(str, texts))

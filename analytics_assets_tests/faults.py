@@ -148,10 +148,8 @@ def inject(name: str, fault: Inject) -> Outcome:
 
 
 def explanation(result: dg.ExecuteInProcessResult) -> str:
-    """The first sentences of what the failed run says of the resource."""
-    message = failure_message(result)
-    lines = [line for line in message.replace("\\n", "\n").splitlines() if line.startswith("- ")]
-    return lines[0].removeprefix("- ").split("', metadata=")[0][:200] if lines else message[:200]
+    """What the failed run says of its resources."""
+    return " ".join(line.removeprefix("- ") for line in failure_message(result).splitlines() if line.startswith("- "))
 
 
 def write(outcomes: dict[str, Outcome]) -> None:

@@ -184,5 +184,5 @@ def sync(
 
 def _summary(failures: dict[str, str], selected: int) -> str:
     lines = [f"{len(failures)} of {selected} resources failed; the others are loaded."]
-    lines += [f"- {name}: {why}" for name, why in failures.items()]
+    lines += [f"- {name}: {why.removeprefix(f'{name}: ')}" for name, why in failures.items()]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from analytics_assets_tests.fake_api import PATHS, Answer, FakeApi
+from analytics_assets_tests.fake_api import PATHS, TOKEN, Answer, FakeApi
 
 BIN = Path(sys.executable).parent
 
@@ -62,3 +62,27 @@ def test_sync_says_what_failed_and_why(api: FakeApi, database: Path, tmp_path: P
     [line] = [line for line in result.stdout.splitlines() if " groups " in line]
     assert "failed" in line
     assert "check sources.analytics.api_key" in " ".join(result.stdout.split())
+
+
+def test_a_token_that_the_api_echoes_in_every_failure_is_in_no_output_and_no_file(
+    api: FakeApi, database: Path, tmp_path: Path
+) -> None:
+    echo = f"Authorization: Bearer {TOKEN}"
+    api.answer_always("organizations", Answer(401, {"error": echo}))
+    api.answer_always("policies", Answer(400, {"error": echo}))
+    api.answer_always("activities", Answer(503, {"error": echo}))
+    api.answer_always("automation_scripts", Answer(body=f"<html>{echo}</html>".encode()))
+    api.answer_always("groups", Answer(body={echo: []}))
+    api.answer_always("locations", Answer(body={"data": [{"id": 1, "name": echo}] * 2}))
+    api.answer_always("roles", Answer(body={"data": [{"id": 1, "created": TOKEN}]}))
+    api.answer_always("software_products", Answer(body={"data": [{"id": None, echo: echo}]}))
+    result = run(
+        tmp_path, f"{BIN}/dagster", "asset", "materialize", "--select", "*", "-m", "analytics_assets.definitions"
+    )
+
+    assert result.returncode != 0
+    assert "8 of 8 resources failed" in result.stdout + result.stderr
+    assert TOKEN not in result.stdout + result.stderr
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in written)
+    assert [path for path in written if TOKEN.encode() in path.read_bytes()] == []

@@ -1,14 +1,16 @@
 """A worker that is killed at any moment costs nothing but its own work.
 
-A sync is killed with SIGKILL again and again, at random moments of dlt's three steps (extract, normalize, load), while
-the API's rows change in between. After the next sync that is left alone, the tables are equal to what the API serves.
+A sync is killed with SIGKILL again and again, at random moments of dlt's three steps (extract, normalize, load) and of
+what the project does after them, while the API's rows change in between. After the next sync that is left alone, the
+tables are equal to what the API serves.
 
 Starting Python with Dagster and dlt takes seconds, so that this file is also a program, the nursery: it imports all
 that once, without running any of it, and then forks a worker for every sync it is asked for. A worker that has ended
-stays a zombie until the test asks for its exit code, so that a signal never hits another process of the same number, and
-an exit code of -SIGKILL says for sure that the worker was at work when it was killed.
+stays a zombie until the test asks for its exit code, so that a signal never hits another process of the same number,
+and an exit code of -SIGKILL says for sure that the worker was at work when it was killed.
 """
 
+import gc
 import importlib
 import os
 import random
@@ -24,6 +26,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,11 +40,21 @@ from analytics_assets.defs.specs import asset_key
 from analytics_assets_tests.fake_api import FakeApi
 from analytics_assets_tests.rows import activity, organization, policy
 
+SCHEMAS = ("analytics", "analytics_staging")
 STEPS = ("extract", "normalize", "load")
+AFTER = "after"
+END = "end"
+IMPORTED_LATE = (
+    "analytics_assets.defs.duckdb_warehouse",
+    "dlt.destinations.impl.duckdb.duck",
+    "dlt.sources.rest_api",
+    "pyarrow.parquet",
+)
 CONTENT = {"organizations": "name", "policies": "name", "activities": "message"}
-KILLS = 60
-KILLS_A_ROUND = 5
-MOST_ATTEMPTS = 150
+KILLS = 50
+ATTEMPTS_A_ROUND = 6
+MOST_ATTEMPTS = 100
+PATIENCE = 60.0
 SEED = 20240501
 START = datetime(2024, 5, 1, tzinfo=timezone.utc)
 
@@ -50,23 +63,35 @@ START = datetime(2024, 5, 1, tzinfo=timezone.utc)
 
 def nursery(steps: Path) -> None:
     """Forks a worker for each database named on a line of the input, and waits for it on the line after."""
-    job = defs().resolve_job_def("analytics_sync")
-    for module in ("dlt.destinations.impl.duckdb.duck", "dlt.sources.rest_api", "pyarrow.parquet"):
-        importlib.import_module(module)
-    announce_steps(steps)
-    # Threads do not survive a fork, the locks that they hold do.
-    assert threading.active_count() == 1
+    file = os.open(steps, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    for name in STEPS:
+        announce(file, name)
+    job = warm_up()
     say("ready")
     while database := sys.stdin.readline().strip():
         pid = os.fork()
         if pid == 0:
-            work(job, database)
+            work(job, database, file)
         say(pid)
         sys.stdin.readline()
         say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
-def work(job: dg.JobDefinition, database: str) -> None:
+def warm_up() -> dg.JobDefinition:
+    """Imports what a sync imports, and opens no database."""
+    job = defs().resolve_job_def("analytics_sync")
+    for module in IMPORTED_LATE:
+        importlib.import_module(module)
+    with dg.DagsterInstance.ephemeral():
+        pass
+    # Threads do not survive a fork, the locks that they hold do.
+    assert threading.active_count() == 1
+    # What is frozen is not copied into each worker by its garbage collector.
+    gc.freeze()
+    return job
+
+
+def work(job: dg.JobDefinition, database: str, file: int) -> None:
     """One sync, and the end of the process."""
     code = 1
     try:
@@ -76,32 +101,32 @@ def work(job: dg.JobDefinition, database: str) -> None:
             selection = [asset_key(name) for name in CONTENT]
             result = job.execute_in_process(asset_selection=selection, instance=instance, raise_on_error=False)
             code = 0 if result.success else 2
+        note(file, END)
     finally:
         os._exit(code)
 
 
-def announce_steps(path: Path) -> None:
-    """Makes the last line of a file say which step of dlt a worker is in."""
-    file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    for name in STEPS:
-        announce(file, name)
-
-
 def announce(file: int, name: str) -> None:
+    """Makes a step of dlt write a line to a file when it begins, and the last step another when it ends."""
     step = getattr(dlt.Pipeline, name)
 
     def announced(*args: Any, **options: Any) -> Any:
-        os.write(file, f"{name}\n".encode())
-        try:
-            return step(*args, **options)
-        finally:
-            os.write(file, b"between\n")
+        note(file, name)
+        result = step(*args, **options)
+        if name == STEPS[-1]:
+            note(file, AFTER)
+        return result
 
     setattr(dlt.Pipeline, name, announced)
 
 
+def note(file: int, name: str) -> None:
+    os.write(file, f"{name} {time.monotonic()}\n".encode())
+
+
 def say(what: object) -> None:
-    print(what, flush=True)
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
 
 
 # ---- the test
@@ -109,40 +134,56 @@ def say(what: object) -> None:
 
 @dataclass
 class Workers:
-    """Workers of the nursery, one at a time. `seconds` is how long the last one took that was left alone."""
+    """Workers of the nursery, one at a time.
+
+    `stretches` are the steps of the last worker that was left alone, in order, with their seconds.
+    """
 
     process: subprocess.Popen[str]
     database: Path
     steps: Path
     log: Path
-    seconds: float = 0.0
+    stretches: list[tuple[str, float]] = field(default_factory=list)
     killed_in: Counter[str] = field(default_factory=Counter)
 
     def sync(self) -> None:
-        started = time.monotonic()
         self._start()
         code = self._wait()
-        self.seconds = time.monotonic() - started
         assert code == 0, self.log.read_text()[-5_000:]
+        self.stretches = [(name, later - earlier) for (name, earlier), (_, later) in pairwise(self._notes())]
 
-    def kill_after(self, seconds: float) -> bool:
-        """Kills a worker after so many seconds. Returns whether it was still at work then."""
+    def kill(self, chance: random.Random) -> bool:
+        """Kills a worker at a random moment of a random step. Returns whether it was still at work then."""
+        weights = [3 if name in STEPS else 1 for name, _ in self.stretches]
+        [stretch] = chance.choices(range(len(self.stretches)), weights)
+        delay = chance.uniform(0, self.stretches[stretch][1])
         pid = self._start()
-        time.sleep(seconds)
+        self._wait_for(stretch)
+        time.sleep(delay)
         os.kill(pid, signal.SIGKILL)
         code = self._wait()
         assert code in {0, -signal.SIGKILL}, self.log.read_text()[-5_000:]
         if code == 0:
             return False
-        self.killed_in[self.steps.read_text().split()[-1]] += 1
+        self.killed_in[self._notes()[-1][0]] += 1
         return True
 
     def kills(self) -> int:
         """Kills in the middle of one of dlt's steps."""
         return sum(self.killed_in[name] for name in STEPS)
 
+    def _wait_for(self, stretch: int) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not (notes := self._notes()) or (len(notes) <= stretch and notes[-1][0] != END):
+            assert time.monotonic() < deadline, self.log.read_text()[-5_000:]
+            time.sleep(0.003)
+
+    def _notes(self) -> list[tuple[str, float]]:
+        lines = self.steps.read_text().splitlines()
+        return [(name, float(moment)) for name, moment in map(str.split, lines)]
+
     def _start(self) -> int:
-        self.steps.write_text("before\n")
+        os.truncate(self.steps, 0)
         self._tell(str(self.database))
         return int(self.listen())
 
@@ -264,23 +305,32 @@ def expect_what_the_api_serves(database: Path, api: FakeApi) -> None:
 
 
 def expect_no_id_twice(database: Path) -> None:
+    """Also right after a kill, and whatever it has left of the file."""
     with opened(database) as connection:
         for resource in {name for schema, name in tables(connection) if schema == "analytics"} & set(CONTENT):
-            query = f"SELECT id FROM analytics.{resource} GROUP BY id HAVING count(*) > 1"
-            assert connection.execute(query).fetchall() == [], resource
+            assert twice(connection, f"analytics.{resource}") == []
 
 
 def expect_no_remains(database: Path, unharmed: Path) -> None:
     """The tables of a warehouse in which nothing was ever killed, and in the staging tables the rows of one load."""
     with opened(unharmed) as connection:
-        expected = tables(connection)
+        expected = tables(connection), schema_versions(connection)
     with opened(database) as connection:
-        assert tables(connection) == expected
+        assert (tables(connection), schema_versions(connection)) == expected
+        assert twice(connection, "analytics._dlt_loads", "load_id") == []
         for resource in CONTENT:
-            loads = f"SELECT count(DISTINCT _dlt_load_id) FROM analytics_staging.{resource}"
-            assert connection.execute(loads).fetchone() in {(0,), (1,)}, resource
-            twice = f"SELECT id FROM analytics_staging.{resource} GROUP BY id HAVING count(*) > 1"
-            assert connection.execute(twice).fetchall() == [], resource
+            staging = f"analytics_staging.{resource}"
+            assert connection.execute(f"SELECT count(DISTINCT _dlt_load_id) FROM {staging}").fetchone() == (1,)
+            assert twice(connection, staging) == []
+
+
+def twice(connection: duckdb.DuckDBPyConnection, table: str, key: str = "id") -> list[tuple[Any, ...]]:
+    return connection.execute(f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1").fetchall()
+
+
+def schema_versions(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+    query = "SELECT schema_name, count(*) FROM {}._dlt_version GROUP BY schema_name ORDER BY schema_name"
+    return [row for schema in SCHEMAS for row in connection.execute(query.format(schema)).fetchall()]
 
 
 @pytest.mark.slow
@@ -292,18 +342,16 @@ def test_workers_killed_at_any_moment_lose_no_row_and_double_none(workers: Worke
     workers.sync()
     unharmed = workers.database
     workers.database = unharmed.with_name("warehouse.duckdb")
-    for _ in range(MOST_ATTEMPTS):
+    for attempt in range(1, MOST_ATTEMPTS + 1):
         changes.change()
-        if workers.kill_after(chance.uniform(0, workers.seconds)):
+        if workers.kill(chance):
             expect_no_id_twice(workers.database)
-            if sum(workers.killed_in.values()) % KILLS_A_ROUND:
-                continue
+        if attempt % ATTEMPTS_A_ROUND == 0:
             workers.sync()
-        expect_what_the_api_serves(workers.database, empty_api)
-        expect_no_remains(workers.database, unharmed)
-        print(workers.seconds, workers.killed_in)
-        if workers.kills() >= KILLS:
-            break
+            expect_what_the_api_serves(workers.database, empty_api)
+            expect_no_remains(workers.database, unharmed)
+            if workers.kills() >= KILLS:
+                break
     assert workers.kills() >= KILLS, workers.killed_in
     assert all(workers.killed_in[name] for name in STEPS), workers.killed_in
 

@@ -306,7 +306,8 @@ def test_a_changed_type_fails_with_column_and_way_out(api: FakeApi, project: Pro
     api.rows["groups"].append(group(9, "2024-06-01T00:00:00Z", deviceCount="many"))
     message = failure_message(project.run("groups"))
 
-    assert "device_count" in message
+    assert "groups: The type of column 'device_count' has changed: it is bigint" in message
+    assert "the row with id 9 has text" in message
     assert "mode: rebuild" in message
     assert project.ids("groups") == [1, 2, 3]
 

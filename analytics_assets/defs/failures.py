@@ -8,6 +8,7 @@ from requests import ConnectionError as UnreachableError
 from requests import Timeout
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
+from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError, StatusError
 from analytics_assets.api.paging import PagingError
 from analytics_assets.warehouse.pipeline import ShrunkListingError
@@ -68,9 +69,14 @@ def _explain_cause(cause: BaseException) -> str | None:
 
 
 def _explain_contract(error: DataValidationError) -> str:
+    # dlt would put the value into a column of its own, which it names after the column and the value's type.
+    column, _, new_type = str(error.column_name).partition("__v_")
+    old_type = ((error.table_schema or {}).get("columns") or {}).get(column, {}).get("data_type", "another type")
+    row = error.data_item.get(PRIMARY_KEY) if isinstance(error.data_item, dict) else None
     return (
-        f"The type of column {error.column_name!r} of table {error.table_name!r} has changed: {_cut(error)} Nothing was"
-        " loaded. If the API's change is meant to stay, change the column in api/catalog.py and run with mode: rebuild."
+        f"The type of column {column!r} has changed: it is {old_type}, and the row with {PRIMARY_KEY} {row!r} has"
+        f" {new_type or 'something else'}. Nothing was loaded. If the API's change is meant to stay, change the column"
+        " in api/catalog.py and run with mode: rebuild."
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import dagster as dg
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from analytics_assets_tests.conftest import Project, failure_message, materialized
@@ -252,7 +252,10 @@ rounds = st.builds(
 
 
 # Without shrinking, which takes minutes, as each attempt is a few syncs: add Phase.shrink to see a short history.
-@settings(max_examples=8, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+@settings(max_examples=8, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+@example(history=[Round([]), Round([Change("policies", 6, -60), Change("activities", 6, -300)])])
+@example(history=[Round([Change("policies", 6, "future")]), Round([Change("policies", 7, 1)])])
+@example(history=[Round([]), Round([Change("policies", 1, "delete"), Change("organizations", 1, "delete")], "full")])
 @given(history=st.lists(rounds, min_size=3, max_size=5))
 def test_tables_are_what_the_history_of_the_api_makes_them(history: Sequence[Round]) -> None:
     with _world() as world:

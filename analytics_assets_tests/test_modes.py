@@ -110,7 +110,17 @@ def test_a_backfill_loads_its_window_and_leaves_the_cursor_alone(
     assert project.ids("activities") == [*range(5, 10), *range(30, 42)]
     after = metadata(project.sync("activities"), "activities")
     assert after["cursor_before"] == metadata(first, "activities")["cursor_after"]
-    assert after["rows_loaded"] == 0
+    assert metadata(project.sync("activities"), "activities")["rows_loaded"] == 0
+
+
+def test_a_backfill_does_not_hide_a_later_version_from_the_next_sync(api: FakeApi, project: Project) -> None:
+    project.sync("policies")
+    api.rows["policies"][2] = policy(3, name="Second")
+    project.sync("policies", config={"start": "2024-04-30", "end": "2024-05-02"})
+    assert project.query("SELECT name FROM analytics.policies WHERE id = 3") == [("Second",)]
+    api.rows["policies"][2] = policy(3)
+    project.sync("policies")
+    assert project.query("SELECT name FROM analytics.policies WHERE id = 3") == [("Policy 3",)]
 
 
 @pytest.mark.parametrize(

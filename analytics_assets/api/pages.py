@@ -74,8 +74,11 @@ class PageReader:
             ) from error
 
     def _follow(self, page: Page, cursor: str) -> None:
-        if self.stateful and self.report.cursor_before is None:
-            state = dlt.current.resource_state(self.resource.name)
+        state = dlt.current.resource_state(self.resource.name)
+        if not self.stateful:
+            # A window may load other versions of the rows that the digests stand for.
+            state.pop("recent", None)
+        elif self.report.cursor_before is None:
             self.report.cursor_before = self.report.cursor_after = state["incremental"][cursor]["last_value"]
         for row in page:
             moment = row.get(cursor)

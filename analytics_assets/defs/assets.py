@@ -139,8 +139,9 @@ def sync(
     )
     pipeline = build_pipeline(resource, session.destination, session.working_dir)
     options = load_options(session.target.type)
-    if rebuild or resource.name not in session.tables:
-        # Also where the table was dropped by hand: its cursor would make dlt leave the old rows out for ever.
+    if rebuild or resource.name not in session.filled:
+        # Also where a table was dropped or emptied by hand, or by a rebuild that was killed: its cursor, which is older
+        # than that, would make dlt leave the old rows out for ever.
         options["refresh"] = "drop_resources"
     [result] = DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options)
     loaded = rows_loaded(pipeline, resource)

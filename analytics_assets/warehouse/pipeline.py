@@ -55,8 +55,8 @@ def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJob
     return client
 
 
-def existing_tables(client: SqlJobClientBase) -> set[str]:
-    """Which of the catalogue's tables the destination holds.
+def filled_tables(client: SqlJobClientBase) -> set[str]:
+    """Which of the catalogue's tables hold rows.
 
     Raises:
         DestinationError: The destination cannot be reached or used.
@@ -66,7 +66,10 @@ def existing_tables(client: SqlJobClientBase) -> set[str]:
             if not client.is_storage_initialized():
                 return set()
             found = client.get_storage_tables([resource.name for resource in RESOURCES])
-            return {name for name, columns in found if columns}
+            existing = {name for name, columns in found if columns}
+            return {
+                resource.name for resource in RESOURCES if resource.name in existing and _has_rows(client, resource)
+            }
     except Exception as error:  # each destination's driver has errors of its own
         raise DestinationError(f"Cannot use the destination {client.config.destination_type}: {error}") from error
 
@@ -137,6 +140,10 @@ def mark_deleted(client: SqlJobClientBase, resource: Resource, load_id: str, sin
         marks = f"UPDATE {table} SET {deleted_at} = %s WHERE {scope} AND {older}"
         client.sql_client.execute_sql(marks, datetime.now(timezone.utc), *arguments, load_id)
     return int(gone)
+
+
+def _has_rows(client: SqlJobClientBase, resource: Resource) -> bool:
+    return bool(client.sql_client.execute_sql(f"SELECT 1 FROM {_table(client, resource)} LIMIT 1"))
 
 
 def _table(client: SqlJobClientBase, resource: Resource) -> str:

@@ -6,7 +6,9 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
+from dlt.extract.exceptions import ResourceExtractionError
 
+from analytics_assets.api.source import analytics_source
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import TOKEN, Answer, FakeApi, serve
 
@@ -128,3 +130,17 @@ def test_certificates_are_verified(monkeypatch: pytest.MonkeyPatch) -> None:
 
     session = open_session(read_settings(base_url="https://api.example.com", api_key="x"), Report())
     assert session.verify is True
+
+
+@pytest.mark.parametrize("token", ["short", "canary-" + "0123456789abcdef" * 60])
+def test_a_token_that_a_server_sends_back_is_redacted_even_where_it_is_cut(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", token)
+    api.answer_always("roles", Answer(400, {"you": f"sent {token}"}))
+    api.answer_always("groups", Answer(body={"data": [{"id": 1, "updated": token}]}))
+    with pytest.raises(ResourceExtractionError) as caught:
+        list(analytics_source().resources["roles"])
+    for text in (str(caught.value), failure_message(project.run("roles", "groups"))):
+        assert "sent ***" in text
+        assert token[:12] not in text

@@ -7,10 +7,14 @@ from dlt.common.json import json
 from requests import HTTPError, Response
 
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.redaction import redact
 from analytics_assets.api.report import Report
 
 EXCERPT = 80
 """Characters of a wrong body that an error shows."""
+
+SEARCHED = 10_000
+"""Bytes of a wrong body that are searched for the token, which some servers send back."""
 
 ADVICE = {
     401: "The API did not accept the token: check sources.analytics.api_key, and that it has not expired.",
@@ -88,5 +92,6 @@ def _read_key(row: Any, where: str) -> int | str:  # noqa: ANN401 - whatever JSO
 
 
 def _excerpt(response: Response) -> str:
-    text = " ".join(response.content[: 4 * EXCERPT].decode("utf-8", errors="replace").split())
-    return repr(text[:EXCERPT])
+    sent = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
+    text = redact(response.content[:SEARCHED].decode("utf-8", errors="replace"), [sent])
+    return repr(" ".join(text.split())[:EXCERPT])

@@ -9,12 +9,13 @@ import dagster as dg
 from dagster_dlt.translator import DltResourceTranslatorData
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
+from analytics_assets.api.redaction import redact
 from analytics_assets.api.report import Report
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import Reading, analytics_source, source_shape
 from analytics_assets.defs.checks import UNDECLARED
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
-from analytics_assets.defs.failures import explain, is_permanent, redact
+from analytics_assets.defs.failures import explain, is_permanent
 from analytics_assets.defs.freshness import freshness_policy
 from analytics_assets.defs.resources import AnalyticsResource, Session
 from analytics_assets.defs.schedules import SYNC, read_cron

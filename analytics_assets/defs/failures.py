@@ -11,6 +11,7 @@ from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError, StatusError
 from analytics_assets.api.paging import PagingError
+from analytics_assets.api.redaction import redact
 from analytics_assets.warehouse.pipeline import ShrunkListingError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -33,14 +34,6 @@ def is_permanent(error: Exception) -> bool:
     """Whether another run would fail the same way: the API refuses what is asked, whoever asks again."""
     statuses = [cause.response.status_code for cause in _causes(error) if isinstance(cause, StatusError)]
     return any(400 <= status < 500 and status != 429 for status in statuses)
-
-
-def redact(text: str, secrets: tuple[str | None, ...]) -> str:
-    """The text without the secrets."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    return text
 
 
 def _explain(error: Exception) -> str:

@@ -139,8 +139,7 @@ def inject(name: str, fault: Inject) -> Outcome:
             outcome.injected += 1
             outcome.seen = "nothing: the run succeeds" if result.success else explanation(result)
             api.faults = {resource: [] for resource in PATHS}
-            if not result.success:
-                project.sync(*RESOURCES)
+            project.sync(*RESOURCES)
             lost, duplicated = compare(api, project)
             outcome.lost += lost
             outcome.duplicated += duplicated

@@ -139,3 +139,6 @@ def test_wrong_run_config_is_refused_before_any_request(
     assert not result.success
     assert message in failure_message(result)
     assert api.requests == []
+    run = project.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["dagster/max_retries"] == "0"

@@ -111,6 +111,8 @@ def build_assets() -> dg.AssetsDefinition:
                     else:
                         yield result
         except (SettingsError, RunConfigError, DestinationError) as error:
+            if not isinstance(error, DestinationError):
+                context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
             # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
             raise dg.Failure(redact(str(error), (analytics.api_key, analytics.destination_credentials))) from None
         if failures:
@@ -127,6 +129,7 @@ def sync(
     """Loads one resource and says what happened.
 
     Raises:
+        ShrunkListingError: The listing is loaded, but too much of the table was not in it; nothing is marked.
         Exception: Whatever dlt, the API or the destination raises; nothing of the resource has been written then.
     """
     started = time.monotonic()

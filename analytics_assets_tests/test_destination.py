@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psycopg2
@@ -177,6 +179,35 @@ def test_postgres_by_configuration_alone(
     finally:
         connection.close()
     assert not project.database.exists()
+
+
+def test_a_run_waits_for_another_that_loads_the_same_postgres_table(
+    postgres: str, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESTINATION_TYPE", "postgres")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
+    other = psycopg2.connect(postgres)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtext('analytics.roles'))")
+    with ThreadPoolExecutor(1) as pool:
+
+        def let_go_when_waited_for() -> None:
+            with closing(psycopg2.connect(postgres)) as watcher, watcher.cursor() as cursor:
+                waiting = 0
+                while not waiting:
+                    cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+                    [waiting] = cursor.fetchone() or [0]
+            other.close()
+
+        released = pool.submit(let_go_when_waited_for)
+        result = project.sync("roles", "groups")
+        released.result()
+
+    assert metadata(result, "roles")["dagster/row_count"] >= 3
+    logged = [entry.user_message for entry in project.instance.all_logs(result.run_id)]
+    assert [line for line in logged if line.startswith("Waiting for")] == [
+        "Waiting for another run that is loading analytics.roles"
+    ]
 
 
 def test_a_postgres_that_is_down_is_one_error_before_any_request(

@@ -34,6 +34,8 @@ from analytics_assets.warehouse.destination import DestinationError, destination
 from analytics_assets.warehouse.pipeline import (
     build_pipeline,
     count_rows,
+    exclusive,
+    has_rows,
     has_table,
     last_load_id,
     load_options,
@@ -103,7 +105,8 @@ def build_assets() -> dg.AssetsDefinition:
                 secrets = (session.settings.api_key, analytics.destination_credentials)
                 for resource in selected:
                     try:
-                        result = sync(context, resource, session, reading, rebuild=config.mode is Mode.rebuild)
+                        with exclusive(session.locker, resource, context.log.warning):
+                            result = sync(context, resource, session, reading, rebuild=config.mode is Mode.rebuild)
                     except Exception as error:  # noqa: BLE001 - a resource costs only itself, whatever happens to it
                         failures[resource.name] = explain(error, secrets)
                         permanent = permanent and is_permanent(error)
@@ -143,7 +146,9 @@ def sync(
     )
     pipeline = build_pipeline(resource, session.destination, session.working_dir)
     options = load_options(session.target.type)
-    if rebuild or resource.name not in session.filled:
+    with session.client as client:
+        known = has_rows(client, resource)
+    if rebuild or not known:
         # Also where a table was dropped or emptied by hand, or by a rebuild that was killed: its cursor, which is older
         # than that, would make dlt leave the old rows out for ever.
         options["refresh"] = "drop_resources"

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from analytics_assets.api.settings import Settings, read_settings
 from analytics_assets.warehouse.destination import Target, build_destination, read_target
-from analytics_assets.warehouse.pipeline import build_client, filled_tables
+from analytics_assets.warehouse.pipeline import build_client, check_reachable
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
 
@@ -22,14 +22,14 @@ FROM_DLT = " Taken from dlt's configuration if left empty."
 class Session:
     """What the syncs of one run share: checked settings, an open destination, a directory that goes with the run.
 
-    `client` asks the destination. `filled` are those of the catalogue's tables that held rows then.
+    `client` asks the destination, `locker` is for locks alone.
     """
 
     settings: Settings
     target: Target
     destination: Destination[Any, Any]
     client: SqlJobClientBase
-    filled: set[str]
+    locker: SqlJobClientBase
     working_dir: str
 
 
@@ -93,4 +93,5 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 credentials = stack.enter_context(open_duckdb(target.duckdb_path, self.busy_timeout, say))
             destination = build_destination(target, credentials)
             client = build_client(destination, working_dir)
-            yield Session(settings, target, destination, client, filled_tables(client), working_dir)
+            check_reachable(client)
+            yield Session(settings, target, destination, client, build_client(destination, working_dir), working_dir)

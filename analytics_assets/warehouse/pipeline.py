@@ -1,6 +1,8 @@
 """The dlt pipeline of a resource, what is asked of its table around a load, and the marks of deleted rows."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
@@ -8,9 +10,11 @@ import dlt
 from dlt.common.destination.reference import Destination
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from analytics_assets.api.catalog import DELETED_AT, RESOURCES, Resource
+from analytics_assets.api.catalog import DELETED_AT, Resource
 from analytics_assets.api.source import SOURCE_NAME, column_name
 from analytics_assets.warehouse.destination import DATASET, DUCKDB, DestinationError
+
+POSTGRES = "postgres"
 
 
 class ShrunkListingError(ValueError):
@@ -55,21 +59,38 @@ def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJob
     return client
 
 
-def filled_tables(client: SqlJobClientBase) -> set[str]:
-    """Which of the catalogue's tables hold rows.
+@contextmanager
+def exclusive(client: SqlJobClientBase, resource: Resource, say: Callable[[str], None]) -> Iterator[None]:
+    """Keeps two runs from loading one Postgres table at a time, whatever Dagster instance they belong to.
+
+    dlt loads by way of a staging table, which both would use. Other destinations pass: a DuckDB file is the run's own
+    anyway, and in one instance the pool keeps runs apart.
+
+    Args:
+        client: A client that is used for nothing else meanwhile; the lock goes with its connection.
+        resource: Whose table to lock.
+        say: Is told when another run has to be waited for.
+    """
+    if not client.config.destination_type.endswith(POSTGRES):
+        yield
+        return
+    name = f"{DATASET}.{resource.name}"
+    with client:
+        if not _first(client, "SELECT pg_try_advisory_lock(hashtext(%s))", name)[0]:
+            say(f"Waiting for another run that is loading {name}")
+            client.sql_client.execute_sql("SELECT pg_advisory_lock(hashtext(%s))", name)
+        yield
+
+
+def check_reachable(client: SqlJobClientBase) -> None:
+    """Connects once.
 
     Raises:
         DestinationError: The destination cannot be reached or used.
     """
     try:
         with client:
-            if not client.is_storage_initialized():
-                return set()
-            found = client.get_storage_tables([resource.name for resource in RESOURCES])
-            existing = {name for name, columns in found if columns}
-            return {
-                resource.name for resource in RESOURCES if resource.name in existing and _has_rows(client, resource)
-            }
+            client.is_storage_initialized()
     except Exception as error:  # each destination's driver has errors of its own
         raise DestinationError(f"Cannot use the destination {client.config.destination_type}: {error}") from error
 
@@ -99,6 +120,13 @@ def has_table(client: SqlJobClientBase, resource: Resource) -> bool:
     """Whether the destination holds the resource's table."""
     exists, _ = client.get_storage_table(resource.name)
     return exists
+
+
+def has_rows(client: SqlJobClientBase, resource: Resource) -> bool:
+    """Whether the destination holds the resource's table, and the table a row."""
+    if not has_table(client, resource):
+        return False
+    return bool(client.sql_client.execute_sql(f"SELECT 1 FROM {_table(client, resource)} LIMIT 1"))
 
 
 def count_rows(client: SqlJobClientBase, resource: Resource) -> int:
@@ -140,10 +168,6 @@ def mark_deleted(client: SqlJobClientBase, resource: Resource, load_id: str, sin
         marks = f"UPDATE {table} SET {deleted_at} = %s WHERE {scope} AND {older}"
         client.sql_client.execute_sql(marks, datetime.now(timezone.utc), *arguments, load_id)
     return int(gone)
-
-
-def _has_rows(client: SqlJobClientBase, resource: Resource) -> bool:
-    return bool(client.sql_client.execute_sql(f"SELECT 1 FROM {_table(client, resource)} LIMIT 1"))
 
 
 def _table(client: SqlJobClientBase, resource: Resource) -> str:

@@ -77,7 +77,6 @@ class PageGuard:
             if key in listed:
                 raise PayloadError(f"{where} lists {PRIMARY_KEY} {key!r} twice on one page.")
             listed.add(key)
-        self.report.pages += 1
         self.report.body_bytes += len(response.content)
 
 

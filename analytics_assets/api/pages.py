@@ -1,6 +1,6 @@
 """From the rows of a page to the rows that are loaded: points in time, cursors, and what the lag reads again.
 
-dlt's `incremental` stands between the two steps below. It compares the cursor values, which `read_page` has made UTC
+dlt's `incremental` stands between the two steps below. It compares the cursor values, which `PageReader` has made UTC
 instants, and filters what an earlier sync has loaded. Three things it leaves open:
 
 - A cursor value in the future would move the cursor past everything to come. It is taken aside, so that dlt sees a row
@@ -8,7 +8,7 @@ instants, and filters what an earlier sync has loaded. Three things it leaves op
 - A row without a cursor value is loaded in every sync, as nothing tells whether it changed.
 - With a lag, the rows of the last stretch are read and loaded in every sync.
 
-For the last two, `settle_page` remembers a digest of these few rows in the resource's state, which dlt commits together
+For the last two, `PageSettler` remembers a digest of these few rows in the resource's state, which dlt commits together
 with the data, and drops those that have not changed.
 """
 

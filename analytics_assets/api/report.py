@@ -16,7 +16,6 @@ class Report:
 
     requests: int = 0
     retries: int = 0
-    pages: int = 0
     body_bytes: int = 0
     seconds_waited: float = 0.0
     rows_read: int = 0

@@ -87,11 +87,11 @@ def analytics_source(
     return _as_source(build, name)
 
 
-def source_shape(resources: Sequence[Resource] = RESOURCES) -> DltSource:
+def source_shape() -> DltSource:
     """The source's names and tables alone, for definitions: needs no settings and cannot be read."""
 
     def build() -> Iterator[DltResource]:
-        for resource in resources:
+        for resource in RESOURCES:
             yield dlt.resource([], name=resource.name, primary_key=PRIMARY_KEY, write_disposition="merge")
 
     return _as_source(build, SOURCE_NAME)

@@ -1,6 +1,7 @@
 """A server of the specification's wire format that a test fills with rows, breaks, and asks what it was asked."""
 
 import json
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -117,8 +118,15 @@ def serve() -> Iterator[FakeApi]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *client: Any) -> None:
+            # A client that no longer needs an answer hangs up.
+            if not isinstance(sys.exc_info()[1], ConnectionError):
+                super().handle_error(*client)
+
+    server = Server(("127.0.0.1", 0), Handler)
     api = FakeApi(f"http://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

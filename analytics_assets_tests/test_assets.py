@@ -152,7 +152,10 @@ def test_a_subset_asks_for_its_own_endpoints_only(api: FakeApi, project: Project
     assert set(api.paths()) == {PATHS["groups"], PATHS["roles"]}
 
 
-def test_paging_goes_on_until_an_empty_page_and_sends_the_token(api: FakeApi, project: Project) -> None:
+def test_paging_goes_on_until_an_empty_page_and_sends_the_token(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_IN_FLIGHT", "1")
     project.sync("organizations", "policies")
 
     asked = api.asked("organizations")

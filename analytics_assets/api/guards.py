@@ -1,14 +1,13 @@
 """What a response must satisfy before its rows count: a wrong answer is an error, never zero rows."""
 
+from collections import Counter
 from typing import Any
-from urllib.parse import urlsplit
 
 from dlt.common.json import json
-from requests import HTTPError, Response
 
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.redaction import redact
-from analytics_assets.api.report import Report
+from analytics_assets.api.transport import Answer
 
 EXCERPT = 80
 """Characters of a wrong body that an error shows."""
@@ -24,73 +23,65 @@ ADVICE = {
 }
 
 
-class StatusError(HTTPError):
+class StatusError(ValueError):
     """The API answered with an error status."""
+
+    def __init__(self, problem: str, status: int) -> None:
+        super().__init__(problem)
+        self.status = status
 
 
 class PayloadError(ValueError):
     """The API answered 200, but not with what the resource's rows look like."""
 
 
-class PageGuard:
-    """Checks the status and the shape of every response of one resource, and counts it. A response hook of dlt's."""
+def read_rows(answer: Answer, resource: Resource) -> list[dict[str, Any]]:
+    """The rows of an answer.
 
-    def __init__(self, resource: Resource, report: Report) -> None:
-        self.resource = resource
-        self.report = report
-
-    def __call__(self, response: Response) -> None:
-        """Checks one response.
-
-        Raises:
-            StatusError: Its status is 400 or above. Those of `transport.RETRIED_STATUSES` are then retried.
-            PayloadError: Its body is not a JSON object with a list of rows under the resource's selector.
-        """
-        if response.is_redirect:
-            return
-        url = urlsplit(response.url)
-        where = f"{self.resource.name}: GET {url.path}{'?' if url.query else ''}{url.query}"
-        if response.status_code >= 400:
-            advice = ADVICE.get(response.status_code, "Its body begins: " + _excerpt(response))
-            problem = f"{where} answered {response.status_code} {response.reason}. {advice}"
-            raise StatusError(problem, response=response)
-        selector = self.resource.selector
-        try:
-            body = json.loadb(response.content)
-        except ValueError as error:
-            kind = response.headers.get("Content-Type", "no content type")
-            raise PayloadError(
-                f"{where} answered {response.status_code} with a body that is not JSON ({kind}, {len(response.content)}"
-                f" bytes), beginning: {_excerpt(response)}. Is base_url the API itself, not a proxy or a login page?"
-            ) from error
-        rows = body.get(selector) if isinstance(body, dict) else None
-        if not isinstance(rows, list):
-            keys = f"an object with the keys {sorted(body)[:8]}" if isinstance(body, dict) else type(body).__name__
-            found = keys if not isinstance(body, dict) or selector not in body else type(rows).__name__
-            raise PayloadError(
-                f"{where} answered {response.status_code}, but there is no list under the key {selector!r}: found"
-                f" {found}. Does the dialect fit this API?"
-            )
-        listed: set[int | str] = set()
-        for position, row in enumerate(rows):
-            key = _read_key(row, f"{where}: row {position + 1} of {len(rows)}")
-            if key in listed:
-                raise PayloadError(f"{where} lists {PRIMARY_KEY} {key!r} twice on one page.")
-            listed.add(key)
-        self.report.body_bytes += len(response.content)
+    Raises:
+        StatusError: Its status is an error.
+        PayloadError: Its body is not a JSON object with a list of rows under the resource's selector.
+    """
+    where = f"{resource.name}: GET {answer.where}"
+    if answer.status >= 300:
+        advice = ADVICE.get(answer.status, "Its body begins: " + _excerpt(answer))
+        raise StatusError(f"{where} answered {answer.status} {answer.reason}. {advice}", answer.status)
+    selector = resource.selector
+    try:
+        body = json.loadb(answer.body)
+    except ValueError as error:
+        raise PayloadError(
+            f"{where} answered {answer.status} with a body that is not JSON ({answer.content_type}, {len(answer.body)}"
+            f" bytes), beginning: {_excerpt(answer)}. Is base_url the API itself, not a proxy or a login page?"
+        ) from error
+    rows = body.get(selector) if isinstance(body, dict) else None
+    if not isinstance(rows, list):
+        keys = f"an object with the keys {sorted(body)[:8]}" if isinstance(body, dict) else type(body).__name__
+        found = keys if not isinstance(body, dict) or selector not in body else type(rows).__name__
+        raise PayloadError(
+            f"{where} answered {answer.status}, but there is no list under the key {selector!r}: found {found}. Does"
+            " the dialect fit this API?"
+        )
+    listed: set[int | str] = set()
+    for position, row in enumerate(rows, 1):
+        # The usual row first: this runs for every one of them.
+        key = row.get(PRIMARY_KEY) if type(row) is dict else None
+        if type(key) is not int and not (type(key) is str and key):
+            raise PayloadError(_problem(row, f"{where}: row {position} of {len(rows)}"))
+        listed.add(key)
+    if len(listed) < len(rows):
+        twice = next(key for key, count in Counter(row[PRIMARY_KEY] for row in rows).items() if count > 1)
+        raise PayloadError(f"{where} lists {PRIMARY_KEY} {twice!r} twice on one page.")
+    return rows
 
 
-def _read_key(row: Any, where: str) -> int | str:  # noqa: ANN401 - whatever JSON holds
+def _problem(row: Any, where: str) -> str:  # noqa: ANN401 - whatever JSON holds
     if not isinstance(row, dict):
-        raise PayloadError(f"{where} is not an object but {type(row).__name__}.")
-    key = row.get(PRIMARY_KEY)
-    if not isinstance(key, int | str) or isinstance(key, bool) or key == "":
-        found = f"{key!r:.40}" if PRIMARY_KEY in row else f"only the keys {sorted(row)[:8]}"
-        raise PayloadError(f"{where} has no {PRIMARY_KEY!r} to merge on: found {found}.")
-    return key
+        return f"{where} is not an object but {type(row).__name__}."
+    found = f"{row[PRIMARY_KEY]!r:.40}" if PRIMARY_KEY in row else f"only the keys {sorted(row)[:8]}"
+    return f"{where} has no {PRIMARY_KEY!r} to merge on: found {found}."
 
 
-def _excerpt(response: Response) -> str:
-    sent = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
-    text = redact(response.content[:SEARCHED].decode("utf-8", errors="replace"), [sent])
+def _excerpt(answer: Answer) -> str:
+    text = redact(answer.body[:SEARCHED].decode("utf-8", errors="replace"), [answer.token])
     return repr(" ".join(text.split())[:EXCERPT])

@@ -5,10 +5,8 @@ page misses one that is alive. So each page starts on the last row of the page b
 nothing lies between them. Where they share none, the listing has changed, and it is read again from one page earlier.
 """
 
-from typing import Any
-
-from dlt.sources.helpers.rest_client.paginators import BasePaginator, OffsetPaginator, SinglePagePaginator
-from requests import Request, Response
+from collections import deque
+from typing import Any, Protocol
 
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.settings import Settings
@@ -17,119 +15,164 @@ MOST_SETBACKS = 5
 """How often in a row a listing is read again from one page earlier, or brings nothing new, before it fails."""
 
 
+REMEMBERED_ROWS = 100_000
+"""How many rows back a row that is listed twice is noticed, to bound memory; a merge loads it once in any case."""
+
+
 class PagingError(ValueError):
     """The pages of a listing do not fit together."""
 
 
-def build_paginator(resource: Resource, settings: Settings) -> BasePaginator:
-    """The paginator of a resource: by offset until an empty page, or one page."""
-    return OverlappingOffsetPaginator(resource, settings) if resource.paged else SinglePagePaginator()
+class Paging(Protocol):
+    """What to ask for next. A position is whatever tells one page of a listing from another; the first is 0."""
+
+    def query(self, position: int) -> dict[str, str]:
+        """The parameters of the request for the page at a position."""
+
+    def accept(self, position: int, rows: list[dict[str, Any]]) -> int | None:
+        """Takes the rows of the page at a position, in place less those of earlier pages; returns the next position.
+
+        Returns `None` at the end.
+
+        Raises:
+            PagingError: The page does not fit to those before.
+        """
+
+    def ahead(self, position: int, count: int) -> list[int]:
+        """Up to `count` positions that are likely to follow a position, itself included."""
 
 
-class OverlappingOffsetPaginator(OffsetPaginator):
+def start_paging(resource: Resource, settings: Settings) -> Paging:
+    """The paging of a new listing of a resource: by offset until an empty page, or one page."""
+    return OffsetPaging(resource, settings) if resource.paged else SinglePage()
+
+
+class SinglePage:
+    """A listing that comes whole."""
+
+    def query(self, position: int) -> dict[str, str]:  # noqa: ARG002 - the protocol's
+        """No parameters."""
+        return {}
+
+    def accept(self, position: int, rows: list[dict[str, Any]]) -> None:
+        """Nothing follows."""
+
+    def ahead(self, position: int, count: int) -> list[int]:  # noqa: ARG002 - the protocol's
+        """The page alone."""
+        return [position]
+
+
+class OffsetPaging:
     """Offset paging in which each page begins with the last row of the page before.
 
     Only an empty page is the end: after a page that is shorter than others, the next request asks for what lies behind
-    it. dlt's own paginator advances by the page size, so that a server that caps it would have rows skipped; this one
-    advances by the rows that came. Rows that were on an earlier page are taken out of the page.
+    it. The offset advances by the rows that came, not by those asked for, as servers cap the page size. Rows that were
+    on an earlier page are taken out of the page.
     """
 
     def __init__(self, resource: Resource, settings: Settings) -> None:
-        super().__init__(
-            limit=settings.rows_per_page,
-            offset_param=settings.wire.offset_param,
-            limit_param=settings.wire.limit_param,
-            total_path=None,
-        )
         self._name = resource.name
+        self._offset_param = settings.wire.offset_param
+        self._limit_param = settings.wire.limit_param
+        self._limit = settings.rows_per_page
         self._max_pages = settings.max_pages
-        self._start()
-
-    def _start(self) -> None:
         self._pages = 0
         self._setbacks = 0
         self._consumed = 0
         self._largest = 0
+        self._stride = 0
         self._last_page: list[Any] = []
         self._seen: set[Any] = set()
+        self._pages_seen: deque[list[Any]] = deque()
 
-    def init_request(self, request: Request) -> None:
-        """Starts a new listing."""
-        super().init_request(request)
-        self._start()
+    def query(self, position: int) -> dict[str, str]:
+        """The offset and the page size."""
+        return {self._offset_param: str(position), self._limit_param: str(self._limit)}
 
-    def update_state(self, response: Response, data: list[Any] | None = None) -> None:  # noqa: ARG002 - dlt's signature
-        """Takes known rows out of `data`, in place, and chooses the next request.
+    def ahead(self, position: int, count: int) -> list[int]:
+        """The offsets of the next pages, if they are as long as the last one was; none while pages do not follow."""
+        return [position + self._stride * step for step in range(count if self._stride else 1)]
+
+    def accept(self, position: int, rows: list[dict[str, Any]]) -> int | None:
+        """Takes known rows out of `rows` and chooses the next offset.
 
         Raises:
             PagingError: The page repeats the last one or lists a row twice, the listing keeps changing, or it is longer
                 than `max_pages`.
         """
-        rows: list[Any] = [] if data is None else data
         keys = [row[PRIMARY_KEY] for row in rows]
-        asked = self.current_value
         self._pages += 1
-        if not rows and asked == self._consumed:
-            self._has_next_page = False
-            return
-        self._check_length(len(rows))
-        if keys and keys == self._last_page:
+        if not rows and position == self._consumed:
+            return None
+        self._check_length(position, len(rows))
+        # A shorter page may come again because rows were inserted before it.
+        if keys == self._last_page and len(keys) == self._largest > 1:
             raise PagingError(
-                f"{self._name}: page {self._pages} ({self.param_name}={asked}) repeats the page before. The API seems"
-                f" to ignore {self.param_name!r}, or to read it as something else than an offset; set"
+                f"{self._name}: page {self._pages} ({self._offset_param}={position}) repeats the page before. The API"
+                f" seems to ignore {self._offset_param!r}, or to read it as something else than an offset; set"
                 " sources.analytics.dialect to the dialect that fits."
             )
-        if asked and self._largest > 1 and self._seen.isdisjoint(keys):
+        if position and self._largest > 1 and self._seen.isdisjoint(keys):
             rows.clear()
-            self._set_back(asked)
-            return
+            return self._set_back(position)
         again = [key for key in keys[_leading(keys, self._seen) :] if key in self._seen]
         if again and keys[:1] == self._last_page[-1:]:
             raise PagingError(
                 f"{self._name}: {PRIMARY_KEY} {again[0]!r} is listed twice, the second time on page {self._pages}"
-                f" ({self.param_name}={asked}). Either the listing changed while it was read, and another run helps, or"
-                " the API repeats rows."
+                f" ({self._offset_param}={position}). Either the listing changed while it was read, and another run"
+                " helps, or the API repeats rows."
             )
-        self._accept(rows, keys, asked)
+        return self._advance(rows, keys, position)
 
-    def _accept(self, rows: list[Any], keys: list[Any], asked: int) -> None:
+    def _advance(self, rows: list[dict[str, Any]], keys: list[Any], position: int) -> int:
+        had_rows = bool(self._seen)
         rows[:] = [row for row, key in zip(rows, keys, strict=True) if key not in self._seen]
-        from_the_start_again = asked == 0 and self._seen
+        from_the_start_again = position == 0 and had_rows
         if rows and not from_the_start_again:
             self._setbacks = 0
-        elif self._seen and not rows:
-            self._count_setback(asked)
-        self._seen.update(keys)
-        self._last_page = keys
-        self._consumed = asked + len(keys)
-        short = len(keys) < (self._largest or self.limit)
+        elif had_rows and not rows:
+            self._count_setback(position)
+        self._remember(keys)
+        self._consumed = position + len(keys)
+        short = len(keys) < (self._largest or self._limit)
         self._largest = max(self._largest, len(keys))
-        self.current_value = self._consumed if short or self._largest == 1 else self._consumed - 1
+        follows = self._consumed if short or self._largest == 1 else self._consumed - 1
+        self._stride = 0 if short else follows - position
+        return follows
 
-    def _set_back(self, asked: int) -> None:
-        self._count_setback(asked)
+    def _remember(self, keys: list[Any]) -> None:
+        self._last_page = keys
+        self._pages_seen.append(keys)
+        self._seen.update(keys)
+        while len(self._seen) > REMEMBERED_ROWS and len(self._pages_seen) > MOST_SETBACKS:
+            self._seen.difference_update(self._pages_seen.popleft())
+            self._seen.update(self._pages_seen[0][:1])
+
+    def _set_back(self, position: int) -> int:
+        self._count_setback(position)
         self._last_page = []
-        if asked == self._consumed:
+        self._stride = 0
+        if position == self._consumed:
             # Behind a short page there are rows after all: ask for them with the shared row.
-            self.current_value = self._consumed - 1
-        else:
-            self.current_value = max(0, asked - self._largest + 1)
+            return self._consumed - 1
+        return max(0, position - self._largest + 1)
 
-    def _count_setback(self, asked: int) -> None:
+    def _count_setback(self, position: int) -> None:
         self._setbacks += 1
         if self._setbacks > MOST_SETBACKS:
             raise PagingError(
-                f"{self._name}: page {self._pages} ({self.param_name}={asked}) does not follow the pages before, and"
-                f" reading again has not helped {MOST_SETBACKS} times. Either the listing changes faster than it can be"
-                f" read (a larger sources.analytics.page_size helps), or the API reads {self.param_name!r} as something"
-                " else than an offset (set sources.analytics.dialect to the dialect that fits)."
+                f"{self._name}: page {self._pages} ({self._offset_param}={position}) does not follow the pages before,"
+                f" and reading again has not helped {MOST_SETBACKS} times. Either the listing changes faster than it"
+                " can be read (a larger sources.analytics.page_size helps), or the API reads"
+                f" {self._offset_param!r} as something else than an offset (set sources.analytics.dialect to the"
+                " dialect that fits)."
             )
 
-    def _check_length(self, rows: int) -> None:
+    def _check_length(self, position: int, rows: int) -> None:
         if rows and self._pages >= self._max_pages:
             raise PagingError(
-                f"{self._name}: the listing goes on after {self._pages} pages ({self.current_value + rows} rows). If it"
-                " really is that long, raise sources.analytics.max_pages or page_size."
+                f"{self._name}: the listing goes on after {self._pages} pages ({position + rows} rows). If it really is"
+                " that long, raise sources.analytics.max_pages or page_size."
             )
 
 

@@ -55,6 +55,8 @@ class Settings(BaseConfiguration):
     """Pages of one listing after which the sync fails (it never truncates)."""
     max_deleted_share: float = 0.5
     """Share of a table's live rows that one sync may find gone upstream; above it nothing is marked and it fails."""
+    requests_in_flight: int = 8
+    """Most requests at once, over all resources of a run."""
     requests_per_second: float | None = None
     """Most requests a second, over all resources of a run; unlimited by default."""
     allow_http: bool = False
@@ -122,7 +124,7 @@ def _check(settings: Settings) -> None:
         raise SettingsError("start_date", problem, settings.start_date) from error
     if settings.dialect not in DIALECTS:
         raise SettingsError("dialect", f"is unknown; known: {', '.join(sorted(DIALECTS))}", settings.dialect)
-    for key, least in (("page_size", 1), ("lag_seconds", 0), ("max_pages", 1)):
+    for key, least in (("page_size", 1), ("lag_seconds", 0), ("max_pages", 1), ("requests_in_flight", 1)):
         value = getattr(settings, key)
         if value is not None and value < least:
             raise SettingsError(key, f"is below {least}", value)

@@ -13,23 +13,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import dlt
+import requests
 from dlt.common.jsonpath import compile_path
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.common.schema.typing import TColumnSchema, TSchemaContractDict
 from dlt.extract.resource import DltResource
 from dlt.extract.source import DltSource
-from dlt.sources.helpers.rest_client.auth import BearerTokenAuth
 from dlt.sources.rest_api import rest_api_resources
 from dlt.sources.rest_api.typing import ClientConfig, Endpoint, EndpointResource, IncrementalConfig
 
 from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
-from analytics_assets.api.guards import PageGuard
+from analytics_assets.api.listing import Listing, ListingAdapter, UntilEmpty, open_listings
 from analytics_assets.api.pages import PageReader, PageSettler
-from analytics_assets.api.paging import build_paginator
-from analytics_assets.api.report import Report
 from analytics_assets.api.settings import Settings, read_settings
-from analytics_assets.api.transport import open_session
-from analytics_assets.demo.server import DEMO_TOKEN, embedded_url
 
 SOURCE_NAME = "analytics"
 
@@ -61,7 +57,7 @@ def analytics_source(
     *,
     name: str = SOURCE_NAME,
     reading: Reading | None = None,
-    reports: Mapping[str, Report] | None = None,
+    listings: Mapping[str, Listing] | None = None,
 ) -> DltSource:
     """The resources as a dlt source. No request is made before it is run.
 
@@ -70,19 +66,18 @@ def analytics_source(
         resources: Which entries of the catalogue; all by default.
         name: Name of the source, and so of dlt's schema.
         reading: How much to read; what is new by default.
-        reports: Where to count, by name of the resource; reports are filled while the source runs.
+        listings: What to read the resources from, by name; their reports are filled while the source runs.
 
     Raises:
         SettingsError: A setting is missing or wrong.
     """
     settings = settings or read_settings()
     reading = reading or Reading()
-    reports = reports or {}
+    listings = listings or open_listings(settings, resources)
 
     def build() -> Iterator[DltResource]:
         for resource in resources:
-            report = reports.get(resource.name) or Report()
-            yield _build_resource(resource, settings, reading, report)
+            yield _build_resource(listings[resource.name], settings, reading)
 
     return _as_source(build, name)
 
@@ -110,28 +105,30 @@ def _as_source(build: Callable[[], Iterator[DltResource]], name: str) -> DltSour
     return source()
 
 
-def _build_resource(resource: Resource, settings: Settings, reading: Reading, report: Report) -> DltResource:
-    client: ClientConfig = {
-        "base_url": embedded_url() if settings.is_demo else settings.base_url,
-        "auth": BearerTokenAuth(DEMO_TOKEN if settings.is_demo else settings.token),
-        "session": open_session(settings, report),
-    }
-    [built] = rest_api_resources({"client": client, "resources": [_endpoint(resource, settings, reading, report)]})
-    built.add_step(PageReader(resource, report, stateful=not reading.is_window), insert_at=1)
+def _build_resource(listing: Listing, settings: Settings, reading: Reading) -> DltResource:
+    resource = listing.resource
+    session = requests.Session()
+    session.trust_env = False
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, ListingAdapter(listing))
+    # Credentials are the wire's: what dlt sends goes no further than to the adapter.
+    client: ClientConfig = {"base_url": "https://demo" if settings.is_demo else settings.base_url, "session": session}
+    [built] = rest_api_resources({"client": client, "resources": [_endpoint(listing, settings, reading)]})
+    built.add_step(PageReader(resource, listing.report, stateful=not reading.is_window), insert_at=1)
     if resource.cursor and not reading.is_window:
         lag = _lag(resource, settings)
-        settler = PageSettler(resource, resource.cursor, report, lag, reload=reading.everything)
+        settler = PageSettler(resource, resource.cursor, listing.report, lag, reload=reading.everything)
         built.add_step(settler, insert_at=3)
     return built
 
 
-def _endpoint(resource: Resource, settings: Settings, reading: Reading, report: Report) -> EndpointResource:
+def _endpoint(listing: Listing, settings: Settings, reading: Reading) -> EndpointResource:
+    resource = listing.resource
     endpoint: Endpoint = {
         "path": resource.path.removeprefix("/"),
         # Compiled, as dlt would otherwise parse it again for every page.
         "data_selector": compile_path(resource.selector),
-        "paginator": build_paginator(resource, settings),
-        "response_actions": [PageGuard(resource, report)],
+        "paginator": UntilEmpty(listing),
     }
     if resource.cursor:
         endpoint["incremental"] = _incremental(resource, resource.cursor, settings, reading)
@@ -139,7 +136,7 @@ def _endpoint(resource: Resource, settings: Settings, reading: Reading, report: 
         "name": resource.name,
         "primary_key": PRIMARY_KEY,
         "write_disposition": "merge",
-        "columns": _column_hints(resource),
+        "columns": column_hints(resource),
         "endpoint": endpoint,
     }
 
@@ -164,7 +161,8 @@ def _lag(resource: Resource, settings: Settings) -> timedelta:
     return timedelta(seconds=resource.lag_seconds if settings.lag_seconds is None else settings.lag_seconds)
 
 
-def _column_hints(resource: Resource) -> dict[str, TColumnSchema]:
+def column_hints(resource: Resource) -> dict[str, TColumnSchema]:
+    """The columns of a resource's table, by field of the API, as dlt wants them."""
     hints: dict[str, TColumnSchema] = {}
     for column in resource.table_columns:
         hints[column.name] = {

@@ -3,14 +3,15 @@
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import dagster as dg
 from dagster_dlt.translator import DltResourceTranslatorData
 
-from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
+from analytics_assets.api.catalog import BY_NAME, RESOURCES
+from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.redaction import redact
-from analytics_assets.api.report import Report
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import Reading, analytics_source, source_shape
 from analytics_assets.defs.checks import UNDECLARED
@@ -44,6 +45,7 @@ from analytics_assets.warehouse.pipeline import (
     rows_loaded,
     undeclared_columns,
 )
+from analytics_assets.warehouse.tables import write_parquet
 
 with warnings.catch_warnings():
     # The package announces at import that it is deprecated; README, "Moving past Dagster 1.13.1".
@@ -101,12 +103,17 @@ def build_assets() -> dg.AssetsDefinition:
         permanent = True
         try:
             reading = config.reading()
-            with analytics.session(context.log.warning) as session:
+            with ExitStack() as stack:
+                session = stack.enter_context(analytics.session(context.log.warning))
                 secrets = (session.settings.api_key, analytics.destination_credentials)
+                stack.enter_context(exclusive(session.locker, selected, context.log.warning))
+                listings = open_listings(session.settings, selected)
+                for listing in listings.values():
+                    listing.start({})
+                    stack.callback(listing.stop)
                 for resource in selected:
                     try:
-                        with exclusive(session.locker, resource, context.log.warning):
-                            result = sync(context, resource, session, reading, rebuild=config.mode is Mode.rebuild)
+                        result = sync(context, listings[resource.name], session, reading, config.mode)
                     except Exception as error:  # noqa: BLE001 - a resource costs only itself, whatever happens to it
                         failures[resource.name] = explain(error, secrets)
                         permanent = permanent and is_permanent(error)
@@ -127,7 +134,7 @@ def build_assets() -> dg.AssetsDefinition:
 
 
 def sync(
-    context: dg.AssetExecutionContext, resource: Resource, session: Session, reading: Reading, *, rebuild: bool
+    context: dg.AssetExecutionContext, listing: Listing, session: Session, reading: Reading, mode: Mode
 ) -> dg.MaterializeResult[Any]:
     """Loads one resource and says what happened.
 
@@ -136,19 +143,20 @@ def sync(
         Exception: Whatever dlt, the API or the destination raises; nothing of the resource has been written then.
     """
     started = time.monotonic()
-    report = Report()
+    resource, report = listing.resource, listing.report
     source = analytics_source(
         session.settings,
         [resource],
         name=pipeline_name(resource),
         reading=reading,
-        reports={resource.name: report},
+        listings={resource.name: listing},
     )
+    write_parquet(source, resource)
     pipeline = build_pipeline(resource, session.destination, session.working_dir)
     options = load_options(session.target.type)
     with session.client as client:
         known = has_rows(client, resource)
-    if rebuild or not known:
+    if mode is Mode.rebuild or not known:
         # Also where a table was dropped or emptied by hand, or by a rebuild that was killed: its cursor, which is older
         # than that, would make dlt leave the old rows out for ever.
         options["refresh"] = "drop_resources"

@@ -4,14 +4,12 @@ import errno
 from collections.abc import Iterator
 
 from dlt.common.schema.exceptions import DataValidationError
-from requests import ConnectionError as UnreachableError
-from requests import Timeout
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
 from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError, StatusError
 from analytics_assets.api.paging import PagingError
 from analytics_assets.api.redaction import redact
+from analytics_assets.api.transport import NoAnswerError
 from analytics_assets.warehouse.pipeline import ShrunkListingError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -32,7 +30,7 @@ def explain(error: Exception, secrets: tuple[str | None, ...]) -> str:
 
 def is_permanent(error: Exception) -> bool:
     """Whether another run would fail the same way: the API refuses what is asked, whoever asks again."""
-    statuses = [cause.response.status_code for cause in _causes(error) if isinstance(cause, StatusError)]
+    statuses = [cause.status for cause in _causes(error) if isinstance(cause, StatusError)]
     return any(400 <= status < 500 and status != 429 for status in statuses)
 
 
@@ -45,17 +43,10 @@ def _explain(error: Exception) -> str:
 def _explain_cause(cause: BaseException) -> str | None:
     text = None
     match cause:
-        case StatusError() | PayloadError() | PagingError() | ShrunkListingError():
+        case StatusError() | PayloadError() | PagingError() | NoAnswerError() | ShrunkListingError():
             text = str(cause)
         case DataValidationError():
             text = _explain_contract(cause)
-        case ContentDecodingError():
-            text = f"The answer cannot be decoded: {_cut(cause)} Its Content-Encoding does not fit its body (a proxy?)."
-        case ChunkedEncodingError():
-            text = f"The connection broke in the middle of an answer, in every attempt: {_cut(cause)}."
-        case UnreachableError() | Timeout():
-            url = cause.request.url if cause.request is not None else "the API"
-            text = f"No answer from {url}: {_cut(cause)}. Check sources.analytics.base_url and the network."
         case OSError(errno=number) if number in DISK_FULL:
             text = f"The disk is full ({_cut(cause)}). Free some, of the temporary directory too, and run again."
     return text

@@ -51,6 +51,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     max_deleted_share: float | None = Field(
         default=None, description="Largest share of a table that may be found gone upstream." + FROM_DLT
     )
+    requests_in_flight: int | None = Field(default=None, description="Most requests at once." + FROM_DLT)
     requests_per_second: float | None = Field(default=None, description="Most requests a second." + FROM_DLT)
     allow_http: bool | None = Field(default=None, description="Allow http:// beyond this host." + FROM_DLT)
     destination_type: str | None = Field(

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import dlt
+from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.client import WithStateSync
 from dlt.common.destination.exceptions import DestinationException
 from dlt.common.destination.reference import Destination, DestinationReference
+from dlt.common.normalizers.naming import NamingConvention
 
 from analytics_assets.api.settings import Settings
 from analytics_assets.project import project_dir
@@ -100,4 +102,30 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
             f"destination_type = {target.type!r} cannot keep dlt's state: every sync would start from the beginning."
             " Use for example duckdb or postgres."
         )
+    _resolve_once(destination)
     return destination
+
+
+def _resolve_once(destination: Destination[Any, Any]) -> None:
+    """Makes a destination keep its capabilities.
+
+    dlt asks for them about ten times a pipeline run, and each time resolves the whole configuration anew to tell them:
+    half of the time of a run that loads nothing.
+    """
+    resolve = destination.capabilities
+    known: dict[tuple[object, ...], DestinationCapabilitiesContext] = {}
+
+    def capabilities(
+        config: Any = None,  # noqa: ANN401 - the destination's own
+        naming: NamingConvention | None = None,
+    ) -> DestinationCapabilitiesContext:
+        if config is not None:
+            return resolve(config, naming)
+        key = (type(naming), naming and naming.max_length)
+        if key not in known:
+            known[key] = resolve(naming=naming)
+        # A copy, as dlt writes into what it gets.
+        return known[key].copy()
+
+    # dlt has no other place to remember them. A test sees that it still asks here.
+    destination.capabilities = capabilities  # type: ignore[method-assign]

@@ -1,7 +1,7 @@
 """The dlt pipeline of a resource, what is asked of its table around a load, and the marks of deleted rows."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
@@ -60,25 +60,26 @@ def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJob
 
 
 @contextmanager
-def exclusive(client: SqlJobClientBase, resource: Resource, say: Callable[[str], None]) -> Iterator[None]:
-    """Keeps two runs from loading one Postgres table at a time, whatever Dagster instance they belong to.
+def exclusive(client: SqlJobClientBase, resources: Iterable[Resource], say: Callable[[str], None]) -> Iterator[None]:
+    """Keeps two runs from reading and loading one Postgres table at a time, whatever Dagster instance they belong to.
 
     dlt loads by way of a staging table, which both would use. Other destinations pass: a DuckDB file is the run's own
     anyway, and in one instance the pool keeps runs apart.
 
     Args:
         client: A client that is used for nothing else meanwhile; the lock goes with its connection.
-        resource: Whose table to lock.
+        resources: Whose tables to lock; in the catalogue's order, so that two runs do not wait for each other.
         say: Is told when another run has to be waited for.
     """
     if not client.config.destination_type.endswith(POSTGRES):
         yield
         return
-    name = f"{DATASET}.{resource.name}"
     with client:
-        if not _first(client, "SELECT pg_try_advisory_lock(hashtext(%s))", name)[0]:
-            say(f"Waiting for another run that is loading {name}")
-            client.sql_client.execute_sql("SELECT pg_advisory_lock(hashtext(%s))", name)
+        for resource in resources:
+            name = f"{DATASET}.{resource.name}"
+            if not _first(client, "SELECT pg_try_advisory_lock(hashtext(%s))", name)[0]:
+                say(f"Waiting for another run that is loading {name}")
+                client.sql_client.execute_sql("SELECT pg_advisory_lock(hashtext(%s))", name)
         yield
 
 

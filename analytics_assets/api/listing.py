@@ -1,0 +1,197 @@
+"""Listings that are read ahead of dlt: many small pages on the wire become a few large ones for `rest_api`.
+
+dlt's cost of a page is about 1.6 ms, whatever its size, and it asks for a page when it is done with the one before. So
+pages are fetched in the background, as many at once as the wire allows, put in order, checked, and handed to dlt in
+batches: the adapter below answers each of dlt's requests with the next batch, and the last with an empty one.
+"""
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import Future
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
+
+from dlt.sources.helpers.rest_client.paginators import BasePaginator
+from requests import PreparedRequest, Request, Response
+from requests.adapters import BaseAdapter
+
+from analytics_assets.api.catalog import Resource
+from analytics_assets.api.guards import read_rows
+from analytics_assets.api.paging import start_paging
+from analytics_assets.api.report import Report
+from analytics_assets.api.settings import Settings
+from analytics_assets.api.transport import Wire, in_background
+
+Row = dict[str, Any]
+Batches: TypeAlias = "asyncio.Queue[list[Row] | Exception]"
+
+BATCH_ROWS = 5_000
+"""Rows that dlt gets at once, at least, while there are so many. What a sync holds in memory is a few times this."""
+
+
+class Listing:
+    """The rows of a resource, in batches. Reading starts in the background and waits when it is a batch ahead.
+
+    `report` counts what this listing sends over the wire, which it shares with others.
+    """
+
+    def __init__(self, resource: Resource, wire: Wire) -> None:
+        self.resource = resource
+        self.report = Report()
+        self._wire = wire
+        self._query: dict[str, str] = {}
+        self._handed_out = False
+        self._reader: Future[None] | None = None
+        self._batches: Batches = asyncio.Queue()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Listing":
+        """Itself: dlt copies the configuration of a source to validate it."""
+        return self
+
+    def start(self, query: dict[str, str]) -> None:
+        """Begins to read from the first page, unless that has been done with the same parameters already."""
+        if self._reader and not self._handed_out and query == self._query:
+            return
+        self.stop()
+        self._query = query
+        self._handed_out = False
+        self._batches = asyncio.Queue(maxsize=1)
+        self._reader = in_background(_read(self.resource, self._wire, self.report, query, self._batches))
+        # The reader does not know the listing, so that it ends with it.
+        weakref.finalize(self, self._reader.cancel)
+
+    def next_batch(self) -> list[Row]:
+        """The next rows, empty after the last.
+
+        Raises:
+            Exception: What the wire, a guard or the paging raised.
+        """
+        if self._reader is None:
+            return []
+        self._handed_out = True
+        batch = in_background(self._batches.get()).result()
+        if isinstance(batch, Exception):
+            raise batch
+        return batch
+
+    def stop(self) -> None:
+        """Reads no further; the next batch is empty."""
+        if self._reader:
+            self._reader.cancel()
+            self._reader = None
+
+
+def open_listings(settings: Settings, resources: Iterable[Resource]) -> dict[str, Listing]:
+    """Listings of resources that share a wire, by name. No request is made before one of them is started."""
+    wire = Wire(settings)
+    return {resource.name: Listing(resource, wire) for resource in resources}
+
+
+async def _read(resource: Resource, wire: Wire, report: Report, query: dict[str, str], batches: Batches) -> None:
+    batch: list[Row] = []
+    try:
+        async for rows in _pages(resource, wire, report, query):
+            batch += rows
+            if len(batch) >= BATCH_ROWS:
+                await batches.put(batch)
+                batch = []
+        if batch:
+            await batches.put(batch)
+        await batches.put([])
+    except Exception as error:  # noqa: BLE001 - raised where the batch is asked for
+        await batches.put(error)
+
+
+async def _pages(resource: Resource, wire: Wire, report: Report, query: dict[str, str]) -> AsyncIterator[list[Row]]:
+    """The pages, in order. Those that are likely to follow are asked for meanwhile, twice as many with every page."""
+    paging = start_paging(resource, wire.settings)
+    requested: dict[int, asyncio.Task[list[Row]]] = {}
+    position: int | None = 0
+    window = 1
+    try:
+        while position is not None:
+            ahead = paging.ahead(position, window)
+            if stale := requested.keys() - set(ahead):
+                # The listing does not go on as expected: one page at a time again.
+                _forget(requested, stale)
+                window, ahead = 1, ahead[:1]
+            for each in ahead:
+                if each not in requested:
+                    page = _page(resource, wire, report, {**query, **paging.query(each)})
+                    requested[each] = asyncio.ensure_future(page)
+            rows = await requested.pop(position)
+            position = paging.accept(position, rows)
+            window = min(2 * window, wire.settings.requests_in_flight)
+            yield rows
+    finally:
+        _forget(requested, list(requested))
+
+
+async def _page(resource: Resource, wire: Wire, report: Report, query: dict[str, str]) -> list[Row]:
+    answer = await wire.get(resource.path, urlencode(query), report)
+    rows = read_rows(answer, resource)
+    report.body_bytes += len(answer.body)
+    return rows
+
+
+def _forget(requested: "dict[int, asyncio.Task[list[Row]]]", positions: Iterable[int]) -> None:
+    for position in positions:
+        task = requested.pop(position)
+        # What went wrong with a page that nobody needs is no news.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.cancel()
+
+
+class ListingAdapter(BaseAdapter):
+    """Answers dlt's requests from a listing. Its first request of a listing carries the parameters for the wire."""
+
+    def __init__(self, listing: Listing) -> None:
+        super().__init__()
+        self._listing = listing
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ListingAdapter":
+        """Itself, as above."""
+        return self
+
+    def send(self, request: PreparedRequest, *_args: Any, **_options: Any) -> Response:  # noqa: ANN401 - as requests has it
+        """The next batch, under the resource's selector as in the API's own answers."""
+        response = _Batch({self._listing.resource.selector: self._listing.next_batch()})
+        response.status_code = 200
+        response.request = request
+        response.url = request.url or ""
+        return response
+
+    def close(self) -> None:
+        """Stops reading."""
+        self._listing.stop()
+
+
+class UntilEmpty(BasePaginator):
+    """Asks for batches until an empty one."""
+
+    def __init__(self, listing: Listing) -> None:
+        super().__init__()
+        self._listing = listing
+
+    def init_request(self, request: Request) -> None:
+        """Starts the listing."""
+        self._has_next_page = True
+        self._listing.start(dict(request.params or {}))
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:  # noqa: ARG002 - dlt's signature
+        """An empty batch is the end."""
+        self._has_next_page = bool(data)
+
+    def update_request(self, request: Request) -> None:
+        """The same request again: the adapter knows which batch is next."""
+
+
+class _Batch(Response):
+    def __init__(self, body: dict[str, Any]) -> None:
+        super().__init__()
+        self._body = body
+        self._content = b""
+
+    def json(self, **_options: Any) -> dict[str, Any]:  # noqa: ANN401 - as requests has it
+        return self._body

@@ -8,7 +8,7 @@ DAGSTER_HOME := $(CURDIR)/.dagster
 DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-latest check faults overhead clean
+.PHONY: help install demo dev test test-latest check faults bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,8 +47,9 @@ test-latest: install ## run the suite on the newest Dagster, with dagster-dlt in
 faults: install ## inject faults, look what was lost, and write docs/reliability.md
 	$(BIN)/python -m analytics_assets_tests.faults
 
-overhead: install ## measure what Dagster costs beside dlt alone, and the memory of 100,000 activities
-	$(BIN)/python -m benchmarks.overhead
+bench: install ## measure speed and memory beside plain dlt and a floor, and write docs/performance.md (hours; ARGS="--only first20")
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --extra dev --extra bench --compile-bytecode --python $(BIN)/python --inexact
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove what make has made, the demo's data included
 	rm -rf $(VENV) .dagster data .pytest_cache .mypy_cache .ruff_cache

@@ -1,1 +1,1 @@
-"""Measurements on this machine. `make overhead` runs what there is."""
+"""How fast the project is, and how much memory it takes. `make bench` measures it on this machine."""

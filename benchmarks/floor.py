@@ -1,0 +1,131 @@
+"""The floor: what the same rows cost at least, by hand, without a guard, a retry, a cursor or a second sync.
+
+    python -m benchmarks.floor http://127.0.0.1:8000 file.duckdb
+
+Pages are fetched side by side, parsed by Arrow from the bytes as they came and inserted into tables with a primary key.
+"""
+
+import argparse
+import asyncio
+import io
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import aiohttp
+import duckdb
+import pyarrow as pa
+import pyarrow.json
+
+from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
+from benchmarks.loop import run
+from benchmarks.work import print_work
+
+SCHEMA = "analytics"
+BATCH = 8 * 1024 * 1024
+SQL_TYPES = {"bigint": "BIGINT", "bool": "BOOLEAN", "json": "JSON", "text": "VARCHAR", "timestamp": "TIMESTAMPTZ"}
+# Of nested values the type is left to be inferred.
+ARROW_TYPES = {"bigint": pa.int64(), "bool": pa.bool_(), "text": pa.string(), "timestamp": pa.timestamp("us", "UTC")}
+
+
+class Listing:
+    """The pages of a resource: some to be asked for, some to be loaded."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+        self.ended = False
+        self.bodies: list[bytes] = []
+        self.bytes = 0
+
+    def offsets(self, page_size: int) -> Iterator[int]:
+        """What to ask for next. Nobody knows the end before an empty page has come, so some are asked for in vain."""
+        offset = 0
+        while not self.ended:
+            yield offset
+            self.ended = self.ended or not self.resource.paged
+            offset += page_size
+
+    def add(self, body: bytes) -> None:
+        """Keeps a page, or notices the end."""
+        if body.endswith(b"[]}"):
+            self.ended = True
+            return
+        self.bodies.append(body)
+        self.bytes += len(body)
+
+    def take(self) -> list[bytes]:
+        """The pages that have come since the last time."""
+        bodies, self.bodies, self.bytes = self.bodies, [], 0
+        return bodies
+
+
+def create_table(connection: duckdb.DuckDBPyConnection, resource: Resource) -> None:
+    """Makes an empty table with a primary key."""
+    columns = ", ".join(f'"{column.name}" {SQL_TYPES[column.type]}' for column in resource.columns)
+    connection.execute(f"CREATE TABLE {SCHEMA}.{resource.name} ({columns}, PRIMARY KEY ({PRIMARY_KEY}))")
+
+
+def load(connection: duckdb.DuckDBPyConnection, resource: Resource, bodies: list[bytes]) -> None:
+    """Parses pages, each of which is one line of JSON, and inserts their rows."""
+    if not bodies:
+        return
+    declared = {column.name: ARROW_TYPES[column.type] for column in resource.columns if column.type in ARROW_TYPES}
+    row = pa.struct(list(declared.items()))
+    lines = b"\n".join(bodies)
+    pages = pyarrow.json.read_json(
+        io.BytesIO(lines),
+        pyarrow.json.ReadOptions(block_size=max(len(body) for body in bodies) + BATCH // 8),
+        pyarrow.json.ParseOptions(explicit_schema=pa.schema({resource.selector: pa.list_(row)})),
+    )
+    rows = pa.chunked_array([chunk.flatten() for chunk in pages[resource.selector].chunks])
+    connection.register("batch", pa.Table.from_struct_array(rows))
+    columns = ", ".join(
+        f'to_json("{column.name}")' if column.type == "json" else f'"{column.name}"' for column in resource.columns
+    )
+    connection.execute(f"INSERT INTO {SCHEMA}.{resource.name} SELECT {columns} FROM batch")
+    connection.unregister("batch")
+
+
+async def fetch(
+    arguments: argparse.Namespace, connection: duckdb.DuckDBPyConnection, loader: ThreadPoolExecutor
+) -> None:
+    """Gets all pages, `in_flight` at a time over all listings, and loads them meanwhile."""
+    loop = asyncio.get_running_loop()
+    listings = [Listing(resource) for resource in RESOURCES]
+    requests = ((listing, offset) for listing in listings for offset in listing.offsets(arguments.page_size))
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        for listing, offset in requests:
+            paging = {"after": offset, "limit": arguments.page_size} if listing.resource.paged else {}
+            async with session.get(listing.resource.path, params=paging) as response:
+                listing.add(await response.read())
+            if listing.bytes > BATCH:
+                await loop.run_in_executor(loader, load, connection, listing.resource, listing.take())
+
+    connector = aiohttp.TCPConnector(limit=arguments.in_flight)
+    headers = {"Authorization": "Bearer any"}
+    async with aiohttp.ClientSession(arguments.url, connector=connector, headers=headers) as session:
+        await asyncio.gather(*(work(session) for _ in range(arguments.in_flight)))
+    for listing in listings:
+        load(connection, listing.resource, listing.take())
+
+
+def main() -> None:
+    """Loads the API into a new DuckDB file."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.floor")
+    parser.add_argument("url")
+    parser.add_argument("database")
+    parser.add_argument("--page-size", type=int, default=20)
+    parser.add_argument("--in-flight", type=int, default=8)
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    with duckdb.connect(arguments.database) as connection, ThreadPoolExecutor(1) as loader:
+        connection.execute(f"CREATE SCHEMA {SCHEMA}")
+        for resource in RESOURCES:
+            create_table(connection, resource)
+        run(fetch(arguments, connection, loader))
+    print_work(started)
+
+
+if __name__ == "__main__":
+    main()

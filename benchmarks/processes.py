@@ -1,0 +1,138 @@
+"""Starts servers and contestants, and says what a process took."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import duckdb
+
+from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES
+from analytics_assets.project import project_dir
+from benchmarks.scenarios import SINCE, Conditions, Scenario
+from benchmarks.work import find_work
+
+CONFIGURED_BY = ("SOURCES__", "DESTINATION", "RUNTIME__", "SCHEDULES__", "DLT_", "DAGSTER_", "API_KEY", "START_DATE")
+MEMORY_UNIT = 1024 if sys.platform == "linux" else 1024 * 1024
+SECTION = "SOURCES__ANALYTICS"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a process took: seconds as a whole and after its imports (if it says so), MB, requests."""
+
+    seconds: float
+    work: float | None
+    memory: float
+    requests: int
+    most_in_flight: int
+    server_seconds: float
+
+
+class Server:
+    """A running server, and the rows that it has."""
+
+    def __init__(self, url: str, counts: dict[str, int]) -> None:
+        self.url = url
+        self.counts = counts
+
+    def ask(self, path: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+        """The answer of one of the paths for the harness."""
+        connection = HTTPConnection(urlsplit(self.url).netloc)
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read())
+
+
+@contextmanager
+def serving(scenario: Scenario, activities: int) -> Iterator[Server]:
+    """A server with the rows of a scenario."""
+    rows = scenario.rows(activities)
+    command = [sys.executable, "-m", "benchmarks.server", "--others", str(scenario.others)]
+    for name, count in rows.items():
+        command += [f"--{name}", str(count)]
+    command += ["--latency", str(scenario.latency)]
+    if scenario.history:
+        command += ["--since", SINCE]
+    with subprocess.Popen(command, cwd=project_dir(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            url = process.stdout.readline().strip()
+            if not url:
+                sys.exit("The server has not started.")
+            yield Server(url, {resource.name: rows.get(resource.name, scenario.others) for resource in RESOURCES})
+        finally:
+            process.kill()
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """A directory for a first sync and what follows it: warehouse, dlt's files and a Dagster instance."""
+    with tempfile.TemporaryDirectory(prefix="analytics_benchmark_") as name:
+        directory = Path(name)
+        shutil.copy(project_dir() / "dagster.yaml", directory)
+        yield directory
+
+
+def environment(directory: Path, given: Conditions, more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process, from which the machine's own configuration of the project is taken out."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURED_BY)}
+    return {
+        **inherited,
+        "PYTHONPATH": str(project_dir()),
+        "NO_PROXY": "127.0.0.1",
+        "DAGSTER_HOME": str(directory),
+        "DLT_DATA_DIR": str(directory / "dlt"),
+        "RUNTIME__DLTHUB_TELEMETRY": "false",
+        "DESTINATION__DUCKDB__CREDENTIALS": str(given.database),
+        f"{SECTION}__BASE_URL": given.url,
+        f"{SECTION}__API_KEY": "any",
+        f"{SECTION}__PAGE_SIZE": str(given.page_size),
+        f"{SECTION}__REQUESTS_IN_FLIGHT": str(given.in_flight),
+        **more,
+    }
+
+
+def take(command: list[str], variables: Mapping[str, str], server: Server) -> Taken:
+    """Runs a process, which has to succeed."""
+    server.ask("/_reset")
+    with tempfile.TemporaryFile() as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=variables["DAGSTER_HOME"], env=variables, stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    if status:
+        sys.exit(f"{said}\nExit status {process.returncode} of {' '.join(command)}")
+    stats = server.ask("/_stats")
+    return Taken(
+        seconds=seconds,
+        work=find_work(said),
+        memory=usage.ru_maxrss / MEMORY_UNIT,
+        requests=stats["requests"],
+        most_in_flight=stats["most_in_flight"],
+        server_seconds=stats["cpu_seconds"],
+    )
+
+
+def check_rows(database: Path, server: Server, who: str) -> None:
+    """Looks whether a contestant has loaded each row of the API once, without which its time means nothing."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+        for name, count in server.counts.items():
+            query = f"SELECT count(*), count(DISTINCT {PRIMARY_KEY}) FROM analytics.{name}"
+            [held] = connection.execute(query).fetchall()
+            if held != (count, count):
+                sys.exit(f"{who}: {name} has {held[0]} rows and {held[1]} ids, and the API {count}.")

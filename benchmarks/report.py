@@ -1,0 +1,180 @@
+"""Writes docs/performance.md: the tables between its marks, and the plots beside it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+from analytics_assets.project import project_dir
+from benchmarks.plots import QUIET_PLOT, ROWS_PLOT, draw
+from benchmarks.results import PACKAGES, Quantity, Results, Sync
+from benchmarks.scenarios import ALONE, DAGSTER, FLOOR, HISTORY, SCALE, SCENARIOS, Scenario
+from benchmarks.targets import TARGETS
+
+DOCUMENT = project_dir() / "docs" / "performance.md"
+START = "<!-- measured -->\n"
+END = "<!-- end of measured -->\n"
+ABSENT = "-"
+
+
+def write(results: Results, to: Path = DOCUMENT) -> None:
+    """Puts the tables between the marks of the document's text, and draws the plots."""
+    before, rest = DOCUMENT.read_text(encoding="utf-8").split(START)
+    _, after = rest.split(END)
+    images = to.parent / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    draw(results, images)
+    to.write_text(f"{before}{START}{render(results)}{END}{after}", encoding="utf-8")
+
+
+def render(results: Results) -> str:
+    """All tables as Markdown."""
+    sections = [_machine(results), "## Targets\n\n" + _targets(results)]
+    sections += [_section(results, scenario) for scenario in SCENARIOS.values() if scenario.name in results.conditions]
+    return "\n".join(sections)
+
+
+def _machine(results: Results) -> str:
+    here = results.here
+    versions = ", ".join(f"{package} {here[package]}" for package in PACKAGES)
+    machine = f"Measured on {here['processor']}, {here['memory']}, {here['system']}"
+    return f"{machine}; Python {here['python']}, {versions}.\n"
+
+
+def _targets(results: Results) -> str:
+    rows = []
+    for target in TARGETS:
+        measured = target.measure(results)
+        shown, met = ABSENT, "not measured"
+        if measured is not None:
+            shown = f"{measured:.{0 if abs(measured) >= 100 else 1}f}{target.unit}"
+            met = "yes" if target.is_met(measured) else "**no**"
+        rows.append((target.scenario.name, target.what, target.wanted, shown, met))
+    return table(("scenario", "what", "target", "measured", "met"), rows)
+
+
+def _section(results: Results, scenario: Scenario) -> str:
+    if scenario is SCALE:
+        return _scale(results)
+    if scenario is HISTORY:
+        return _history(results)
+    return _syncs(results, scenario)
+
+
+def _heading(results: Results, scenario: Scenario) -> str:
+    return f"## {scenario.title} (`{scenario.name}`)\n\n{results.conditions[scenario.name]}\n\n"
+
+
+def _syncs(results: Results, scenario: Scenario) -> str:
+    parts = [_heading(results, scenario), _sync_table(results, scenario, "first")]
+    parts += ["\nThe second sync, right after it, with nothing new:\n\n", _sync_table(results, scenario, "quiet")]
+    for sync in ("first", "quiet"):
+        one = results.median("seconds", scenario.name, sync, DAGSTER)
+        other = results.median("seconds", scenario.name, sync, ALONE)
+        if one and other:
+            parts.append(f"\nDagster's overhead, {sync} sync: {one - other:.1f} s.\n")
+    return "".join(parts)
+
+
+def _sync_table(results: Results, scenario: Scenario, sync: Sync) -> str:
+    """One line a contestant; the ratios are of medians."""
+    reference = results.median("seconds", scenario.name, sync, ALONE)
+    floor = results.median("work", scenario.name, sync, FLOOR)
+    rows = []
+    for contestant in results.contestants(scenario.name):
+        key: tuple[str, Sync, str] = (scenario.name, sync, contestant)
+        seconds = results.values("seconds", *key)
+        if not seconds:
+            continue
+        rows.append(
+            (
+                contestant,
+                spread(seconds),
+                times(results.median("seconds", *key), reference),
+                spread(results.values("work", *key)),
+                times(results.median("work", *key), floor),
+                number(results.median("memory", *key)),
+                number(results.median("requests", *key)),
+                number(results.median("most_in_flight", *key)) if scenario.latency else ABSENT,
+                number(results.median("server_seconds", *key), 1),
+                str(len(seconds)),
+            )
+        )
+    head = (
+        *("contestant", "whole process, s", "/ dlt alone", "work, s", "/ floor", "peak MB", "requests", "in flight"),
+        *("server's CPU, s", "rounds"),
+    )
+    return table(head, rows)
+
+
+def _scale(results: Results) -> str:
+    head = ("contestant", *(f"{size:,}" for size in results.sizes(SCALE.name)))
+    shown: tuple[tuple[str, Quantity], ...] = (
+        ("Whole process, seconds", "seconds"),
+        ("Work, seconds", "work"),
+        ("Peak memory, MB", "memory"),
+        ("Rounds", "seconds"),
+    )
+    parts = [_heading(results, SCALE)]
+    for title, quantity in shown:
+        rows = [
+            (contestant, *_scale_cells(results, contestant, quantity, counted=title == "Rounds"))
+            for contestant in results.contestants(SCALE.name)
+        ]
+        parts.append(f"{title}:\n\n{table(head, rows)}\n")
+    parts.append(f"![Time against rows](images/{ROWS_PLOT})\n")
+    return "".join(parts)
+
+
+def _scale_cells(results: Results, contestant: str, quantity: Quantity, *, counted: bool) -> Iterator[str]:
+    for size in results.sizes(SCALE.name):
+        values = results.values(quantity, SCALE.name, "first", contestant, size)
+        if counted:
+            yield str(len(values)) if values else ABSENT
+        else:
+            yield spread(values, 0 if quantity == "memory" else 1)
+
+
+def _history(results: Results) -> str:
+    rows = []
+    for size in results.sizes(HISTORY.name):
+        key: tuple[str, Sync, str, int] = (HISTORY.name, "quiet", ALONE, size)
+        seconds = results.values("seconds", *key)
+        rows.append(
+            (
+                f"{size:,}",
+                spread(seconds),
+                spread(results.values("work", *key)),
+                number(results.median("requests", *key)),
+                number(results.median("memory", *key)),
+                str(len(seconds)),
+            )
+        )
+    head = ("activities before", "whole process, s", "work, s", "requests", "peak MB", "rounds")
+    picture = f"\n![Quiet sync against history](images/{QUIET_PLOT})\n"
+    return _heading(results, HISTORY) + table(head, rows) + picture
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """The median, and the least and most of several rounds."""
+    if not values:
+        return ABSENT
+    middle = number(median(values), digits)
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({number(min(values), digits)} to {number(max(values), digits)})"
+
+
+def times(one: float | None, other: float | None) -> str:
+    """A ratio."""
+    return f"{one / other:.1f} x" if one and other else ABSENT
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A number with as many decimals."""
+    return ABSENT if value is None else f"{value:,.{digits}f}"

@@ -8,13 +8,13 @@ from contextlib import closing
 import duckdb
 
 from analytics_assets.api.catalog import RESOURCES
-from analytics_assets.api.listing import open_listings
+from analytics_assets.api.listing import open_listings, seldom_collected
 from analytics_assets.api.settings import read_settings
-from analytics_assets.api.source import analytics_source
+from analytics_assets.api.source import read_listings
 from analytics_assets.project import use_project_config
-from analytics_assets.warehouse.destination import build_destination, read_target
+from analytics_assets.warehouse.destination import DUCKDB_CONFIG, build_destination, read_target
+from analytics_assets.warehouse.parquet import write_parquet
 from analytics_assets.warehouse.pipeline import build_pipeline, load_options, pipeline_name
-from analytics_assets.warehouse.tables import write_parquet
 from benchmarks.work import print_work
 
 IMPORTED_LATE = ("dlt.destinations.impl.duckdb.duck", "dlt.sources.rest_api", "sqlalchemy")
@@ -29,13 +29,17 @@ def main() -> None:
     use_project_config()
     settings = read_settings()
     target = read_target(settings)
-    with closing(duckdb.connect(str(target.duckdb_path))) as connection, tempfile.TemporaryDirectory() as directory:
+    with (
+        closing(duckdb.connect(str(target.duckdb_path), config=DUCKDB_CONFIG)) as connection,
+        tempfile.TemporaryDirectory() as directory,
+        seldom_collected(),
+    ):
         destination = build_destination(target, connection)
         listings = open_listings(settings, RESOURCES)
         for listing in listings.values():
             listing.start({})
         for resource in RESOURCES:
-            source = analytics_source(settings, [resource], name=pipeline_name(resource), listings=listings)
+            source = read_listings([listings[resource.name]], name=pipeline_name(resource), tables=True)
             write_parquet(source, resource)
             build_pipeline(resource, destination, directory).run(source, **load_options(target.type))
     print_work(started)

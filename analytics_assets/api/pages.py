@@ -17,12 +17,15 @@ from hashlib import blake2b
 from typing import Any
 
 import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.common.json import json
 
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.guards import PayloadError
 from analytics_assets.api.instants import parse_instant
 from analytics_assets.api.report import Report
+from analytics_assets.api.tables import POSITION, to_table
 
 Row = dict[str, Any]
 Page = list[Row]
@@ -37,17 +40,22 @@ ASIDE = "\0future"
 
 
 class PageReader:
-    """First step of every resource: reads points in time, counts rows, follows the cursor."""
+    """First step of every resource: makes tables of pages, reads points in time, counts rows, follows the cursor.
 
-    def __init__(self, resource: Resource, report: Report, *, stateful: bool) -> None:
+    With `tables`, a page that is just what the catalogue declares becomes a table; `rows` are then those of the page.
+    """
+
+    def __init__(self, resource: Resource, report: Report, *, stateful: bool, tables: bool) -> None:
         self.resource = resource
         self.report = report
         self.stateful = stateful
+        self.tables = tables
         self.instants = [column.name for column in resource.columns if column.type == "timestamp"]
         self.horizon = datetime.now(timezone.utc) + CLOCK_SKEW
+        self.rows: Page = []
 
-    def __call__(self, page: Page, _meta: object = None) -> Page:
-        """Returns the page with its rows changed in place.
+    def __call__(self, page: Page, _meta: object = None) -> "Page | pa.Table":
+        """Returns the page as a table, or with its rows changed in place.
 
         Raises:
             PayloadError: A declared timestamp is not a point in time.
@@ -55,11 +63,16 @@ class PageReader:
         if not page and not self.report.rows_read:
             # An endpoint without any row has a table, too.
             return dlt.mark.materialize_table_schema()
+        self.report.rows_read += len(page)
+        self._begin()
+        table = to_table(page, self.resource) if page and self.tables else None
+        if table is not None and self._follow_table(table):
+            self.rows = page
+            return table
         for row in page:
             for name in self.instants:
                 if row.get(name) is not None:
                     row[name] = self._instant(row, name)
-        self.report.rows_read += len(page)
         if self.resource.cursor:
             self._follow(page, self.resource.cursor)
         return page
@@ -73,13 +86,31 @@ class PageReader:
                 " which is neither an ISO 8601 date-time nor epoch seconds."
             ) from error
 
-    def _follow(self, page: Page, cursor: str) -> None:
+    def _begin(self) -> None:
+        if not self.resource.cursor:
+            return
         state = dlt.current.resource_state(self.resource.name)
         if not self.stateful:
             # A window may load other versions of the rows that the digests stand for.
             state.pop("recent", None)
         elif self.report.cursor_before is None:
-            self.report.cursor_before = self.report.cursor_after = state["incremental"][cursor]["last_value"]
+            stands = state["incremental"][self.resource.cursor]["last_value"]
+            self.report.cursor_before = self.report.cursor_after = stands
+
+    def _follow_table(self, table: "pa.Table") -> bool:
+        """Counts and follows the cursor; does nothing, and says so, if a value is in the future."""
+        if not self.resource.cursor:
+            return True
+        moments = table[self.resource.cursor]
+        newest = pc.max(moments).as_py()
+        if newest is not None and newest > self.horizon:
+            return False
+        self.report.rows_without_cursor += moments.null_count
+        if newest is not None and self.report.cursor_after and newest > self.report.cursor_after:
+            self.report.cursor_after = newest
+        return True
+
+    def _follow(self, page: Page, cursor: str) -> None:
         for row in page:
             moment = row.get(cursor)
             if moment is None:
@@ -96,38 +127,57 @@ class PageReader:
 class PageSettler:
     """Last step of an incremental resource: drops what was loaded before and has not changed since."""
 
-    def __init__(self, resource: Resource, cursor: str, report: Report, lag: timedelta, *, reload: bool) -> None:
-        self.resource = resource
+    def __init__(self, reader: PageReader, cursor: str, lag: timedelta, *, reload: bool) -> None:
+        self.reader = reader
+        self.report = reader.report
         self.cursor = cursor
-        self.report = report
         self.lag = lag
         self.reload = reload
         self._loaded: dict[str, str] | None = None
         self._digests: dict[str, str] = {}
         self._moments: dict[str, datetime | None] = {}
 
-    def __call__(self, page: Page, _meta: object = None) -> Page:
+    def __call__(self, page: "Page | pa.Table", _meta: object = None) -> "Page | pa.Table | None":
         """Returns the rows of the page that are new or changed."""
-        if not page:
+        state = dlt.current.resource_state(self.reader.resource.name)
+        if not isinstance(page, pa.Table) and not page:
+            self._finish(state)
             return page
         if self._loaded is None:
-            state = dlt.current.resource_state(self.resource.name)
             self._loaded = {} if self.reload else state.get("recent", {})
             state["recent"] = self._digests
         assert self.report.cursor_after is not None  # noqa: S101 - the reader has set it
         horizon = self.report.cursor_after - self.lag
         self._forget(horizon)
-        return [row for row in page if self._is_news(row, horizon, self._loaded)]
+        if isinstance(page, pa.Table):
+            return self._settle_table(page, horizon, self._loaded)
+        return [row for row in page if self._is_news(row, row.get(self.cursor), horizon, self._loaded)]
 
-    def _is_news(self, row: Row, horizon: datetime, loaded: dict[str, str]) -> bool:
+    def _settle_table(self, table: "pa.Table", horizon: datetime, loaded: dict[str, str]) -> "pa.Table | None":
+        """Looks at those rows only that are recent or were loaded by the last sync."""
+        in_doubt = pc.fill_null(pc.greater_equal(table[self.cursor], pa.scalar(horizon)), True)  # noqa: FBT003
+        if loaded:
+            keys = pc.cast(table[PRIMARY_KEY], pa.string())
+            in_doubt = pc.or_(in_doubt, pc.is_in(keys, pa.array(loaded, pa.string())))
+        few = table.select([self.cursor, POSITION]).filter(in_doubt)
+        moments, positions = few[self.cursor].to_pylist(), few[POSITION].to_pylist()
+        known = [
+            position
+            for moment, position in zip(moments, positions, strict=True)
+            if not self._is_news(self.reader.rows[position], moment, horizon, loaded)
+        ]
+        if known:
+            table = table.filter(pc.invert(pc.is_in(table[POSITION], pa.array(known, pa.int32()))))
+        return table if table.num_rows else None
+
+    def _is_news(self, row: Row, moment: datetime | None, horizon: datetime, loaded: dict[str, str]) -> bool:
         key = str(row[PRIMARY_KEY])
-        moment = row.get(self.cursor)
         recent = moment is None or moment >= horizon
         if not recent and key not in loaded:
             return True
         if ASIDE in row:
             row[self.cursor] = row.pop(ASIDE)
-        digest = blake2b(json.dumpb(row, sort_keys=True), digest_size=8).hexdigest()
+        digest = self._digest(row)
         if recent and len(self._digests) < REMEMBERED_ROWS:
             self._digests[key] = digest
             self._moments[key] = moment
@@ -136,7 +186,19 @@ class PageSettler:
             return False
         return True
 
+    def _digest(self, row: Row) -> str:
+        instants = {name: parse_instant(row[name]) for name in self.reader.instants if row.get(name) is not None}
+        return blake2b(json.dumpb({**row, **instants}, sort_keys=True), digest_size=8).hexdigest()
+
     def _forget(self, horizon: datetime) -> None:
         gone = [key for key, moment in self._moments.items() if moment is not None and moment < horizon]
         for key in gone:
             del self._digests[key], self._moments[key]
+
+    def _finish(self, state: dict[str, Any]) -> None:
+        """Puts the cursor where the listing has brought it.
+
+        dlt follows it for rows and for tables apart; without a lag the one that came last would win.
+        """
+        if self.report.cursor_after is not None:
+            state["incremental"][self.cursor]["last_value"] = self.report.cursor_after

@@ -8,7 +8,7 @@ Usable without Dagster:
     dlt.pipeline("analytics", destination="duckdb", dataset_name="analytics").run(analytics_source())
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -51,33 +51,35 @@ class Reading:
         return self.start is not None or self.end is not None
 
 
-def analytics_source(
-    settings: Settings | None = None,
-    resources: Sequence[Resource] = RESOURCES,
-    *,
-    name: str = SOURCE_NAME,
-    reading: Reading | None = None,
-    listings: Mapping[str, Listing] | None = None,
-) -> DltSource:
-    """The resources as a dlt source. No request is made before it is run.
+def analytics_source(settings: Settings | None = None, resources: Sequence[Resource] = RESOURCES) -> DltSource:
+    """The resources as a dlt source of rows. No request is made before it is run.
 
     Args:
         settings: The API's settings; read the dlt way by default.
         resources: Which entries of the catalogue; all by default.
-        name: Name of the source, and so of dlt's schema.
-        reading: How much to read; what is new by default.
-        listings: What to read the resources from, by name; their reports are filled while the source runs.
 
     Raises:
         SettingsError: A setting is missing or wrong.
     """
-    settings = settings or read_settings()
+    return read_listings(open_listings(settings or read_settings(), resources).values())
+
+
+def read_listings(
+    listings: Iterable[Listing], *, name: str = SOURCE_NAME, reading: Reading | None = None, tables: bool = False
+) -> DltSource:
+    """Listings as a dlt source; their reports are filled while it is run.
+
+    Args:
+        listings: What to read, perhaps started already.
+        name: Name of the source, and so of dlt's schema.
+        reading: How much to read; what is new by default.
+        tables: Yield Arrow tables of the declared columns instead of rows, for pages that hold nothing else.
+    """
     reading = reading or Reading()
-    listings = listings or open_listings(settings, resources)
 
     def build() -> Iterator[DltResource]:
-        for resource in resources:
-            yield _build_resource(listings[resource.name], settings, reading)
+        for listing in listings:
+            yield _build_resource(listing, reading, tables=tables)
 
     return _as_source(build, name)
 
@@ -105,24 +107,24 @@ def _as_source(build: Callable[[], Iterator[DltResource]], name: str) -> DltSour
     return source()
 
 
-def _build_resource(listing: Listing, settings: Settings, reading: Reading) -> DltResource:
-    resource = listing.resource
+def _build_resource(listing: Listing, reading: Reading, *, tables: bool) -> DltResource:
+    resource, settings = listing.resource, listing.settings
     session = requests.Session()
     session.trust_env = False
     for scheme in ("http://", "https://"):
         session.mount(scheme, ListingAdapter(listing))
     # Credentials are the wire's: what dlt sends goes no further than to the adapter.
     client: ClientConfig = {"base_url": "https://demo" if settings.is_demo else settings.base_url, "session": session}
-    [built] = rest_api_resources({"client": client, "resources": [_endpoint(listing, settings, reading)]})
-    built.add_step(PageReader(resource, listing.report, stateful=not reading.is_window), insert_at=1)
+    [built] = rest_api_resources({"client": client, "resources": [_endpoint(listing, reading)]})
+    reader = PageReader(resource, listing.report, stateful=not reading.is_window, tables=tables)
+    built.add_step(reader, insert_at=1)
     if resource.cursor and not reading.is_window:
-        lag = _lag(resource, settings)
-        settler = PageSettler(resource, resource.cursor, listing.report, lag, reload=reading.everything)
+        settler = PageSettler(reader, resource.cursor, _lag(resource, settings), reload=reading.everything)
         built.add_step(settler, insert_at=3)
     return built
 
 
-def _endpoint(listing: Listing, settings: Settings, reading: Reading) -> EndpointResource:
+def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
     resource = listing.resource
     endpoint: Endpoint = {
         "path": resource.path.removeprefix("/"),
@@ -131,7 +133,7 @@ def _endpoint(listing: Listing, settings: Settings, reading: Reading) -> Endpoin
         "paginator": UntilEmpty(listing),
     }
     if resource.cursor:
-        endpoint["incremental"] = _incremental(resource, resource.cursor, settings, reading)
+        endpoint["incremental"] = _incremental(resource, resource.cursor, listing.settings, reading)
     return {
         "name": resource.name,
         "primary_key": PRIMARY_KEY,

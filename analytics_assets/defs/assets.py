@@ -10,10 +10,10 @@ import dagster as dg
 from dagster_dlt.translator import DltResourceTranslatorData
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES
-from analytics_assets.api.listing import Listing, open_listings
+from analytics_assets.api.listing import Listing, open_listings, seldom_collected
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
-from analytics_assets.api.source import Reading, analytics_source, source_shape
+from analytics_assets.api.source import Reading, read_listings, source_shape
 from analytics_assets.defs.checks import UNDECLARED
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
 from analytics_assets.defs.failures import explain, is_permanent
@@ -32,6 +32,7 @@ from analytics_assets.defs.specs import (
     upstream_key,
 )
 from analytics_assets.warehouse.destination import DestinationError, destination_type
+from analytics_assets.warehouse.parquet import write_parquet
 from analytics_assets.warehouse.pipeline import (
     build_pipeline,
     count_rows,
@@ -45,7 +46,6 @@ from analytics_assets.warehouse.pipeline import (
     rows_loaded,
     undeclared_columns,
 )
-from analytics_assets.warehouse.tables import write_parquet
 
 with warnings.catch_warnings():
     # The package announces at import that it is deprecated; README, "Moving past Dagster 1.13.1".
@@ -107,6 +107,7 @@ def build_assets() -> dg.AssetsDefinition:
                 session = stack.enter_context(analytics.session(context.log.warning))
                 secrets = (session.settings.api_key, analytics.destination_credentials)
                 stack.enter_context(exclusive(session.locker, selected, context.log.warning))
+                stack.enter_context(seldom_collected())
                 listings = open_listings(session.settings, selected)
                 for listing in listings.values():
                     listing.start({})
@@ -144,13 +145,7 @@ def sync(
     """
     started = time.monotonic()
     resource, report = listing.resource, listing.report
-    source = analytics_source(
-        session.settings,
-        [resource],
-        name=pipeline_name(resource),
-        reading=reading,
-        listings={resource.name: listing},
-    )
+    source = read_listings([listing], name=pipeline_name(resource), reading=reading, tables=True)
     write_parquet(source, resource)
     pipeline = build_pipeline(resource, session.destination, session.working_dir)
     options = load_options(session.target.type)

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 from dagster_duckdb import DuckDBResource
 
-from analytics_assets.warehouse.destination import DestinationError
+from analytics_assets.warehouse.destination import DUCKDB_CONFIG, DestinationError
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
@@ -28,7 +28,8 @@ def open_duckdb(path: Path, patience: float, say: Callable[[str], None]) -> Iter
     """
     # DuckDBResource would wait, too, but silently.
     _wait(path, patience, say)
-    with DuckDBResource(database=str(path)).get_connection() as connection, closing(connection):
+    warehouse = DuckDBResource(database=str(path), connection_config=DUCKDB_CONFIG)
+    with warehouse.get_connection() as connection, closing(connection):
         yield connection
 
 

@@ -17,6 +17,9 @@ from analytics_assets.project import project_dir
 DUCKDB = "duckdb"
 DATASET = "analytics"
 
+DUCKDB_CONFIG: dict[str, Any] = {"memory_limit": "128MB"}
+"""DuckDB would keep what it merges in memory, a gigabyte for a million rows; so it writes it to disk beyond this."""
+
 
 class DestinationError(ValueError):
     """A destination that is unknown, unsuitable or busy."""

@@ -1,0 +1,87 @@
+"""Tables to one Parquet file a sync, which dlt imports into its load package as it is."""
+
+import base64
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dlt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from dlt.extract.source import DltSource
+
+from analytics_assets.api.catalog import Resource
+from analytics_assets.api.source import column_name
+from analytics_assets.api.tables import ARROW_TYPES
+
+LOAD_ID = "_dlt_load_id"
+ROW_ID = "_dlt_id"
+
+AT_THE_END = 1_000
+
+
+def write_parquet(source: DltSource, resource: Resource) -> None:
+    """Adds the step that writes the tables of a resource to a file, after all others."""
+    built = source.resources[resource.name]
+    built.apply_hints(
+        columns={
+            LOAD_ID: {"name": LOAD_ID, "data_type": "text", "nullable": False},
+            ROW_ID: {"name": ROW_ID, "data_type": "text", "nullable": False, "unique": True, "row_key": True},
+        }
+    )
+    # Beyond the last, which is dlt's incremental: without an index the step would come before it.
+    built.add_step(ParquetStep(resource), insert_at=AT_THE_END)
+
+
+class ParquetStep:
+    """Last step of a resource: collects its tables in a file, and hands the file to dlt when the empty page comes."""
+
+    def __init__(self, resource: Resource) -> None:
+        self._columns = resource.table_columns
+        fields = [
+            pa.field(column_name(column.name), ARROW_TYPES[column.type], nullable=column.nullable)
+            for column in self._columns
+        ]
+        own = [pa.field(name, pa.string(), nullable=False) for name in (LOAD_ID, ROW_ID)]
+        self._schema = pa.schema([*fields, *own])
+        self._path: Path | None = None
+        self._writer: pq.ParquetWriter | None = None
+        self._rows = 0
+
+    def __call__(self, page: "pa.Table | list[Any]", _meta: object = None) -> list[Any] | Iterator[Any] | None:
+        """What dlt has to do with a page: nothing, normalise its rows, or import the file."""
+        if not isinstance(page, pa.Table):
+            return self._finish() if not page and self._writer else page
+        if self._writer is None:
+            self._path = Path(dlt.current.pipeline().working_dir, f"{os.urandom(8).hex()}.parquet")
+            self._writer = pq.ParquetWriter(self._path, self._schema)
+        self._writer.write_table(self._complete(page))
+        self._rows += page.num_rows
+        return None
+
+    def _finish(self) -> Iterator[Any]:
+        assert self._writer  # noqa: S101 - the caller has looked
+        assert self._path  # noqa: S101 - set with it
+        self._writer.close()
+        self._writer = None
+        yield dlt.mark.with_file_import(str(self._path), "parquet", items_count=self._rows, hints={})
+        # dlt has made a link to it, or a copy.
+        self._path.unlink()
+
+    def _complete(self, page: pa.Table) -> pa.Table:
+        """The page with the table's other columns: the mark of deleted rows, and dlt's own two."""
+        count = page.num_rows
+        arrays = [
+            page[column.name] if column.name in page.column_names else pa.nulls(count, ARROW_TYPES[column.type])
+            for column in self._columns
+        ]
+        load_id = dlt.current.load_package_state()["load_id"]
+        arrays += [pa.repeat(load_id, count), pa.array(_row_ids(count), pa.string())]
+        return pa.Table.from_arrays(arrays, schema=self._schema)
+
+
+def _row_ids(count: int) -> list[str]:
+    """Random ids, as dlt gives each row one."""
+    text = base64.urlsafe_b64encode(os.urandom(12 * count)).decode()
+    return [text[start : start + 16] for start in range(0, 16 * count, 16)]

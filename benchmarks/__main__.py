@@ -9,6 +9,7 @@ The exit status is 1 if a target is missed.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,9 @@ from benchmarks.targets import missed
 
 STORED = DIRECTORY / "results.json"
 TRIAL = DIRECTORY / "trial"
+
+BUSY = 0.5
+"""Load average above which others disturb the measurement."""
 
 
 def main() -> int:
@@ -70,6 +74,9 @@ def measure(arguments: argparse.Namespace, results: Results, stored: Path, conso
     if any(scenario.history for scenario in scenarios):
         filter_environment()  # says at once, not after an hour, if there is none
     slow = arguments.rounds if arguments.slow_rounds is None else arguments.slow_rounds
+    if os.getloadavg()[0] > BUSY:
+        load = f"{os.getloadavg()[0]:.1f}"
+        console.print(f"This machine is busy (load average {load}): expect noise.", style="yellow", highlight=False)
     rounds = Rounds(arguments.rounds, slow)
     harness = Harness(results, console, rounds, arguments.in_flight)
     for scenario in scenarios:

@@ -69,3 +69,5 @@ def _draw_line(axes: Axes, measured: Sequence[tuple[int, list[float]]], label: s
 def _finish(axes: Axes) -> None:
     axes.grid(linewidth=0.4, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:,.10g}")

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from benchmarks.scenarios import SINCE, Conditions, Scenario
 from benchmarks.work import find_work
 
 CONFIGURED_BY = ("SOURCES__", "DESTINATION", "RUNTIME__", "SCHEDULES__", "DLT_", "DAGSTER_", "API_KEY", "START_DATE")
-MEMORY_UNIT = 1024 if sys.platform == "linux" else 1024 * 1024
 SECTION = "SOURCES__ANALYTICS"
 
 
@@ -104,24 +102,27 @@ def environment(directory: Path, given: Conditions, more: Mapping[str, str]) -> 
 
 def take(command: list[str], variables: Mapping[str, str], server: Server) -> Taken:
     """Runs a process, which has to succeed."""
+    directory = Path(variables["DAGSTER_HOME"])
+    file = directory / "taken.json"
     server.ask("/_reset")
-    with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=variables["DAGSTER_HOME"], env=variables, stdout=output, stderr=subprocess.STDOUT
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        said = output.read().decode(errors="replace")
-    if status:
-        sys.exit(f"{said}\nExit status {process.returncode} of {' '.join(command)}")
+    launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), str(file)]
+    launched = subprocess.run(
+        [*launcher, *command],
+        cwd=directory,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=True,
+    )
+    taken = json.loads(file.read_text(encoding="utf-8"))
+    output = launched.stdout.decode(errors="replace")
+    if taken["status"]:
+        sys.exit(f"{output}\nExit status {taken['status']} of {' '.join(command)}")
     stats = server.ask("/_stats")
     return Taken(
-        seconds=seconds,
-        work=find_work(said),
-        memory=usage.ru_maxrss / MEMORY_UNIT,
+        seconds=taken["seconds"],
+        work=find_work(output),
+        memory=taken["memory"],
         requests=stats["requests"],
         most_in_flight=stats["most_in_flight"],
         server_seconds=stats["cpu_seconds"],

@@ -129,7 +129,7 @@ SCALE = Scenario(
 HISTORY = Scenario(
     "history",
     "Quiet sync by number of activities, filtered by the API, 20 rows a page",
-    (10_000, 1_000_000),
+    (10_000, 100_000, 1_000_000),
     *(2_000, 5_000, 500),
     page_size=20,
     contestants=(ALONE,),

@@ -81,6 +81,21 @@ class Listing:
             raise batch
         return batch
 
+    @property
+    def since_param(self) -> str | None:
+        """The parameter by which the API leaves out what is older than the cursor, if it has one."""
+        return self.settings.wire.since_params.get(self.resource.name)
+
+    @property
+    def is_newest_first(self) -> bool:
+        """Whether reading can stop at the first row that is older than the cursor."""
+        return self.resource.name in self.settings.wire.newest_first
+
+    def start_ahead(self) -> None:
+        """Starts before dlt asks, where the first request does not depend on the cursor."""
+        if self.since_param is None:
+            self.start({})
+
     def stop(self) -> None:
         """Reads no further; the next batch is empty."""
         if self._reader:

@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.common.json import json
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError
 from analytics_assets.api.instants import parse_instant
-from analytics_assets.api.report import Report
+from analytics_assets.api.listing import Listing
 from analytics_assets.api.tables import POSITION, to_table
 
 Row = dict[str, Any]
@@ -43,14 +43,19 @@ class PageReader:
     """First step of every resource: makes tables of pages, reads points in time, counts rows, follows the cursor.
 
     With `tables`, a page that is just what the catalogue declares becomes a table; `rows` are then those of the page.
+    Where the newest rows come first, the listing ends with the page that is older than what is wanted: `lag` before the
+    cursor, or `start`.
     """
 
-    def __init__(self, resource: Resource, report: Report, *, stateful: bool, tables: bool) -> None:
-        self.resource = resource
-        self.report = report
+    def __init__(self, listing: Listing, start: datetime, lag: timedelta, *, stateful: bool, tables: bool) -> None:
+        self.listing = listing
+        self.resource = listing.resource
+        self.report = listing.report
+        self.start = start
+        self.lag = lag
         self.stateful = stateful
         self.tables = tables
-        self.instants = [column.name for column in resource.columns if column.type == "timestamp"]
+        self.instants = [column.name for column in listing.resource.columns if column.type == "timestamp"]
         self.horizon = datetime.now(timezone.utc) + CLOCK_SKEW
         self.rows: Page = []
 
@@ -69,6 +74,9 @@ class PageReader:
         if table is not None and self._follow_table(table):
             self.rows = page
             return table
+        return self._read_rows(page)
+
+    def _read_rows(self, page: Page) -> Page:
         for row in page:
             for name in self.instants:
                 if row.get(name) is not None:
@@ -106,11 +114,11 @@ class PageReader:
         if newest is not None and newest > self.horizon:
             return False
         self.report.rows_without_cursor += moments.null_count
-        if newest is not None and self.report.cursor_after and newest > self.report.cursor_after:
-            self.report.cursor_after = newest
+        self._follow_newest(newest)
         return True
 
     def _follow(self, page: Page, cursor: str) -> None:
+        newest = None
         for row in page:
             moment = row.get(cursor)
             if moment is None:
@@ -120,8 +128,22 @@ class PageReader:
                 if self.stateful:
                     row[ASIDE] = moment
                     row[cursor] = None
-            elif self.report.cursor_after and moment > self.report.cursor_after:
-                self.report.cursor_after = moment
+            elif newest is None or moment > newest:
+                newest = moment
+        self._follow_newest(newest)
+
+    def _follow_newest(self, newest: datetime | None) -> None:
+        if newest is None:
+            return
+        if self.report.cursor_after and newest > self.report.cursor_after:
+            self.report.cursor_after = newest
+        if self.listing.is_newest_first and newest < self._oldest_wanted():
+            self.listing.stop()
+
+    def _oldest_wanted(self) -> datetime:
+        before = self.report.cursor_before
+        # A lag beyond the beginning of time stands for everything.
+        return self.start if before is None or before - self.start < self.lag else before - self.lag
 
 
 class PageSettler:

@@ -116,10 +116,13 @@ def _build_resource(listing: Listing, reading: Reading, *, tables: bool) -> DltR
     # Credentials are the wire's: what dlt sends goes no further than to the adapter.
     client: ClientConfig = {"base_url": "https://demo" if settings.is_demo else settings.base_url, "session": session}
     [built] = rest_api_resources({"client": client, "resources": [_endpoint(listing, reading)]})
-    reader = PageReader(resource, listing.report, stateful=not reading.is_window, tables=tables)
+    lag = _lag(resource, settings, reading)
+    start = reading.start or settings.start
+    reader = PageReader(listing, start, lag, stateful=not reading.is_window, tables=tables)
     built.add_step(reader, insert_at=1)
     if resource.cursor and not reading.is_window:
-        settler = PageSettler(reader, resource.cursor, _lag(resource, settings), reload=reading.everything)
+        usual = _lag(resource, settings, Reading())
+        settler = PageSettler(reader, resource.cursor, usual, reload=reading.everything)
         built.add_step(settler, insert_at=3)
     return built
 
@@ -134,6 +137,8 @@ def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
     }
     if resource.cursor:
         endpoint["incremental"] = _incremental(resource, resource.cursor, listing.settings, reading)
+        if listing.since_param:
+            endpoint["params"] = {listing.since_param: "{incremental.start_value}"}
     return {
         "name": resource.name,
         "primary_key": PRIMARY_KEY,
@@ -148,18 +153,25 @@ def _incremental(resource: Resource, cursor: str, settings: Settings, reading: R
         "cursor_path": cursor,
         "initial_value": reading.start or settings.start,
         "on_cursor_value_missing": "include",
+        # Only in the request, if the API has a parameter for it.
+        "convert": _spell,
         # No deduplication by key on the boundary: a row that was edited within its cursor's resolution is news.
         "primary_key": [],
     }
     if reading.is_window:
         incremental["end_value"] = reading.end or datetime.now(timezone.utc)
     else:
-        lag = EVERYTHING if reading.everything else _lag(resource, settings)
-        incremental["lag"] = lag.total_seconds()
+        incremental["lag"] = _lag(resource, settings, reading).total_seconds()
     return incremental
 
 
-def _lag(resource: Resource, settings: Settings) -> timedelta:
+def _spell(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def _lag(resource: Resource, settings: Settings, reading: Reading) -> timedelta:
+    if reading.everything:
+        return EVERYTHING
     return timedelta(seconds=resource.lag_seconds if settings.lag_seconds is None else settings.lag_seconds)
 
 

@@ -110,7 +110,7 @@ def build_assets() -> dg.AssetsDefinition:
                 stack.enter_context(seldom_collected())
                 listings = open_listings(session.settings, selected)
                 for listing in listings.values():
-                    listing.start({})
+                    listing.start_ahead()
                     stack.callback(listing.stop)
                 for resource in selected:
                     try:
@@ -185,6 +185,7 @@ def sync(
         "seconds": round(seconds, 3),
         "rows_per_second": round(report.rows_read / seconds, 1),
         UNDECLARED: undeclared_columns(pipeline, resource),
+        "reads": _reads(listing, complete=complete),
         "destination": str(session.target.duckdb_path or session.target.type),
     }
     for name, moment in (("cursor_before", report.cursor_before), ("cursor_after", report.cursor_after)):
@@ -193,6 +194,13 @@ def sync(
     context.log.info(f"{resource.name}: {loaded} rows loaded, {report.rows_read} read in {report.requests} requests")
     # dlt's own metadata is left out: it names files that are gone, and its column schema loses names (dagster#34052).
     return dg.MaterializeResult(asset_key=result.asset_key, metadata=metadata)
+
+
+def _reads(listing: Listing, *, complete: bool) -> str:
+    if complete:
+        return "everything"
+    by_the_api = listing.since_param is not None or listing.is_newest_first
+    return "what is new" if by_the_api else "reads everything, loads what is new"
 
 
 def _summary(failures: dict[str, str], selected: int) -> str:

@@ -106,7 +106,8 @@ def _incremental(resource: Resource) -> str:
         return "no, every sync reads the complete listing"
     return (
         f"by `{resource.cursor}`, starting {resource.lag_seconds} s behind the newest value for rows that appear late."
-        " Reads everything, loads what is new, as the API has no filter for it"
+        " Where the API can filter by it, or lists the newest first, a sync reads what is new; else it reads everything"
+        " and loads what is new: `reads` of a materialization says which"
     )
 
 

@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import os
 import ssl
+import sys
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -76,7 +77,8 @@ class Wire:
         self._attempts = int(_runtime("request_max_attempts", ATTEMPTS))
         self._backoff_factor = _runtime("request_backoff_factor", BACKOFF_FACTOR)
         self._longest_wait = _runtime("request_max_retry_delay", LONGEST_WAIT)
-        self._timeout = _runtime("request_timeout", TIMEOUT)
+        patience = _runtime("request_timeout", TIMEOUT)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=patience, sock_read=patience)
         self._gap = 1 / settings.requests_per_second if settings.requests_per_second else 0.0
         self._in_flight = asyncio.Semaphore(settings.requests_in_flight)
         self._next_start = 0.0
@@ -119,12 +121,11 @@ class Wire:
                 return _no_answer(error, f"{base_url}{where}")
 
     async def _send(self, base_url: str, where: str, token: str) -> Answer:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=self._timeout)
         async with _client(os.getpid()).session.get(
             URL(base_url + where, encoded=True),
             headers={"Authorization": f"Bearer {token}"},
             proxy=_proxy(base_url),
-            timeout=timeout,
+            timeout=self._timeout,
         ) as response:
             headers = response.headers
             return Answer(
@@ -206,7 +207,7 @@ class _Client:
     """An event loop in a thread of its own, and connections that outlast a run."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = _new_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="analytics-wire", daemon=True)
         self._thread.start()
         self.session = asyncio.run_coroutine_threadsafe(_open_session(), self.loop).result()
@@ -223,6 +224,15 @@ class _Client:
 def _client(_process: int) -> _Client:
     """One for the process; a fork has to make its own."""
     return _Client()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop  # noqa: PLC0415 - there is none for Windows
+
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 async def _open_session() -> aiohttp.ClientSession:

@@ -3,23 +3,12 @@
 A sync is killed with SIGKILL again and again, at random moments of dlt's three steps (extract, normalize, load) and of
 what the project does after them, while the API's rows change in between. After the next sync that is left alone, the
 tables are equal to what the API serves.
-
-Starting Python with Dagster and dlt takes seconds, so that this file is also a program, the nursery: it imports all
-that once, without running any of it, and then forks a worker for every sync it is asked for. A worker that has ended
-stays a zombie until the test asks for its exit code, so that a signal never hits another process of the same number,
-and an exit code of -SIGKILL says for sure that the worker was at work when it was killed.
 """
 
-import gc
-import importlib
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,28 +17,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import dagster as dg
-import dlt
 import duckdb
 import pytest
 
-from analytics_assets.definitions import defs
-from analytics_assets.defs.specs import asset_key
 from analytics_assets_tests.fake_api import FakeApi
+from analytics_assets_tests.nursery import AFTER, END, STEPS, Note, Nursery, copied, nursery
 from analytics_assets_tests.rows import activity, organization, policy
 
 SCHEMAS = ("analytics", "analytics_staging")
-STEPS = ("extract", "normalize", "load")
-AFTER = "after"
-END = "end"
-IMPORTED_LATE = (
-    "analytics_assets.defs.duckdb_warehouse",
-    "dlt.destinations.impl.duckdb.duck",
-    "dlt.sources.rest_api",
-    "pyarrow.parquet",
-)
 CONTENT = {"organizations": "name", "policies": "name", "activities": "message"}
 KILLS = 50
 ATTEMPTS_A_ROUND = 6
@@ -58,170 +35,65 @@ PATIENCE = 60.0
 SEED = 20240501
 START = datetime(2024, 5, 1, tzinfo=timezone.utc)
 
-# ---- the nursery: a program of its own
-
-
-def nursery(steps: Path) -> None:
-    """Forks a worker for each database named on a line of the input, and waits for it on the line after."""
-    file = os.open(steps, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    for name in STEPS:
-        announce(file, name)
-    job = warm_up()
-    say("ready")
-    while database := sys.stdin.readline().strip():
-        pid = os.fork()
-        if pid == 0:
-            work(job, database, file)
-        say(pid)
-        sys.stdin.readline()
-        say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-
-
-def warm_up() -> dg.JobDefinition:
-    """Imports what a sync imports, and opens no database."""
-    job = defs().resolve_job_def("analytics_sync")
-    for module in IMPORTED_LATE:
-        importlib.import_module(module)
-    with dg.DagsterInstance.ephemeral():
-        pass
-    # Threads do not survive a fork, the locks that they hold do.
-    assert threading.active_count() == 1
-    # What is frozen is not copied into each worker by its garbage collector.
-    gc.freeze()
-    return job
-
-
-def work(job: dg.JobDefinition, database: str, file: int) -> None:
-    """One sync, and the end of the process."""
-    code = 1
-    try:
-        os.dup2(2, 1)
-        os.environ["DESTINATION__DUCKDB__CREDENTIALS"] = database
-        with dg.DagsterInstance.ephemeral() as instance:
-            selection = [asset_key(name) for name in CONTENT]
-            result = job.execute_in_process(asset_selection=selection, instance=instance, raise_on_error=False)
-            code = 0 if result.success else 2
-        note(file, END)
-    finally:
-        os._exit(code)
-
-
-def announce(file: int, name: str) -> None:
-    """Makes a step of dlt write a line to a file when it begins, and the last step another when it ends."""
-    step = getattr(dlt.Pipeline, name)
-
-    def announced(*args: Any, **options: Any) -> Any:
-        note(file, name)
-        result = step(*args, **options)
-        if name == STEPS[-1]:
-            note(file, AFTER)
-        return result
-
-    setattr(dlt.Pipeline, name, announced)
-
-
-def note(file: int, name: str) -> None:
-    os.write(file, f"{name} {time.monotonic()}\n".encode())
-
-
-def say(what: object) -> None:
-    sys.stdout.write(f"{what}\n")
-    sys.stdout.flush()
-
-
-# ---- the test
-
 
 @dataclass
 class Workers:
-    """Workers of the nursery, one at a time.
+    """Workers of a nursery, each for one sync of a database.
 
     `stretches` are the steps of the last worker that was left alone, in order, with their seconds.
     """
 
-    process: subprocess.Popen[str]
+    nursery: Nursery
     database: Path
-    steps: Path
-    log: Path
+    patch: pytest.MonkeyPatch
     stretches: list[tuple[str, float]] = field(default_factory=list)
     killed_in: Counter[str] = field(default_factory=Counter)
 
     def sync(self) -> None:
         self._start()
-        code = self._wait()
-        assert code == 0, self.log.read_text()[-5_000:]
-        self.stretches = [(name, later - earlier) for (name, earlier), (_, later) in pairwise(self._notes())]
+        code = self.nursery.wait()
+        assert code == 0, self.nursery.last_words()
+        self.stretches = [(step, later - earlier) for (step, earlier), (_, later) in pairwise(self._notes())]
 
     def kill(self, chance: random.Random) -> bool:
         """Kills a worker at a random moment of a random step. Returns whether it was still at work then."""
-        weights = [3 if name in STEPS else 1 for name, _ in self.stretches]
+        weights = [3 if step in STEPS else 1 for step, _ in self.stretches]
         [stretch] = chance.choices(range(len(self.stretches)), weights)
         delay = chance.uniform(0, self.stretches[stretch][1])
         pid = self._start()
         self._wait_for(stretch)
         time.sleep(delay)
         os.kill(pid, signal.SIGKILL)
-        code = self._wait()
-        assert code in {0, -signal.SIGKILL}, self.log.read_text()[-5_000:]
+        code = self.nursery.wait()
+        assert code in {0, -signal.SIGKILL}, self.nursery.last_words()
         if code == 0:
             return False
-        self.killed_in[self._notes()[-1][0]] += 1
+        self.killed_in[self._notes()[-1].point] += 1
         return True
 
     def kills(self) -> int:
         """Kills in the middle of one of dlt's steps."""
-        return sum(self.killed_in[name] for name in STEPS)
+        return sum(self.killed_in[step] for step in STEPS)
 
     def _wait_for(self, stretch: int) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not (notes := self._notes()) or (len(notes) <= stretch and notes[-1][0] != END):
-            assert time.monotonic() < deadline, self.log.read_text()[-5_000:]
+        while not (notes := self._notes()) or (len(notes) <= stretch and notes[-1].point != END):
+            assert time.monotonic() < deadline, self.nursery.last_words()
             time.sleep(0.003)
 
-    def _notes(self) -> list[tuple[str, float]]:
-        lines = self.steps.read_text().splitlines()
-        return [(name, float(moment)) for name, moment in map(str.split, lines)]
+    def _notes(self) -> list[Note]:
+        return [note for note in self.nursery.notes() if note.point in {*STEPS, AFTER, END}]
 
     def _start(self) -> int:
-        os.truncate(self.steps, 0)
-        self._tell(str(self.database))
-        return int(self.listen())
-
-    def _wait(self) -> int:
-        self._tell("wait")
-        return int(self.listen())
-
-    def _tell(self, line: str) -> None:
-        _pipe(self.process.stdin).write(line + "\n")
-        _pipe(self.process.stdin).flush()
-
-    def listen(self) -> str:
-        line = _pipe(self.process.stdout).readline().strip()
-        assert line, self.log.read_text()[-5_000:]
-        return line
-
-
-def _pipe(stream: IO[str] | None) -> IO[str]:
-    assert stream
-    return stream
+        self.patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(self.database))
+        return self.nursery.start()
 
 
 @pytest.fixture
 def workers(tmp_path: Path, empty_api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "20")
-    # A killed worker cannot remove its temporary directory.
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
-    steps, log = tmp_path / "steps", tmp_path / "log"
-    command = [sys.executable, "-m", __name__, str(steps)]
-    pipe = subprocess.PIPE
-    with (
-        log.open("wb") as errors,
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True) as process,
-    ):
-        found = Workers(process, tmp_path / "unharmed.duckdb", steps, log)
-        assert found.listen() == "ready"
-        yield found
+    with nursery() as found:
+        yield Workers(found, tmp_path / "unharmed.duckdb", monkeypatch)
 
 
 @dataclass
@@ -278,12 +150,8 @@ class Changes:
 
 @contextmanager
 def opened(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A copy of a database, so that what a killed worker left is the next worker's to repair."""
-    with tempfile.TemporaryDirectory(dir=database.parent) as directory:
-        for file in database.parent.glob(f"{database.name}*"):
-            shutil.copy(file, directory)
-        with closing(duckdb.connect(str(Path(directory, database.name)))) as connection:
-            yield connection
+    with copied(database) as copy, closing(duckdb.connect(str(copy))) as connection:
+        yield connection
 
 
 def tables(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
@@ -354,7 +222,3 @@ def test_workers_killed_at_any_moment_lose_no_row_and_double_none(workers: Worke
                 break
     assert workers.kills() >= KILLS, workers.killed_in
     assert all(workers.killed_in[name] for name in STEPS), workers.killed_in
-
-
-if __name__ == "__main__":
-    nursery(Path(sys.argv[1]))

@@ -1,8 +1,8 @@
 """A worker that is killed at any moment costs nothing but its own work.
 
-A sync is killed with SIGKILL again and again, at random moments of dlt's three steps (extract, normalize, load) and of
-what the project does after them, while the API's rows change in between. After the next sync that is left alone, the
-tables are equal to what the API serves.
+A sync in a random mode is killed with SIGKILL again and again, at random moments of dlt's three steps (extract,
+normalize, load) and of what the project does after them, while the API's rows change in between. After the next sync
+that is left alone, the tables are equal to what the API serves.
 """
 
 import os
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ from analytics_assets_tests.rows import activity, organization, policy
 
 SCHEMAS = ("analytics", "analytics_staging")
 CONTENT = {"organizations": "name", "policies": "name", "activities": "message"}
+MODES = {"incremental": 60, "full": 20, "rebuild": 20}
+"""How many of a hundred attempts go to each."""
 KILLS = 50
-ATTEMPTS_A_ROUND = 6
+ATTEMPTS_A_ROUND = 8
 MOST_ATTEMPTS = 100
 PATIENCE = 60.0
 SEED = 20240501
@@ -40,27 +42,29 @@ START = datetime(2024, 5, 1, tzinfo=timezone.utc)
 class Workers:
     """Workers of a nursery, each for one sync of a database.
 
-    `stretches` are the steps of the last worker that was left alone, in order, with their seconds.
+    `stretches` are, by mode, the steps of the last worker that was left alone, in order, with their seconds.
     """
 
     nursery: Nursery
     database: Path
     patch: pytest.MonkeyPatch
-    stretches: list[tuple[str, float]] = field(default_factory=list)
-    killed_in: Counter[str] = field(default_factory=Counter)
+    stretches: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    killed_in: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def sync(self) -> None:
-        self._start()
+    def sync(self, mode: str) -> None:
+        self._start(mode)
         code = self.nursery.wait()
         assert code == 0, self.nursery.last_words()
-        self.stretches = [(step, later - earlier) for (step, earlier), (_, later) in pairwise(self._notes())]
+        self.stretches[mode] = [(step, later - earlier) for (step, earlier), (_, later) in pairwise(self._notes())]
 
     def kill(self, chance: random.Random) -> bool:
         """Kills a worker at a random moment of a random step. Returns whether it was still at work then."""
-        weights = [3 if step in STEPS else 1 for step, _ in self.stretches]
-        [stretch] = chance.choices(range(len(self.stretches)), weights)
-        delay = chance.uniform(0, self.stretches[stretch][1])
-        pid = self._start()
+        [mode] = chance.choices(list(MODES), list(MODES.values()))
+        stretches = self.stretches[mode]
+        weights = [3 if step in STEPS else 1 for step, _ in stretches]
+        [stretch] = chance.choices(range(len(stretches)), weights)
+        delay = chance.uniform(0, stretches[stretch][1])
+        pid = self._start(mode)
         self._wait_for(stretch)
         time.sleep(delay)
         os.kill(pid, signal.SIGKILL)
@@ -68,12 +72,12 @@ class Workers:
         assert code in {0, -signal.SIGKILL}, self.nursery.last_words()
         if code == 0:
             return False
-        self.killed_in[self._notes()[-1].point] += 1
+        self.killed_in[mode, self._notes()[-1].point] += 1
         return True
 
     def kills(self) -> int:
         """Kills in the middle of one of dlt's steps."""
-        return sum(self.killed_in[step] for step in STEPS)
+        return sum(self.killed_in[mode, step] for mode in MODES for step in STEPS)
 
     def _wait_for(self, stretch: int) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -84,9 +88,9 @@ class Workers:
     def _notes(self) -> list[Note]:
         return [note for note in self.nursery.notes() if note.point in {*STEPS, AFTER, END}]
 
-    def _start(self) -> int:
+    def _start(self, mode: str) -> int:
         self.patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(self.database))
-        return self.nursery.start()
+        return self.nursery.start(mode)
 
 
 @pytest.fixture
@@ -112,7 +116,7 @@ class Changes:
         self.served = 300
 
     def change(self) -> None:
-        """Adds rows to each resource, edits some, deletes a few organizations."""
+        """Adds rows to each resource, edits some, deletes a few organizations and a policy."""
         self._change_organizations()
         self._change_policies()
         self._change_activities()
@@ -127,6 +131,7 @@ class Changes:
 
     def _change_policies(self) -> None:
         rows = self.api.rows["policies"]
+        rows.remove(self.chance.choice(rows))
         for row in self.chance.sample(rows, 3):
             row.update(name=f"Renamed {self._numbers(1)[0]}", updated=self._tick())
         rows += [policy(number, self._tick()) for number in self._numbers(2)]
@@ -160,16 +165,26 @@ def tables(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, resource: str) -> list[tuple[Any, ...]]:
-    live = "deleted_at IS NULL" if resource == "organizations" else "true"
+    live = "true" if resource == "activities" else "deleted_at IS NULL"
     query = f"SELECT id, {CONTENT[resource]} FROM analytics.{resource} WHERE {live} ORDER BY id"
     return connection.execute(query).fetchall()
 
 
-def expect_what_the_api_serves(database: Path, api: FakeApi) -> None:
+def expect_what_the_api_serves(database: Path, api: FakeApi, mode: str) -> None:
+    """After a sync that was left alone. A policy that is gone upstream is live until the next full sync."""
     with opened(database) as connection:
         for resource, content in CONTENT.items():
             expected = sorted((row["id"], row[content]) for row in api.rows[resource])
-            assert rows_of(connection, resource) == expected, resource
+            found = rows_of(connection, resource)
+            if resource == "policies" and mode != "full":
+                served = {key for key, _ in expected}
+                found = [row for row in found if row[0] in served]
+            assert found == expected, resource
+
+
+def marked_policies(database: Path) -> int:
+    with opened(database) as connection:
+        return len(connection.execute("SELECT 1 FROM analytics.policies WHERE deleted_at IS NOT NULL").fetchall())
 
 
 def expect_no_id_twice(database: Path) -> None:
@@ -207,18 +222,25 @@ def test_workers_killed_at_any_moment_lose_no_row_and_double_none(workers: Worke
     chance = random.Random(SEED)
     changes = Changes(empty_api, chance)
     changes.fill()
-    workers.sync()
+    for mode in MODES:
+        workers.sync(mode)
     unharmed = workers.database
     workers.database = unharmed.with_name("warehouse.duckdb")
+    left_alone = cycle(("incremental", "full"))
+    marked = 0
     for attempt in range(1, MOST_ATTEMPTS + 1):
         changes.change()
         if workers.kill(chance):
             expect_no_id_twice(workers.database)
         if attempt % ATTEMPTS_A_ROUND == 0:
-            workers.sync()
-            expect_what_the_api_serves(workers.database, empty_api)
+            mode = next(left_alone)
+            workers.sync(mode)
+            expect_what_the_api_serves(workers.database, empty_api, mode)
             expect_no_remains(workers.database, unharmed)
+            marked += marked_policies(workers.database)
             if workers.kills() >= KILLS:
                 break
     assert workers.kills() >= KILLS, workers.killed_in
-    assert all(workers.killed_in[name] for name in STEPS), workers.killed_in
+    assert {step for _, step in workers.killed_in} >= set(STEPS), workers.killed_in
+    assert {mode for mode, _ in workers.killed_in} == set(MODES), workers.killed_in
+    assert marked

@@ -5,9 +5,15 @@
 Before each injection the API gets new, edited and (where listings are complete) deleted rows, so that there is
 something to lose. "Lost" are live rows of the API that the table lacks or has in an old version after the next run
 without the fault; "duplicated" are ids that the table holds more than once.
+
+Needs Linux: what is killed is forked, which is safe with these libraries there only.
 """
 
 import os
+import resource
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,43 +26,105 @@ import dagster as dg
 from analytics_assets_tests import rows as make
 from analytics_assets_tests.conftest import Project, failure_message
 from analytics_assets_tests.fake_api import PATHS, TOKEN, Answer, FakeApi, Request, serve
+from analytics_assets_tests.nursery import DROPPED, MERGED, PREPARED, RESOURCES, Kill, Nursery, nursery
+from analytics_assets_tests.test_destination import HOLD, config
 
 TIMES = 5
+BIG = 5_000_000
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
-RESOURCES = ("organizations", "policies", "activities")
 
-Inject = Callable[[FakeApi, Project], None]
-
-
-def always(resource: str, answer: Answer) -> Inject:
-    return lambda api, _: api.answer_always(resource, answer)
+Fault = Callable[["Scene"], str]
+"""Runs a sync with a fault; returns what the user sees."""
 
 
-def once(resource: str, *answers: Answer) -> Inject:
-    return lambda api, _: api.answer_with(resource, *answers)
+@dataclass
+class Scene:
+    """What faults are injected into."""
+
+    api: FakeApi
+    project: Project
+    workers: Nursery
 
 
-def changing(change: Callable[[list[dict[str, Any]]], object]) -> Inject:
+def always(name: str, answer: Answer) -> Fault:
+    def fault(scene: Scene) -> str:
+        scene.api.answer_always(name, answer)
+        return run(scene)
+
+    return fault
+
+
+def once(name: str, *answers: Answer) -> Fault:
+    def fault(scene: Scene) -> str:
+        scene.api.answer_with(name, *answers)
+        return run(scene)
+
+    return fault
+
+
+def changing(change: Callable[[list[dict[str, Any]]], object]) -> Fault:
     """Changes the organizations after their first page has been sent."""
 
-    def inject(api: FakeApi, _: Project) -> None:
+    def fault(scene: Scene) -> str:
+        rows = scene.api.rows["organizations"]
         left = [change]
 
-        def fault(request: Request) -> None:
+        def between_pages(request: Request) -> None:
             if request.query["after"] != "0" and left:
-                left.pop()(api.rows["organizations"])
+                left.pop()(rows)
 
-        api.faults["organizations"].append(fault)
+        scene.api.faults["organizations"].append(between_pages)
+        return run(scene)
 
-    return inject
+    return fault
 
 
-def drop_table(_: FakeApi, project: Project) -> None:
-    project.query("DROP TABLE analytics.policies")
+def drop_table(scene: Scene) -> str:
+    scene.project.query("DROP TABLE analytics.policies")
+    return run(scene)
+
+
+def killed(point: str, mode: str = "incremental") -> Fault:
+    def fault(scene: Scene) -> str:
+        code = scene.workers.run(mode, Kill("policies", point))
+        assert code == -signal.SIGKILL, f"{point} was not reached: {scene.workers.last_words()}"
+        missing = " policies is missing until then." if point == DROPPED else ""
+        return f"The process ends without a message; the next run loads what it did not.{missing}"
+
+    return fault
+
+
+def held_too_long(scene: Scene) -> str:
+    """Another process has the DuckDB file for longer than the run waits."""
+    command = [sys.executable, "-c", HOLD, str(scene.project.database), "writer"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        seen = run(scene, run_config=config(busy_timeout=1.0))
+        process.communicate("\n")
+    assert str(process.pid) in seen
+    # DuckDB goes on to name the program and the user.
+    return seen.partition(" DuckDB says")[0]
+
+
+def full_disk(scene: Scene) -> str:
+    """No file of this process may grow beyond a size that the new activities exceed."""
+    new = scene.api.rows["activities"][-3:]
+    small = [row["data"] for row in new]
+    for row in new:
+        row["data"] = os.urandom(BIG).hex()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (scene.project.database.stat().st_size + BIG, hard))
+    try:
+        return run(scene)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        for row, data in zip(new, small, strict=True):
+            row["data"] = data
 
 
 HTML = Answer(body=b"<html>Please log in</html>", headers={"Content-Type": "text/html"})
-FAULTS: dict[str, Inject] = {
+FAULTS: dict[str, Fault] = {
     "429, three times": once("activities", *[Answer(429, headers={"Retry-After": "0"})] * 3),
     "503, three times": once("activities", *[Answer(503)] * 3),
     "503, for good": always("activities", Answer(503)),
@@ -81,6 +149,13 @@ FAULTS: dict[str, Inject] = {
     "rows deleted while paging": changing(lambda rows: rows.__delitem__(slice(3, 6))),
     "rows inserted while paging": changing(lambda rows: rows.insert(0, make.organization(len(rows) + 5_000))),
     "table dropped by hand": drop_table,
+    "SIGKILL in extract": killed("extract"),
+    "SIGKILL in normalize": killed("normalize"),
+    "SIGKILL in load, before the rows are merged": killed(PREPARED),
+    "SIGKILL in load, after the rows are merged": killed(MERGED),
+    "SIGKILL in a rebuild, between dropping and loading": killed(DROPPED, "rebuild"),
+    "DuckDB file held for longer than `busy_timeout`": held_too_long,
+    "disk full": full_disk,
 }
 
 
@@ -109,17 +184,17 @@ def change_rows(api: FakeApi, numbers: "count[int]") -> None:
 def compare(api: FakeApi, project: Project) -> tuple[int, int]:
     """How many of the API's rows the tables lack, and how many ids they hold twice."""
     lost = duplicated = 0
-    for resource in RESOURCES:
-        content = "message" if resource == "activities" else "name"
-        live = "true" if resource == "activities" else "deleted_at IS NULL"
-        held = project.query(f"SELECT id, {content} FROM analytics.{resource} WHERE {live}")
-        served = {(row["id"], row[content]) for row in api.rows[resource]}
+    for name in RESOURCES:
+        content = "message" if name == "activities" else "name"
+        live = "true" if name == "activities" else "deleted_at IS NULL"
+        held = project.query(f"SELECT id, {content} FROM analytics.{name} WHERE {live}")
+        served = {(row["id"], row[content]) for row in api.rows[name]}
         lost += len(served - set(held))
         duplicated += len(held) - len({key for key, _ in held})
     return lost, duplicated
 
 
-def inject(name: str, fault: Inject) -> Outcome:
+def inject(fault: Fault, workers: Nursery) -> Outcome:
     """Injects one fault `TIMES` times into a project of its own."""
     numbers = count(100)
     outcome = Outcome(0, "", 0, 0)
@@ -134,11 +209,9 @@ def inject(name: str, fault: Inject) -> Outcome:
         project.sync(*RESOURCES)
         for _ in range(TIMES):
             change_rows(api, numbers)
-            fault(api, project)
-            result = project.run(*RESOURCES)
+            outcome.seen = fault(Scene(api, project, workers)).replace(directory, "/data")
             outcome.injected += 1
-            outcome.seen = "nothing: the run succeeds" if result.success else explanation(result)
-            api.faults = {resource: [] for resource in PATHS}
+            api.faults = {name: [] for name in PATHS}
             project.sync(*RESOURCES)
             lost, duplicated = compare(api, project)
             outcome.lost += lost
@@ -146,9 +219,14 @@ def inject(name: str, fault: Inject) -> Outcome:
     return outcome
 
 
-def explanation(result: dg.ExecuteInProcessResult) -> str:
-    """What the failed run says of its resources."""
-    return " ".join(line.removeprefix("- ") for line in failure_message(result).splitlines() if line.startswith("- "))
+def run(scene: Scene, **options: Any) -> str:
+    """A run, and what it says of its resources or, if it did not come to them, of itself."""
+    result = scene.project.run(*RESOURCES, **options)
+    if result.success:
+        return "nothing: the run succeeds"
+    lines = failure_message(result).splitlines()
+    failed = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+    return " ".join(failed or lines)
 
 
 def write(outcomes: dict[str, Outcome]) -> None:
@@ -167,9 +245,10 @@ def main() -> int:
     """Runs all faults; the exit status says whether anything was lost or duplicated."""
     os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__REQUEST_BACKOFF_FACTOR": "0"}
     outcomes = {}
-    for name, fault in FAULTS.items():
-        outcomes[name] = inject(name, fault)
-        print(f"{name}: {outcomes[name]}", flush=True)
+    with nursery() as workers:
+        for name, fault in FAULTS.items():
+            outcomes[name] = inject(fault, workers)
+            print(f"{name}: {outcomes[name]}", flush=True)
     write(outcomes)
     return int(any(outcome.lost or outcome.duplicated for outcome in outcomes.values()))
 

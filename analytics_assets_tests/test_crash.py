@@ -1,227 +1,103 @@
 """A worker that is killed at any moment costs nothing but its own work.
 
-A sync is killed with SIGKILL again and again, at random moments of dlt's three steps (extract, normalize, load) and of
-what the project does after them, while the API's rows change in between. After the next sync that is left alone, the
-tables are equal to what the API serves.
-
-Starting Python with Dagster and dlt takes seconds, so that this file is also a program, the nursery: it imports all
-that once, without running any of it, and then forks a worker for every sync it is asked for. A worker that has ended
-stays a zombie until the test asks for its exit code, so that a signal never hits another process of the same number,
-and an exit code of -SIGKILL says for sure that the worker was at work when it was killed.
+A sync in a random mode is killed with SIGKILL again and again, at random moments of dlt's three steps (extract,
+normalize, load) and of what the project does after them, while the API's rows change in between. After the next sync
+that is left alone, the tables are equal to what the API serves.
 """
 
-import gc
-import importlib
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import dagster as dg
-import dlt
 import duckdb
 import pytest
 
-from analytics_assets.definitions import defs
-from analytics_assets.defs.specs import asset_key
 from analytics_assets_tests.fake_api import FakeApi
+from analytics_assets_tests.nursery import AFTER, END, STEPS, Note, Nursery, copied, nursery
 from analytics_assets_tests.rows import activity, organization, policy
 
 SCHEMAS = ("analytics", "analytics_staging")
-STEPS = ("extract", "normalize", "load")
-AFTER = "after"
-END = "end"
-IMPORTED_LATE = (
-    "analytics_assets.defs.duckdb_warehouse",
-    "dlt.destinations.impl.duckdb.duck",
-    "dlt.sources.rest_api",
-    "pyarrow.parquet",
-)
 CONTENT = {"organizations": "name", "policies": "name", "activities": "message"}
+MODES = {"incremental": 60, "full": 20, "rebuild": 20}
+"""How many of a hundred attempts go to each."""
 KILLS = 50
-ATTEMPTS_A_ROUND = 6
+ATTEMPTS_A_ROUND = 8
 MOST_ATTEMPTS = 100
 PATIENCE = 60.0
 SEED = 20240501
 START = datetime(2024, 5, 1, tzinfo=timezone.utc)
 
-# ---- the nursery: a program of its own
-
-
-def nursery(steps: Path) -> None:
-    """Forks a worker for each database named on a line of the input, and waits for it on the line after."""
-    file = os.open(steps, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    for name in STEPS:
-        announce(file, name)
-    job = warm_up()
-    say("ready")
-    while database := sys.stdin.readline().strip():
-        pid = os.fork()
-        if pid == 0:
-            work(job, database, file)
-        say(pid)
-        sys.stdin.readline()
-        say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-
-
-def warm_up() -> dg.JobDefinition:
-    """Imports what a sync imports, and opens no database."""
-    job = defs().resolve_job_def("analytics_sync")
-    for module in IMPORTED_LATE:
-        importlib.import_module(module)
-    with dg.DagsterInstance.ephemeral():
-        pass
-    # Threads do not survive a fork, the locks that they hold do.
-    assert threading.active_count() == 1
-    # What is frozen is not copied into each worker by its garbage collector.
-    gc.freeze()
-    return job
-
-
-def work(job: dg.JobDefinition, database: str, file: int) -> None:
-    """One sync, and the end of the process."""
-    code = 1
-    try:
-        os.dup2(2, 1)
-        os.environ["DESTINATION__DUCKDB__CREDENTIALS"] = database
-        with dg.DagsterInstance.ephemeral() as instance:
-            selection = [asset_key(name) for name in CONTENT]
-            result = job.execute_in_process(asset_selection=selection, instance=instance, raise_on_error=False)
-            code = 0 if result.success else 2
-        note(file, END)
-    finally:
-        os._exit(code)
-
-
-def announce(file: int, name: str) -> None:
-    """Makes a step of dlt write a line to a file when it begins, and the last step another when it ends."""
-    step = getattr(dlt.Pipeline, name)
-
-    def announced(*args: Any, **options: Any) -> Any:
-        note(file, name)
-        result = step(*args, **options)
-        if name == STEPS[-1]:
-            note(file, AFTER)
-        return result
-
-    setattr(dlt.Pipeline, name, announced)
-
-
-def note(file: int, name: str) -> None:
-    os.write(file, f"{name} {time.monotonic()}\n".encode())
-
-
-def say(what: object) -> None:
-    sys.stdout.write(f"{what}\n")
-    sys.stdout.flush()
-
-
-# ---- the test
-
 
 @dataclass
 class Workers:
-    """Workers of the nursery, one at a time.
+    """Workers of a nursery, each for one sync of a database.
 
-    `stretches` are the steps of the last worker that was left alone, in order, with their seconds.
+    `stretches` are, by mode, the steps of the last worker that was left alone, in order, with their seconds.
     """
 
-    process: subprocess.Popen[str]
+    nursery: Nursery
     database: Path
-    steps: Path
-    log: Path
-    stretches: list[tuple[str, float]] = field(default_factory=list)
-    killed_in: Counter[str] = field(default_factory=Counter)
+    patch: pytest.MonkeyPatch
+    stretches: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    killed_in: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def sync(self) -> None:
-        self._start()
-        code = self._wait()
-        assert code == 0, self.log.read_text()[-5_000:]
-        self.stretches = [(name, later - earlier) for (name, earlier), (_, later) in pairwise(self._notes())]
+    def sync(self, mode: str) -> None:
+        self._start(mode)
+        code = self.nursery.wait()
+        assert code == 0, self.nursery.last_words()
+        self.stretches[mode] = [(step, later - earlier) for (step, earlier), (_, later) in pairwise(self._notes())]
 
     def kill(self, chance: random.Random) -> bool:
         """Kills a worker at a random moment of a random step. Returns whether it was still at work then."""
-        weights = [3 if name in STEPS else 1 for name, _ in self.stretches]
-        [stretch] = chance.choices(range(len(self.stretches)), weights)
-        delay = chance.uniform(0, self.stretches[stretch][1])
-        pid = self._start()
+        [mode] = chance.choices(list(MODES), list(MODES.values()))
+        stretches = self.stretches[mode]
+        weights = [3 if step in STEPS else 1 for step, _ in stretches]
+        [stretch] = chance.choices(range(len(stretches)), weights)
+        delay = chance.uniform(0, stretches[stretch][1])
+        pid = self._start(mode)
         self._wait_for(stretch)
         time.sleep(delay)
         os.kill(pid, signal.SIGKILL)
-        code = self._wait()
-        assert code in {0, -signal.SIGKILL}, self.log.read_text()[-5_000:]
+        code = self.nursery.wait()
+        assert code in {0, -signal.SIGKILL}, self.nursery.last_words()
         if code == 0:
             return False
-        self.killed_in[self._notes()[-1][0]] += 1
+        self.killed_in[mode, self._notes()[-1].point] += 1
         return True
 
     def kills(self) -> int:
         """Kills in the middle of one of dlt's steps."""
-        return sum(self.killed_in[name] for name in STEPS)
+        return sum(self.killed_in[mode, step] for mode in MODES for step in STEPS)
 
     def _wait_for(self, stretch: int) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not (notes := self._notes()) or (len(notes) <= stretch and notes[-1][0] != END):
-            assert time.monotonic() < deadline, self.log.read_text()[-5_000:]
+        while not (notes := self._notes()) or (len(notes) <= stretch and notes[-1].point != END):
+            assert time.monotonic() < deadline, self.nursery.last_words()
             time.sleep(0.003)
 
-    def _notes(self) -> list[tuple[str, float]]:
-        lines = self.steps.read_text().splitlines()
-        return [(name, float(moment)) for name, moment in map(str.split, lines)]
+    def _notes(self) -> list[Note]:
+        return [note for note in self.nursery.notes() if note.point in {*STEPS, AFTER, END}]
 
-    def _start(self) -> int:
-        os.truncate(self.steps, 0)
-        self._tell(str(self.database))
-        return int(self.listen())
-
-    def _wait(self) -> int:
-        self._tell("wait")
-        return int(self.listen())
-
-    def _tell(self, line: str) -> None:
-        _pipe(self.process.stdin).write(line + "\n")
-        _pipe(self.process.stdin).flush()
-
-    def listen(self) -> str:
-        line = _pipe(self.process.stdout).readline().strip()
-        assert line, self.log.read_text()[-5_000:]
-        return line
-
-
-def _pipe(stream: IO[str] | None) -> IO[str]:
-    assert stream
-    return stream
+    def _start(self, mode: str) -> int:
+        self.patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(self.database))
+        return self.nursery.start(mode)
 
 
 @pytest.fixture
 def workers(tmp_path: Path, empty_api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "20")
-    # A killed worker cannot remove its temporary directory.
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
-    steps, log = tmp_path / "steps", tmp_path / "log"
-    command = [sys.executable, "-m", __name__, str(steps)]
-    pipe = subprocess.PIPE
-    with (
-        log.open("wb") as errors,
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True) as process,
-    ):
-        found = Workers(process, tmp_path / "unharmed.duckdb", steps, log)
-        assert found.listen() == "ready"
-        yield found
+    with nursery() as found:
+        yield Workers(found, tmp_path / "unharmed.duckdb", monkeypatch)
 
 
 @dataclass
@@ -240,7 +116,7 @@ class Changes:
         self.served = 300
 
     def change(self) -> None:
-        """Adds rows to each resource, edits some, deletes a few organizations."""
+        """Adds rows to each resource, edits some, deletes a few organizations and a policy."""
         self._change_organizations()
         self._change_policies()
         self._change_activities()
@@ -255,6 +131,7 @@ class Changes:
 
     def _change_policies(self) -> None:
         rows = self.api.rows["policies"]
+        rows.remove(self.chance.choice(rows))
         for row in self.chance.sample(rows, 3):
             row.update(name=f"Renamed {self._numbers(1)[0]}", updated=self._tick())
         rows += [policy(number, self._tick()) for number in self._numbers(2)]
@@ -278,12 +155,8 @@ class Changes:
 
 @contextmanager
 def opened(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A copy of a database, so that what a killed worker left is the next worker's to repair."""
-    with tempfile.TemporaryDirectory(dir=database.parent) as directory:
-        for file in database.parent.glob(f"{database.name}*"):
-            shutil.copy(file, directory)
-        with closing(duckdb.connect(str(Path(directory, database.name)))) as connection:
-            yield connection
+    with copied(database) as copy, closing(duckdb.connect(str(copy))) as connection:
+        yield connection
 
 
 def tables(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
@@ -292,16 +165,26 @@ def tables(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, resource: str) -> list[tuple[Any, ...]]:
-    live = "deleted_at IS NULL" if resource == "organizations" else "true"
+    live = "true" if resource == "activities" else "deleted_at IS NULL"
     query = f"SELECT id, {CONTENT[resource]} FROM analytics.{resource} WHERE {live} ORDER BY id"
     return connection.execute(query).fetchall()
 
 
-def expect_what_the_api_serves(database: Path, api: FakeApi) -> None:
+def expect_what_the_api_serves(database: Path, api: FakeApi, mode: str) -> None:
+    """After a sync that was left alone. A policy that is gone upstream is live until the next full sync."""
     with opened(database) as connection:
         for resource, content in CONTENT.items():
             expected = sorted((row["id"], row[content]) for row in api.rows[resource])
-            assert rows_of(connection, resource) == expected, resource
+            found = rows_of(connection, resource)
+            if resource == "policies" and mode != "full":
+                served = {key for key, _ in expected}
+                found = [row for row in found if row[0] in served]
+            assert found == expected, resource
+
+
+def marked_policies(database: Path) -> int:
+    with opened(database) as connection:
+        return len(connection.execute("SELECT 1 FROM analytics.policies WHERE deleted_at IS NOT NULL").fetchall())
 
 
 def expect_no_id_twice(database: Path) -> None:
@@ -339,22 +222,25 @@ def test_workers_killed_at_any_moment_lose_no_row_and_double_none(workers: Worke
     chance = random.Random(SEED)
     changes = Changes(empty_api, chance)
     changes.fill()
-    workers.sync()
+    for mode in MODES:
+        workers.sync(mode)
     unharmed = workers.database
     workers.database = unharmed.with_name("warehouse.duckdb")
+    left_alone = cycle(("incremental", "full"))
+    marked = 0
     for attempt in range(1, MOST_ATTEMPTS + 1):
         changes.change()
         if workers.kill(chance):
             expect_no_id_twice(workers.database)
         if attempt % ATTEMPTS_A_ROUND == 0:
-            workers.sync()
-            expect_what_the_api_serves(workers.database, empty_api)
+            mode = next(left_alone)
+            workers.sync(mode)
+            expect_what_the_api_serves(workers.database, empty_api, mode)
             expect_no_remains(workers.database, unharmed)
+            marked += marked_policies(workers.database)
             if workers.kills() >= KILLS:
                 break
     assert workers.kills() >= KILLS, workers.killed_in
-    assert all(workers.killed_in[name] for name in STEPS), workers.killed_in
-
-
-if __name__ == "__main__":
-    nursery(Path(sys.argv[1]))
+    assert {step for _, step in workers.killed_in} >= set(STEPS), workers.killed_in
+    assert {mode for mode, _ in workers.killed_in} == set(MODES), workers.killed_in
+    assert marked

@@ -130,6 +130,17 @@ def has_rows(client: SqlJobClientBase, resource: Resource) -> bool:
     return bool(client.sql_client.execute_sql(f"SELECT 1 FROM {_table(client, resource)} LIMIT 1"))
 
 
+def is_torn(client: SqlJobClientBase, resource: Resource) -> bool:
+    """Whether the last load into the table, which has rows, died after its rows were merged and before it counted.
+
+    dlt then restores the state of the load before, which knows nothing of these rows.
+    """
+    load_id = client.sql_client.escape_column_name("_dlt_load_id")
+    [newest] = _first(client, f"SELECT max({load_id}) FROM {_table(client, resource)}")
+    loads = client.sql_client.make_qualified_table_name(client.schema.loads_table_name)
+    return not client.sql_client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s AND status = 0", newest)
+
+
 def count_rows(client: SqlJobClientBase, resource: Resource) -> int:
     """Rows of the resource's table, those marked as deleted included."""
     [count] = _first(client, f"SELECT count(*) FROM {_table(client, resource)}")

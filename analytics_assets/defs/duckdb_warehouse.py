@@ -8,19 +8,22 @@ from pathlib import Path
 import duckdb
 from dagster_duckdb import DuckDBResource
 
-from analytics_assets.warehouse.destination import DUCKDB_CONFIG, DestinationError
+from analytics_assets.warehouse.destination import DUCKDB_THREADS, DestinationError
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
 
 
 @contextmanager
-def open_duckdb(path: Path, patience: float, say: Callable[[str], None]) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_duckdb(
+    path: Path, patience: float, memory_limit: str, say: Callable[[str], None]
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection for a whole run: dlt's loads and our reads share it, and no other process gets the file in between.
 
     Args:
         path: The database file, which need not exist; its directory is created.
         patience: Seconds to wait at most while another process holds the file.
+        memory_limit: What DuckDB keeps in memory at most, as it spells sizes (`128MB`); more of it goes to disk.
         say: Is told what is being waited for.
 
     Raises:
@@ -28,7 +31,8 @@ def open_duckdb(path: Path, patience: float, say: Callable[[str], None]) -> Iter
     """
     # DuckDBResource would wait, too, but silently.
     _wait(path, patience, say)
-    warehouse = DuckDBResource(database=str(path), connection_config=DUCKDB_CONFIG)
+    limits = {"memory_limit": memory_limit, "threads": DUCKDB_THREADS}
+    warehouse = DuckDBResource(database=str(path), connection_config=limits)
     with warehouse.get_connection() as connection, closing(connection):
         yield connection
 

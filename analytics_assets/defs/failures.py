@@ -49,6 +49,11 @@ def _explain_cause(cause: BaseException) -> str | None:
             text = _explain_contract(cause)
         case OSError(errno=number) if number in DISK_FULL:
             text = f"The disk is full ({_cut(cause)}). Free some, of the temporary directory too, and run again."
+        case _ if type(cause).__name__ == "OutOfMemoryException":
+            text = (
+                f"DuckDB needs more memory than it may have ({_cut(cause)}). Raise duckdb_memory of the resource"
+                " 'analytics', in the launchpad for one run."
+            )
     return text
 
 

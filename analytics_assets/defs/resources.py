@@ -12,7 +12,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from pydantic import Field
 
 from analytics_assets.api.settings import Settings, read_settings
-from analytics_assets.warehouse.destination import Target, build_destination, read_target
+from analytics_assets.warehouse.destination import DUCKDB_MEMORY, Target, build_destination, read_target
 from analytics_assets.warehouse.pipeline import build_client, check_reachable
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
@@ -60,6 +60,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     destination_credentials: str | None = Field(
         default=None, repr=False, description="DuckDB path or connection string; use an EnvVar." + FROM_DLT
     )
+    duckdb_memory: str = Field(
+        default=DUCKDB_MEMORY, description="What DuckDB keeps in memory at most; more of it goes to disk."
+    )
     busy_timeout: float = Field(
         default=60.0, description="Seconds to wait for a DuckDB file that another process holds."
     )
@@ -91,7 +94,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             if target.duckdb_path:
                 from analytics_assets.defs.duckdb_warehouse import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
 
-                credentials = stack.enter_context(open_duckdb(target.duckdb_path, self.busy_timeout, say))
+                credentials = stack.enter_context(
+                    open_duckdb(target.duckdb_path, self.busy_timeout, self.duckdb_memory, say)
+                )
             destination = build_destination(target, credentials)
             client = build_client(destination, working_dir)
             check_reachable(client)

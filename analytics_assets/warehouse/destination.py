@@ -17,8 +17,11 @@ from analytics_assets.project import project_dir
 DUCKDB = "duckdb"
 DATASET = "analytics"
 
-DUCKDB_CONFIG: dict[str, Any] = {"memory_limit": "128MB"}
-"""DuckDB would keep what it merges in memory, a gigabyte for a million rows; so it writes it to disk beyond this."""
+DUCKDB_MEMORY = "128MB"
+"""DuckDB would keep what it merges in memory, a gigabyte for a million rows; it writes it to disk beyond this."""
+
+DUCKDB_THREADS = 2
+"""Each thread needs memory of its own, and a sync waits for Python more than for DuckDB."""
 
 
 class DestinationError(ValueError):

@@ -20,6 +20,9 @@ ROW_ID = "_dlt_id"
 
 AT_THE_END = 1_000
 
+ROW_GROUP = 20_000
+"""Rows, about: DuckDB reads large groups faster, and these take some 10 MB until they are written."""
+
 
 def write_parquet(source: DltSource, resource: Resource) -> None:
     """Adds the step that writes the tables of a resource to a file, after all others."""
@@ -47,6 +50,7 @@ class ParquetStep:
         self._schema = pa.schema([*fields, *own])
         self._path: Path | None = None
         self._writer: pq.ParquetWriter | None = None
+        self._pending: list[pa.Table] = []
         self._rows = 0
 
     def __call__(self, page: "pa.Table | list[Any]", _meta: object = None) -> list[Any] | Iterator[Any] | None:
@@ -56,13 +60,22 @@ class ParquetStep:
         if self._writer is None:
             self._path = Path(dlt.current.pipeline().working_dir, f"{os.urandom(8).hex()}.parquet")
             self._writer = pq.ParquetWriter(self._path, self._schema)
-        self._writer.write_table(self._complete(page))
+        self._pending.append(self._complete(page))
         self._rows += page.num_rows
+        if sum(table.num_rows for table in self._pending) >= ROW_GROUP:
+            self._write()
         return None
+
+    def _write(self) -> None:
+        assert self._writer  # noqa: S101 - nothing is pending before there is one
+        if self._pending:
+            self._writer.write_table(pa.concat_tables(self._pending))
+            self._pending = []
 
     def _finish(self) -> Iterator[Any]:
         assert self._writer  # noqa: S101 - the caller has looked
         assert self._path  # noqa: S101 - set with it
+        self._write()
         self._writer.close()
         self._writer = None
         yield dlt.mark.with_file_import(str(self._path), "parquet", items_count=self._rows, hints={})

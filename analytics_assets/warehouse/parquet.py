@@ -20,8 +20,8 @@ ROW_ID = "_dlt_id"
 
 AT_THE_END = 1_000
 
-ROW_GROUP = 20_000
-"""Rows, about: DuckDB reads large groups faster, and these take some 10 MB until they are written."""
+ROW_GROUP = 4_000
+"""Rows, about: larger groups load a little faster, and cost memory until they are written."""
 
 
 def write_parquet(source: DltSource, resource: Resource) -> None:

@@ -147,10 +147,7 @@ async def _pages(resource: Resource, wire: Wire, report: Report, query: dict[str
     try:
         while position is not None:
             ahead = paging.ahead(position, window)
-            if stale := requested.keys() - set(ahead):
-                # The listing does not go on as expected: one page at a time again.
-                _forget(requested, stale)
-                window, ahead = 1, ahead[:1]
+            _forget(requested, requested.keys() - set(ahead))
             for each in ahead:
                 if each not in requested:
                     parameters = urlencode({**query, **paging.query(each)})

@@ -11,12 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import dlt
 import psycopg2
 import pytest
+from dlt.common.destination.reference import Destination
+from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from analytics_assets.api.settings import read_settings
 from analytics_assets.project import project_dir
-from analytics_assets.warehouse.destination import Target, read_target
+from analytics_assets.warehouse.destination import Target, build_destination, read_target
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import FakeApi
 from analytics_assets_tests.rows import policy
@@ -51,6 +54,22 @@ def test_relative_paths_start_at_the_project(monkeypatch: pytest.MonkeyPatch, co
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", configured)
     assert read_target(read_settings()).duckdb_path == project_dir() / path
     assert read_target(read_settings(), credentials="explicit.duckdb").duckdb_path == project_dir() / "explicit.duckdb"
+
+
+@pytest.mark.parametrize("type_", ["duckdb", "postgres"])
+def test_remembered_capabilities_are_those_that_dlt_would_resolve(tmp_path: Path, type_: str) -> None:
+    ours = build_destination(Target(type_), "postgresql://nobody@localhost/nowhere" if type_ == "postgres" else None)
+    theirs = Destination.from_reference(type_)
+    assert theirs
+    naming = NamingConvention(20)
+    for _ in range(2):
+        # Some values are partial functions, which are equal by name only.
+        assert repr(dict(ours.capabilities())) == repr(dict(theirs.capabilities()))
+        assert repr(dict(ours.capabilities(naming=naming))) == repr(dict(theirs.capabilities(naming=naming)))
+        # What dlt writes into its copy is not in the next one.
+        ours.capabilities().max_identifier_length = 7
+    pipeline = dlt.pipeline("any", destination=ours, pipelines_dir=str(tmp_path))
+    assert pipeline.destination is ours
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from typing import Any
 
 from dlt.common.json import json
 
+from analytics_assets.api.answer import Answer
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.redaction import redact
-from analytics_assets.api.transport import Answer
 
 EXCERPT = 80
 """Characters of a wrong body that an error shows."""

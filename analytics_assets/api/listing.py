@@ -18,12 +18,13 @@ from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import PreparedRequest, Request, Response
 from requests.adapters import BaseAdapter
 
+from analytics_assets.api.answer import Answer
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.guards import read_rows
 from analytics_assets.api.paging import start_paging
 from analytics_assets.api.report import Report
 from analytics_assets.api.settings import Settings
-from analytics_assets.api.transport import Answer, Wire, in_background
+from analytics_assets.api.transport import Wire, in_background
 
 Row = dict[str, Any]
 Batches: TypeAlias = "asyncio.Queue[list[Row] | Exception]"

@@ -24,7 +24,6 @@ from dlt.sources.rest_api.typing import ClientConfig, Endpoint, EndpointResource
 
 from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
 from analytics_assets.api.listing import Listing, ListingAdapter, UntilEmpty, open_listings
-from analytics_assets.api.pages import PageReader, PageSettler
 from analytics_assets.api.settings import Settings, read_settings
 
 SOURCE_NAME = "analytics"
@@ -108,6 +107,8 @@ def _as_source(build: Callable[[], Iterator[DltResource]], name: str) -> DltSour
 
 
 def _build_resource(listing: Listing, reading: Reading, *, tables: bool) -> DltResource:
+    from analytics_assets.api.pages import PageReader, PageSettler  # noqa: PLC0415 - definitions need no Arrow
+
     resource, settings = listing.resource, listing.settings
     session = requests.Session()
     session.trust_env = False

@@ -32,7 +32,6 @@ from analytics_assets.defs.specs import (
     upstream_key,
 )
 from analytics_assets.warehouse.destination import DestinationError, destination_type
-from analytics_assets.warehouse.parquet import write_parquet
 from analytics_assets.warehouse.pipeline import (
     build_pipeline,
     count_rows,
@@ -144,6 +143,8 @@ def sync(
         ShrunkListingError: The listing is loaded, but too much of the table was not in it; nothing is marked.
         Exception: Whatever dlt, the API or the destination raises; nothing of the resource has been written then.
     """
+    from analytics_assets.warehouse.parquet import write_parquet  # noqa: PLC0415 - definitions need no Arrow
+
     started = time.monotonic()
     resource, report = listing.resource, listing.report
     with session.client as client:

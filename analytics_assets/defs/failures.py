@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 from dlt.common.schema.exceptions import DataValidationError
 
+from analytics_assets.api.answer import NoAnswerError
 from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError, StatusError
 from analytics_assets.api.paging import PagingError
 from analytics_assets.api.redaction import redact
-from analytics_assets.api.transport import NoAnswerError
 from analytics_assets.warehouse.pipeline import ShrunkListingError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -1,0 +1,20 @@
+"""What comes back over the wire: an answer, or none."""
+
+from dataclasses import dataclass
+
+
+class NoAnswerError(ConnectionError):
+    """The API gave no whole answer, in every attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the API. `where` is the request, without the host; `token` the secret that was sent with it."""
+
+    where: str
+    token: str
+    status: int
+    reason: str
+    content_type: str
+    retry_after: str | None
+    body: bytes

@@ -1,5 +1,6 @@
-"""Memory stays flat: DuckDB is loaded from parquet, page by page."""
+"""Memory stays flat: rows are read, written and merged in batches."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,17 +10,21 @@ import duckdb
 import pytest
 
 ACTIVITIES = 100_000
-LIMIT_MB = 500
+LAUNCH = [sys.executable, "-I", "-S", str(Path(__file__).resolve().parents[1] / "benchmarks" / "launch.py")]
+THROUGH_DAGSTER = [
+    str(Path(sys.executable).with_name("dagster")),
+    *("asset", "materialize", "--select", "key:analytics/activities", "-m", "analytics_assets.definitions"),
+]
+WITHOUT_DAGSTER = [sys.executable, "-m", "benchmarks.alone"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
-def test_a_hundred_thousand_activities_stay_below_500_mb(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory in other ways")
+@pytest.mark.parametrize(
+    ("command", "limit"), [(THROUGH_DAGSTER, 500), (WITHOUT_DAGSTER, 400)], ids=["through Dagster", "without Dagster"]
+)
+def test_a_hundred_thousand_activities_fit_into_so_many_mb(tmp_path: Path, command: list[str], limit: int) -> None:
     serve = [sys.executable, "-m", "benchmarks.server", "--activities", str(ACTIVITIES), "--others", "0"]
-    materialize = [
-        str(Path(sys.executable).with_name("dagster")),
-        *("asset", "materialize", "--select", "key:analytics/activities", "-m", "analytics_assets.definitions"),
-    ]
-    database = tmp_path / "many.duckdb"
+    database, taken = tmp_path / "many.duckdb", tmp_path / "taken.json"
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         environment = {
@@ -30,12 +35,14 @@ def test_a_hundred_thousand_activities_stay_below_500_mb(tmp_path: Path) -> None
             "SOURCES__ANALYTICS__API_KEY": "any",
             "SOURCES__ANALYTICS__PAGE_SIZE": "1000",
         }
-        with (tmp_path / "output").open("wb") as output:
-            process = subprocess.Popen(materialize, env=environment, stdout=output, stderr=subprocess.STDOUT)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+        # By way of a small process: the kernel counts into the peak of a process what the one that started it had,
+        # and a test runner has a lot.
+        run = subprocess.run(
+            [*LAUNCH, str(taken), *command], env=environment, capture_output=True, text=True, check=False
+        )
         server.kill()
-    assert process.returncode == 0, (tmp_path / "output").read_text()
+    found = json.loads(taken.read_text(encoding="utf-8"))
+    assert found["status"] == 0, run.stdout + run.stderr
     with duckdb.connect(str(database)) as connection:
         assert connection.execute("SELECT count(*) FROM analytics.activities").fetchone() == (ACTIVITIES,)
-    assert usage.ru_maxrss / 1024 < LIMIT_MB
+    assert found["memory"] < limit

@@ -105,7 +105,7 @@ def build_assets() -> dg.AssetsDefinition:
         try:
             reading = config.reading()
             with ExitStack() as stack:
-                session = stack.enter_context(analytics.session(context.log.warning))
+                session = stack.enter_context(analytics.session(context.log.warning, **config.overrides()))
                 secrets = (session.settings.api_key, analytics.destination_credentials)
                 stack.enter_context(exclusive(session.locker, selected, context.log.warning))
                 stack.enter_context(seldom_collected())

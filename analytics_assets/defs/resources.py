@@ -64,26 +64,31 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         default=60.0, description="Seconds to wait for a DuckDB file that another process holds."
     )
 
-    def settings(self) -> Settings:
+    def settings(self, **overrides: Any) -> Settings:  # noqa: ANN401 - the values of the settings, which differ in type
         """The API's settings.
+
+        Args:
+            overrides: Values that win over the resource's own fields; `None` stands for not given.
 
         Raises:
             SettingsError: One is missing or wrong.
         """
-        return read_settings(**{key: getattr(self, key, None) for key in Settings()})
+        own = {key: getattr(self, key, None) for key in Settings()}
+        return read_settings(**own | {key: value for key, value in overrides.items() if value is not None})
 
     @contextmanager
-    def session(self, say: Callable[[str], None]) -> Iterator[Session]:
+    def session(self, say: Callable[[str], None], **overrides: Any) -> Iterator[Session]:  # noqa: ANN401 - as above
         """Checks the configuration and opens the destination for one run. No request is made.
 
         Args:
             say: Is told when something has to be waited for.
+            overrides: As for `settings`.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unknown, unsuitable or busy.
         """
-        settings = self.settings()
+        settings = self.settings(**overrides)
         target = read_target(settings, self.destination_type, self.destination_credentials)
         with ExitStack() as stack:
             working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))

@@ -3,7 +3,8 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,8 +13,8 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from pydantic import Field
 
 from analytics_assets.api.settings import Settings, read_settings
-from analytics_assets.warehouse.destination import Target, build_destination, read_target
-from analytics_assets.warehouse.pipeline import build_client, check_reachable
+from analytics_assets.warehouse.destination import DestinationError, Target, build_destination, read_target
+from analytics_assets.warehouse.pipeline import build_client, check_reachable, check_writable
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
 
@@ -89,7 +90,37 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             DestinationError: The destination is unknown, unsuitable or busy.
         """
         settings = self.settings(**overrides)
-        target = read_target(settings, self.destination_type, self.destination_credentials)
+        target = self._target(settings)
+        with self._open(target, say) as (destination, working_dir):
+            client = build_client(destination, working_dir)
+            check_reachable(client)
+            yield Session(settings, target, destination, client, build_client(destination, working_dir), working_dir)
+
+    def check_destination(self, say: Callable[[str], None]) -> str:
+        """Shows that a run could write to the destination, and leaves nothing there; returns what was found out.
+
+        Args:
+            say: Is told when something has to be waited for.
+
+        Raises:
+            SettingsError: A setting of the API is missing or wrong.
+            DestinationError: The destination is unknown, unsuitable, busy, out of reach or not writable.
+        """
+        target = self._target(self.settings())
+        name = str(target.duckdb_path or target.type)
+        with _scratch_file(target) as scratch, self._open(scratch, say) as (destination, working_dir):
+            client = build_client(destination, working_dir)
+            check_reachable(client)
+            if check_writable(client):
+                return f"{name} can be written to"
+        return f"{name} can be reached; writing was not tried, as it cannot take back a table"
+
+    def _target(self, settings: Settings) -> Target:
+        return read_target(settings, self.destination_type, self.destination_credentials)
+
+    @contextmanager
+    def _open(self, target: Target, say: Callable[[str], None]) -> Iterator[tuple[Destination[Any, Any], str]]:
+        """The destination, and a directory that goes with it."""
         with ExitStack() as stack:
             working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
             credentials: Any = self.destination_credentials
@@ -97,7 +128,23 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 from analytics_assets.defs.duckdb_warehouse import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
 
                 credentials = stack.enter_context(open_duckdb(target.duckdb_path, self.busy_timeout, say))
-            destination = build_destination(target, credentials)
-            client = build_client(destination, working_dir)
-            check_reachable(client)
-            yield Session(settings, target, destination, client, build_client(destination, working_dir), working_dir)
+            yield build_destination(target, credentials), working_dir
+
+
+@contextmanager
+def _scratch_file(target: Target) -> Iterator[Target]:
+    """A DuckDB file beside one that does not exist yet; any other target as it is.
+
+    To make the file itself and remove it again would be to remove what another process has put into it meanwhile.
+    """
+    path = target.duckdb_path
+    if path is None or path.exists():
+        yield target
+        return
+    existing = next(parent for parent in path.parents if parent.exists())
+    with ExitStack() as stack:
+        try:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix=".analytics_check_", dir=existing))
+        except OSError as error:
+            raise DestinationError(f"Cannot create the DuckDB file {path} in {existing}: {error.strerror}.") from error
+        yield replace(target, duckdb_path=Path(directory, path.name))

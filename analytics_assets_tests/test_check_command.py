@@ -172,6 +172,17 @@ def test_a_destination_that_cannot_be_written_is_named(
     assert "Cannot create the DuckDB file" in failed(check())["destination"]
 
 
+def test_a_destination_without_credentials_is_named(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESTINATION_TYPE", "postgres")
+    monkeypatch.delenv("DESTINATION__DUCKDB__CREDENTIALS")
+    verdicts = check()
+    assert list(failed(verdicts)) == ["destination"]
+    assert "credentials" in verdicts["destination"].says
+    assert "\n" not in verdicts["destination"].says
+
+
 def test_a_schema_that_takes_no_table_is_named(api: FakeApi, project: Project) -> None:
     with duckdb.connect(str(project.database)) as connection:
         connection.execute('CREATE SCHEMA analytics; CREATE TABLE analytics."_analytics_check" (id INTEGER)')

@@ -11,7 +11,6 @@ from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets import NO_RUN_RETRY, POOL
 from analytics_assets.defs.failures import explain
 from analytics_assets.defs.resources import AnalyticsResource
-from analytics_assets.warehouse.destination import DestinationError
 
 CHECK = "analytics_check"
 DESTINATION = "destination"
@@ -46,8 +45,8 @@ def check_connection(analytics: AnalyticsResource, say: Callable[[str], None]) -
             yield Verdict(name, passed=True, says=_describe(finding))
     try:
         yield Verdict(DESTINATION, passed=True, says=analytics.check_destination(say))
-    except DestinationError as error:
-        yield Verdict(DESTINATION, passed=False, says=redact(str(error), secrets))
+    except Exception as error:  # noqa: BLE001 - each destination's driver, and dlt, have errors of their own
+        yield Verdict(DESTINATION, passed=False, says=explain(error, secrets))
 
 
 def build_check_job() -> dg.JobDefinition:

@@ -138,13 +138,12 @@ def _scratch_file(target: Target) -> Iterator[Target]:
     To make the file itself and remove it again would be to remove what another process has put into it meanwhile.
     """
     path = target.duckdb_path
-    if path is None or path.exists():
-        yield target
-        return
-    existing = next(parent for parent in path.parents if parent.exists())
     with ExitStack() as stack:
         try:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix=".analytics_check_", dir=existing))
+            if path and not path.exists():
+                existing = next(parent for parent in path.parents if parent.exists())
+                directory = tempfile.TemporaryDirectory(prefix=".analytics_check_", dir=existing)
+                target = replace(target, duckdb_path=Path(stack.enter_context(directory), path.name))
         except OSError as error:
-            raise DestinationError(f"Cannot create the DuckDB file {path} in {existing}: {error.strerror}.") from error
-        yield replace(target, duckdb_path=Path(directory, path.name))
+            raise DestinationError(f"Cannot create the DuckDB file {path}: {error.strerror}.") from error
+        yield target

@@ -159,6 +159,31 @@ def in_background(coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
     return asyncio.run_coroutine_threadsafe(coroutine, _client(os.getpid()).loop)
 
 
+async def post(url: str, body: dict[str, str], patience: float) -> int:
+    """Sends JSON to another service than the API, once; returns the status of the answer.
+
+    Args:
+        url: Where to. It is a secret, and in no error.
+        body: What to send.
+        patience: Seconds that the answer may take.
+
+    Raises:
+        NoAnswerError: There was none.
+    """
+    try:
+        async with _client(os.getpid()).session.post(
+            url,
+            json=body,
+            proxy=_proxy(url),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=patience),
+        ) as response:
+            return response.status
+    except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError) as error:
+        problem = f"no answer ({type(error).__name__})"
+    raise NoAnswerError(problem)
+
+
 async def pause(seconds: float) -> None:
     """Waits, between attempts and for the rate limit."""
     await asyncio.sleep(seconds)

@@ -315,11 +315,16 @@ def test_a_webhook_that_does_not_take_it_is_a_failed_tick_without_its_secret(
 
 @NO_RETRIES
 def test_a_delivery_leaves_no_trace_of_the_webhooks_secret(
-    api: FakeApi, watched: Watched, webhook: Webhook, caplog: pytest.LogCaptureFixture
+    api: FakeApi,
+    watched: Watched,
+    webhook: Webhook,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     api.answer_always("policies", Answer(403))
     with caplog.at_level(logging.DEBUG):
         run_id = watched.project.run("policies").run_id
         watched.tick()
     assert len(webhook.posts) == 1
-    assert "hook-canary" not in caplog.text + "".join(str(entry) for entry in watched.instance.all_logs(run_id))
+    logs = "".join(str(entry) for entry in watched.instance.all_logs(run_id))
+    assert "hook-canary" not in "\n".join([logs, caplog.text, *capfd.readouterr()])

@@ -147,13 +147,13 @@ def test_links_lead_to_the_local_ui_by_default(api: FakeApi, watched: Watched, w
 
 
 def test_a_run_that_will_be_retried_is_not_posted_but_its_last_retry_is(
-    api: FakeApi, watched: Watched, webhook: Webhook
+    api: FakeApi, watched: Watched, webhook: Webhook, capfd: pytest.CaptureFixture[str]
 ) -> None:
     api.answer_always("policies", Answer(503))
     first = watched.project.run()
-    skipped = watched.tick()
+    watched.tick()
     assert webhook.posts == []
-    assert skipped.skip_message == f"Run {first.run_id} will be retried."
+    assert f"Run {first.run_id} will be retried." in capfd.readouterr().err
 
     for number in ("1", "2"):
         # As the daemon does it.
@@ -168,6 +168,17 @@ def test_a_run_that_will_be_retried_is_not_posted_but_its_last_retry_is(
         watched.tick()
     [text] = webhook.texts
     assert text.startswith("A run of analytics_sync, retry 2, failed.\n1 of 8 resources failed")
+
+
+def test_one_tick_takes_all_runs_that_failed_meanwhile(api: FakeApi, watched: Watched, webhook: Webhook) -> None:
+    api.answer_always("groups", Answer(403))
+    api.answer_always("policies", Answer(503))
+    lost = [watched.project.run("groups").run_id]
+    watched.project.run("policies")
+    lost.append(watched.project.run("groups").run_id)
+    watched.tick()
+    watched.tick()
+    assert [text.rpartition("/")[2] for text in webhook.texts] == lost
 
 
 @NO_RETRIES
@@ -247,14 +258,19 @@ def test_an_error_that_nobody_explained_is_named_only(
 
 @NO_RETRIES
 def test_nothing_happens_before_it_is_configured(
-    api: FakeApi, watched: Watched, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+    api: FakeApi,
+    watched: Watched,
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert defs().resolve_sensor_def(alerts.SENSOR).default_status is dg.DefaultSensorStatus.RUNNING
     monkeypatch.delenv("ALERTS__WEBHOOK_URL")
     assert defs().resolve_sensor_def(alerts.SENSOR).default_status is dg.DefaultSensorStatus.STOPPED
     api.answer_always("policies", Answer(403))
     watched.project.run("policies")
-    assert "set ALERTS__WEBHOOK_URL" in str(watched.tick().skip_message)
+    watched.tick()
+    assert "set ALERTS__WEBHOOK_URL" in capfd.readouterr().err
     assert webhook.posts == []
 
 

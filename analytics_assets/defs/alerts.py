@@ -46,14 +46,15 @@ def build_alert_sensor() -> dg.SensorDefinition:
         ),
         default_status=dg.DefaultSensorStatus.RUNNING if read_webhook_url() else dg.DefaultSensorStatus.STOPPED,
     )
-    def alert(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+    def alert(context: dg.RunFailureSensorContext) -> None:
+        # Told in the tick's log: of a SkipReason, Dagster allows one a tick and no other run beside it.
         webhook_url = read_webhook_url()
         if webhook_url is None:
-            return dg.SkipReason("No webhook: set ALERTS__WEBHOOK_URL, or [alerts] webhook_url in .dlt/secrets.toml.")
-        if will_be_retried(context.instance, context.dagster_run):
-            return dg.SkipReason(f"Run {context.dagster_run.run_id} will be retried.")
-        deliver(webhook_url, describe_failure(context))
-        return None
+            context.log.info("No webhook: set ALERTS__WEBHOOK_URL, or [alerts] webhook_url in .dlt/secrets.toml.")
+        elif will_be_retried(context.instance, context.dagster_run):
+            context.log.info(f"Run {context.dagster_run.run_id} will be retried.")
+        else:
+            deliver(webhook_url, describe_failure(context))
 
     return alert
 

@@ -1,4 +1,8 @@
-"""The command line: `python -m analytics_assets sync` runs the job `analytics_sync` once and prints what it did."""
+"""The command line: `sync` runs the job `analytics_sync` once, `check` tells whether it would succeed.
+
+python -m analytics_assets sync
+python -m analytics_assets check
+"""
 
 import argparse
 import sys
@@ -6,10 +10,14 @@ from typing import Any
 
 import dagster as dg
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from analytics_assets.api.catalog import RESOURCES
+from analytics_assets.api.settings import SettingsError
 from analytics_assets.definitions import defs
+from analytics_assets.defs.connection import check_connection
+from analytics_assets.defs.resources import AnalyticsResource
 from analytics_assets.defs.schedules import SYNC
 from analytics_assets.defs.specs import asset_key
 
@@ -23,8 +31,11 @@ def main() -> None:
     commands.add_parser(
         "sync", help="load what is new in all eight resources, through Dagster, and print a table of it"
     )
-    parser.parse_args()
-    sys.exit(sync())
+    commands.add_parser(
+        "check", help="tell whether a sync would succeed: ask the API and the destination, load nothing"
+    )
+    command = parser.parse_args().command
+    sys.exit(sync() if command == "sync" else check())
 
 
 def sync() -> int:
@@ -43,6 +54,23 @@ def sync() -> int:
         elif event.is_failure and event.message:
             console.print(event.message, style="red", markup=False)
     return 1
+
+
+def check() -> int:
+    """Prints a line for each resource and one for the destination; returns the exit status."""
+    console = Console(soft_wrap=True)
+    # As it is in the definitions, with variables of the environment in place of their names.
+    analytics: AnalyticsResource = (defs().resources or {})["analytics"].process_config_and_initialize()
+    passed = True
+    try:
+        for verdict in check_connection(analytics, lambda text: console.print(text, markup=False)):
+            mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
+            console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
+            passed = passed and verdict.passed
+    except SettingsError as error:
+        console.print(str(error), style="red", markup=False)
+        return 1
+    return 0 if passed else 1
 
 
 def _table(result: dg.ExecuteInProcessResult) -> Table:

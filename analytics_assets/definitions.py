@@ -7,10 +7,12 @@ from analytics_assets.project import use_project_config
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The assets with their upstream, jobs, schedules and resources. Reads `.dlt` and the environment, nothing else."""
+    """The assets with their upstream, what runs and what watches them. Reads `.dlt` and the environment, no more."""
     use_project_config()
-    from analytics_assets.defs.assets import build_assets  # noqa: PLC0415 - after dlt knows where its configuration is
+    from analytics_assets.defs.alerts import build_alert_sensor  # noqa: PLC0415 - after dlt knows where its configuration is
+    from analytics_assets.defs.assets import build_assets  # noqa: PLC0415
     from analytics_assets.defs.checks import build_checks  # noqa: PLC0415
+    from analytics_assets.defs.connection import build_check_job  # noqa: PLC0415
     from analytics_assets.defs.resources import AnalyticsResource  # noqa: PLC0415
     from analytics_assets.defs.schedules import build_jobs, build_schedules  # noqa: PLC0415
     from analytics_assets.defs.specs import upstream_specs  # noqa: PLC0415
@@ -18,8 +20,9 @@ def defs() -> dg.Definitions:
     return dg.Definitions(
         assets=[*upstream_specs(), build_assets()],
         asset_checks=[build_checks()],
-        jobs=build_jobs(),
+        jobs=[*build_jobs(), build_check_job()],
         schedules=build_schedules(),
+        sensors=[build_alert_sensor()],
         resources={"analytics": AnalyticsResource()},
         # A process for each step would cost seconds a run: the assets are one step.
         executor=dg.in_process_executor,

@@ -15,7 +15,17 @@ from analytics_assets.defs.specs import asset_key
 from analytics_assets_tests.fake_api import TOKEN, FakeApi, serve
 from analytics_assets_tests.rows import fill
 
-CONFIGURED_BY = ("SOURCES__", "DESTINATION", "RUNTIME__", "SCHEDULES__", "DLT_", "DAGSTER_", "API_KEY", "START_DATE")
+CONFIGURED_BY = (
+    "SOURCES__",
+    "DESTINATION",
+    "RUNTIME__",
+    "SCHEDULES__",
+    "ALERTS__",
+    "DLT_",
+    "DAGSTER_",
+    "API_KEY",
+    "START_DATE",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,12 @@ from dlt.common.destination.reference import Destination
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from analytics_assets.api.settings import read_settings
+from analytics_assets.defs.connection import Verdict, check_connection
+from analytics_assets.defs.resources import AnalyticsResource
 from analytics_assets.project import project_dir
 from analytics_assets.warehouse.destination import Target, build_destination, read_target
 from analytics_assets_tests.conftest import Project, failure_message, metadata
-from analytics_assets_tests.fake_api import FakeApi
+from analytics_assets_tests.fake_api import PATHS, FakeApi
 from analytics_assets_tests.rows import policy
 
 URL = "https://api.example.com"
@@ -198,6 +200,30 @@ def test_postgres_by_configuration_alone(
     finally:
         connection.close()
     assert not project.database.exists()
+
+
+def test_the_connection_check_tells_whether_postgres_takes_a_table_and_leaves_none(
+    postgres: str, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verdict(url: str) -> Verdict:
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
+        return next(found for found in check_connection(AnalyticsResource(), pytest.fail) if found.subject not in PATHS)
+
+    monkeypatch.setenv("DESTINATION_TYPE", "postgres")
+    with closing(psycopg2.connect(postgres)) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE reader LOGIN; COMMIT")
+        names = "SELECT table_schema, table_name FROM information_schema.tables ORDER BY 1, 2"
+        cursor.execute(names)
+        before = cursor.fetchall()
+        refused, taken = verdict(postgres.replace("loader", "reader")), verdict(postgres)
+        cursor.execute("ROLLBACK")
+        cursor.execute(names)
+        assert cursor.fetchall() == before
+
+    assert taken == Verdict("destination", passed=True, says="postgres can be written to")
+    assert not refused.passed
+    assert "permission denied" in refused.says
+    assert "pw-canary" not in refused.says
 
 
 def test_a_run_waits_for_another_that_loads_the_same_postgres_table(

@@ -1,9 +1,13 @@
 """Full re-reads, rebuilds, backfills and deletions."""
 
+import threading
+import time
+from typing import Any
+
 import pytest
 
 from analytics_assets_tests.conftest import Project, failure_message, metadata
-from analytics_assets_tests.fake_api import FakeApi
+from analytics_assets_tests.fake_api import FakeApi, Request
 from analytics_assets_tests.rows import organization, policy, role
 
 
@@ -143,10 +147,12 @@ def test_a_backfill_does_not_hide_a_later_version_from_the_next_sync(api: FakeAp
         ({"end": "2024-05-01T00:00:00Z"}, "end without start"),
         ({"start": "2024-05-02", "end": "2024-05-01"}, "is not before"),
         ({"start": "2024-05-02", "mode": "full"}, "goes with mode: incremental"),
+        ({"page_size": 0}, "page_size: 0 is below 1"),
+        ({"requests_in_flight": -1}, "requests_in_flight: -1 is below 1"),
     ],
 )
 def test_wrong_run_config_is_refused_before_any_request(
-    api: FakeApi, project: Project, config: dict[str, str], message: str
+    api: FakeApi, project: Project, config: dict[str, Any], message: str
 ) -> None:
     result = project.run("activities", config=config)
     assert not result.success
@@ -155,3 +161,34 @@ def test_wrong_run_config_is_refused_before_any_request(
     run = project.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags["dagster/max_retries"] == "0"
+
+
+def test_page_size_and_requests_in_flight_of_a_run_win_over_all_else(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = threading.Lock()
+    under_way = most = 0
+
+    def count(_: Request) -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.05)
+        with lock:
+            under_way -= 1
+
+    for faults in api.faults.values():
+        faults.append(count)
+    monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "30")
+    monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_IN_FLIGHT", "4")
+    op = {"config": {"page_size": 11, "requests_in_flight": 1}}
+    fields = {"config": {"page_size": 40, "requests_in_flight": 3}}
+    project.sync(run_config={"ops": {"analytics_api": op}, "resources": {"analytics": fields}})
+    assert {request.query["limit"] for request in api.asked("activities")} == {"11"}
+    assert most == 1
+
+    api.requests.clear()
+    project.sync(config={"requests_in_flight": 2})
+    assert {request.query["limit"] for request in api.asked("activities")} == {"30"}
+    assert most == 2

@@ -62,6 +62,31 @@ async def get(base_url: str, where: str, token: str, patience: float) -> Answer:
         raise NoAnswerError(_problem(error, base_url + where)) from error
 
 
+async def post(url: str, body: dict[str, str], patience: float) -> int:
+    """Sends JSON to another service than the API, once; returns the status of the answer.
+
+    Args:
+        url: Where to. It is a secret, and in no error.
+        body: What to send.
+        patience: Seconds that the answer may take.
+
+    Raises:
+        NoAnswerError: There was none.
+    """
+    try:
+        async with _client(os.getpid()).session.post(
+            url,
+            json=body,
+            proxy=_proxy(url),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=patience),
+        ) as response:
+            return response.status
+    except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError) as error:
+        problem = f"no answer ({type(error).__name__})"
+    raise NoAnswerError(problem)
+
+
 def _problem(error: Exception, url: str) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, aiohttp.ClientPayloadError):

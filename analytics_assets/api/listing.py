@@ -7,6 +7,7 @@ batches: the adapter below answers each of dlt's requests with the next batch, a
 
 import asyncio
 import gc
+import sys
 import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future
@@ -39,14 +40,16 @@ BATCH_ROWS = 1_000
 class Listing:
     """The rows of a resource, in batches. Reading starts in the background and waits when it is a batch ahead.
 
-    `report` counts what this listing sends over the wire, which it shares with others.
+    `report` counts what this listing sends over the wire, which it shares with others. `most_pages` cuts the listing
+    after so many pages that bring rows.
     """
 
-    def __init__(self, resource: Resource, wire: Wire) -> None:
+    def __init__(self, resource: Resource, wire: Wire, most_pages: int = sys.maxsize) -> None:
         self.resource = resource
         self.report = Report()
         self.settings = wire.settings
         self._wire = wire
+        self._most_pages = most_pages
         self._query: dict[str, str] = {}
         self._handed_out = False
         self._reader: Future[None] | None = None
@@ -64,7 +67,8 @@ class Listing:
         self._query = query
         self._handed_out = False
         self._batches = asyncio.Queue(maxsize=1)
-        self._reader = in_background(_read(self.resource, self._wire, self.report, query, self._batches))
+        pages = _pages(self.resource, self._wire, self.report, query, self._most_pages)
+        self._reader = in_background(_read(pages, self._batches))
         # The reader does not know the listing, so that it ends with it.
         weakref.finalize(self, self._reader.cancel)
 
@@ -104,10 +108,12 @@ class Listing:
             self._reader = None
 
 
-def open_listings(settings: Settings, resources: Iterable[Resource]) -> dict[str, Listing]:
+def open_listings(
+    settings: Settings, resources: Iterable[Resource], most_pages: int = sys.maxsize
+) -> dict[str, Listing]:
     """Listings of resources that share a wire, by name. No request is made before one of them is started."""
     wire = Wire(settings)
-    return {resource.name: Listing(resource, wire) for resource in resources}
+    return {resource.name: Listing(resource, wire, most_pages) for resource in resources}
 
 
 @contextmanager
@@ -124,10 +130,10 @@ def seldom_collected() -> Iterator[None]:
         gc.set_threshold(*usual)
 
 
-async def _read(resource: Resource, wire: Wire, report: Report, query: dict[str, str], batches: Batches) -> None:
+async def _read(pages: AsyncIterator[list[Row]], batches: Batches) -> None:
     batch: list[Row] = []
     try:
-        async for rows in _pages(resource, wire, report, query):
+        async for rows in pages:
             batch += rows
             if len(batch) >= BATCH_ROWS:
                 await batches.put(batch)
@@ -139,15 +145,17 @@ async def _read(resource: Resource, wire: Wire, report: Report, query: dict[str,
         await batches.put(error)
 
 
-async def _pages(resource: Resource, wire: Wire, report: Report, query: dict[str, str]) -> AsyncIterator[list[Row]]:
+async def _pages(
+    resource: Resource, wire: Wire, report: Report, query: dict[str, str], most_pages: int
+) -> AsyncIterator[list[Row]]:
     """The pages, in order. Those that are likely to follow are asked for meanwhile, twice as many with every page."""
     paging = start_paging(resource, wire.settings)
     requested: dict[int, asyncio.Task[Answer]] = {}
     position: int | None = 0
     window = 1
     try:
-        while position is not None:
-            ahead = paging.ahead(position, window)
+        while position is not None and most_pages > 0:
+            ahead = paging.ahead(position, min(window, most_pages))
             _forget(requested, requested.keys() - set(ahead))
             for each in ahead:
                 if each not in requested:
@@ -159,6 +167,8 @@ async def _pages(resource: Resource, wire: Wire, report: Report, query: dict[str
             report.body_bytes += len(answer.body)
             position = paging.accept(position, rows)
             window = min(2 * window, wire.settings.requests_in_flight)
+            # A page without news settles nothing yet: the paging goes on until it ends or says what is wrong.
+            most_pages -= bool(rows)
             yield rows
     finally:
         _forget(requested, list(requested))

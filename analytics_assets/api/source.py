@@ -98,6 +98,13 @@ def column_name(name: str) -> str:
     return NamingConvention().normalize_identifier(name)
 
 
+def undeclared_columns(schema: dlt.Schema, resource: Resource) -> list[str]:
+    """Columns of a resource's table that came from fields which the catalogue does not know."""
+    declared = {column_name(column.name) for column in resource.table_columns}
+    table = schema.tables.get(resource.name, {})
+    return [name for name in table.get("columns", {}) if name not in declared and not name.startswith("_dlt")]
+
+
 def _as_source(build: Callable[[], Iterator[DltResource]], name: str) -> DltSource:
     # Nested values stay JSON in their column. A field that is new becomes a column; a value that does not fit its
     # column's type fails the resource instead of landing in a column beside it.

@@ -13,7 +13,7 @@ from analytics_assets.api.catalog import BY_NAME, RESOURCES
 from analytics_assets.api.listing import Listing, open_listings, seldom_collected
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
-from analytics_assets.api.source import Reading, read_listings, source_shape
+from analytics_assets.api.source import Reading, read_listings, source_shape, undeclared_columns
 from analytics_assets.defs.checks import UNDECLARED
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
 from analytics_assets.defs.failures import explain, is_permanent
@@ -44,7 +44,6 @@ from analytics_assets.warehouse.pipeline import (
     mark_deleted,
     pipeline_name,
     rows_loaded,
-    undeclared_columns,
 )
 
 with warnings.catch_warnings():
@@ -104,7 +103,7 @@ def build_assets() -> dg.AssetsDefinition:
         try:
             reading = config.reading()
             with ExitStack() as stack:
-                session = stack.enter_context(analytics.session(context.log.warning))
+                session = stack.enter_context(analytics.session(context.log.warning, **config.overrides()))
                 secrets = (session.settings.api_key, analytics.destination_credentials)
                 stack.enter_context(exclusive(session.locker, selected, context.log.warning))
                 stack.enter_context(seldom_collected())
@@ -193,7 +192,7 @@ def sync(
         "bytes": report.body_bytes,
         "seconds": round(seconds, 3),
         "rows_per_second": round(report.rows_read / seconds, 1),
-        UNDECLARED: undeclared_columns(pipeline, resource),
+        UNDECLARED: undeclared_columns(pipeline.default_schema, resource),
         "reads": _reads(listing, complete=complete),
         "destination": str(session.target.duckdb_path or session.target.type),
     }

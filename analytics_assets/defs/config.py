@@ -38,6 +38,28 @@ class SyncConfig(dg.Config):
     )
     end: str | None = Field(default=None, description="Backfill: ... and before this one. Now, by default.")
 
+    page_size: int | None = Field(
+        default=None, description="Rows a page, in this run. By default as configured (sources.analytics.page_size)."
+    )
+    requests_in_flight: int | None = Field(
+        default=None,
+        description=(
+            "Most requests at once, in this run. By default as configured (sources.analytics.requests_in_flight)."
+        ),
+    )
+
+    def overrides(self) -> dict[str, int | None]:
+        """The settings that this run has instead of the configured ones; `None` stands for not given.
+
+        Raises:
+            RunConfigError: One is below 1.
+        """
+        found = {"page_size": self.page_size, "requests_in_flight": self.requests_in_flight}
+        for name, value in found.items():
+            if value is not None and value < 1:
+                raise RunConfigError(f"{name}: {value} is below 1.")
+        return found
+
     def reading(self) -> Reading:
         """The part of it that the source needs.
 

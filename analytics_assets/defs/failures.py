@@ -10,6 +10,7 @@ from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError, StatusError
 from analytics_assets.api.paging import PagingError
 from analytics_assets.api.redaction import redact
+from analytics_assets.warehouse.destination import DestinationError
 from analytics_assets.warehouse.pipeline import ShrunkListingError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -43,7 +44,9 @@ def _explain(error: Exception) -> str:
 def _explain_cause(cause: BaseException) -> str | None:
     text = None
     match cause:
-        case StatusError() | PayloadError() | PagingError() | NoAnswerError() | ShrunkListingError():
+        case (
+            StatusError() | PayloadError() | PagingError() | NoAnswerError() | ShrunkListingError() | DestinationError()
+        ):
             text = str(cause)
         case DataValidationError():
             text = _explain_contract(cause)

@@ -3,7 +3,8 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,8 +13,14 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from pydantic import Field
 
 from analytics_assets.api.settings import Settings, read_settings
-from analytics_assets.warehouse.destination import DUCKDB_MEMORY, Target, build_destination, read_target
-from analytics_assets.warehouse.pipeline import build_client, check_reachable
+from analytics_assets.warehouse.destination import (
+    DUCKDB_MEMORY,
+    DestinationError,
+    Target,
+    build_destination,
+    read_target,
+)
+from analytics_assets.warehouse.pipeline import build_client, check_reachable, check_writable
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
 
@@ -67,27 +74,62 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         default=60.0, description="Seconds to wait for a DuckDB file that another process holds."
     )
 
-    def settings(self) -> Settings:
+    def settings(self, **overrides: Any) -> Settings:  # noqa: ANN401 - the values of the settings, which differ in type
         """The API's settings.
+
+        Args:
+            overrides: Values that win over the resource's own fields; `None` stands for not given.
 
         Raises:
             SettingsError: One is missing or wrong.
         """
-        return read_settings(**{key: getattr(self, key, None) for key in Settings()})
+        own = {key: getattr(self, key, None) for key in Settings()}
+        return read_settings(**own | {key: value for key, value in overrides.items() if value is not None})
 
     @contextmanager
-    def session(self, say: Callable[[str], None]) -> Iterator[Session]:
+    def session(self, say: Callable[[str], None], **overrides: Any) -> Iterator[Session]:  # noqa: ANN401 - as above
         """Checks the configuration and opens the destination for one run. No request is made.
+
+        Args:
+            say: Is told when something has to be waited for.
+            overrides: As for `settings`.
+
+        Raises:
+            SettingsError: A setting of the API is missing or wrong.
+            DestinationError: The destination is unknown, unsuitable or busy.
+        """
+        settings = self.settings(**overrides)
+        target = self._target(settings)
+        with self._open(target, say) as (destination, working_dir):
+            client = build_client(destination, working_dir)
+            check_reachable(client)
+            yield Session(settings, target, destination, client, build_client(destination, working_dir), working_dir)
+
+    def check_destination(self, say: Callable[[str], None]) -> str:
+        """Shows that a run could write to the destination, and leaves nothing there; returns what was found out.
 
         Args:
             say: Is told when something has to be waited for.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong.
-            DestinationError: The destination is unknown, unsuitable or busy.
+            DestinationError: The destination is unknown, unsuitable, busy, out of reach or not writable.
         """
-        settings = self.settings()
-        target = read_target(settings, self.destination_type, self.destination_credentials)
+        target = self._target(self.settings())
+        name = str(target.duckdb_path or target.type)
+        with _scratch_file(target) as scratch, self._open(scratch, say) as (destination, working_dir):
+            client = build_client(destination, working_dir)
+            check_reachable(client)
+            if check_writable(client):
+                return f"{name} can be written to"
+        return f"{name} can be reached; writing was not tried, as it cannot take back a table"
+
+    def _target(self, settings: Settings) -> Target:
+        return read_target(settings, self.destination_type, self.destination_credentials)
+
+    @contextmanager
+    def _open(self, target: Target, say: Callable[[str], None]) -> Iterator[tuple[Destination[Any, Any], str]]:
+        """The destination, and a directory that goes with it."""
         with ExitStack() as stack:
             working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
             credentials: Any = self.destination_credentials
@@ -97,7 +139,22 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 credentials = stack.enter_context(
                     open_duckdb(target.duckdb_path, self.busy_timeout, self.duckdb_memory, say)
                 )
-            destination = build_destination(target, credentials)
-            client = build_client(destination, working_dir)
-            check_reachable(client)
-            yield Session(settings, target, destination, client, build_client(destination, working_dir), working_dir)
+            yield build_destination(target, credentials), working_dir
+
+
+@contextmanager
+def _scratch_file(target: Target) -> Iterator[Target]:
+    """A DuckDB file beside one that does not exist yet; any other target as it is.
+
+    To make the file itself and remove it again would be to remove what another process has put into it meanwhile.
+    """
+    path = target.duckdb_path
+    with ExitStack() as stack:
+        try:
+            if path and not path.exists():
+                existing = next(parent for parent in path.parents if parent.exists())
+                directory = tempfile.TemporaryDirectory(prefix=".analytics_check_", dir=existing)
+                target = replace(target, duckdb_path=Path(stack.enter_context(directory), path.name))
+        except OSError as error:
+            raise DestinationError(f"Cannot create the DuckDB file {path}: {error.strerror}.") from error
+        yield target

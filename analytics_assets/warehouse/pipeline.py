@@ -2,19 +2,23 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 
 import dlt
 from dlt.common.destination.reference import Destination
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.sql_client import SqlClientBase
 
 from analytics_assets.api.catalog import DELETED_AT, Resource
 from analytics_assets.api.source import SOURCE_NAME, column_name
 from analytics_assets.warehouse.destination import DATASET, DUCKDB, DestinationError
 
 POSTGRES = "postgres"
+
+SCRATCH = "_analytics_check"
+"""The table that shows that one can be made. It is never committed."""
 
 
 class ShrunkListingError(ValueError):
@@ -96,18 +100,43 @@ def check_reachable(client: SqlJobClientBase) -> None:
         raise DestinationError(f"Cannot use the destination {client.config.destination_type}: {error}") from error
 
 
+def check_writable(client: SqlJobClientBase) -> bool:
+    """Makes a table as a sync would, with the schema if there is none, and takes it back.
+
+    Returns:
+        Whether it was tried. Where the destination cannot take a table back, nothing is done.
+
+    Raises:
+        DestinationError: The destination refuses.
+    """
+    if not client.capabilities.supports_ddl_transactions:
+        return False
+    try:
+        with suppress(_UndoError), client, client.sql_client.begin_transaction():
+            _make_table_and_undo(client.sql_client)
+    except Exception as error:  # each destination's driver has errors of its own
+        raise DestinationError(
+            f"Cannot create a table in {DATASET!r} of the destination {client.config.destination_type}: {error}"
+        ) from error
+    return True
+
+
+class _UndoError(Exception):
+    """Ends a transaction without a trace."""
+
+
+def _make_table_and_undo(sql: SqlClientBase[Any]) -> None:
+    if not sql.has_dataset():
+        sql.create_dataset()
+    sql.execute_sql(f"CREATE TABLE {sql.make_qualified_table_name(SCRATCH)} (id INTEGER)")
+    raise _UndoError
+
+
 def rows_loaded(pipeline: dlt.Pipeline, resource: Resource) -> int:
     """Rows that the last run of the pipeline brought to the table; 0 when there was nothing new."""
     trace = pipeline.last_trace
     counts = trace.last_normalize_info.row_counts if trace and trace.last_normalize_info else {}
     return counts.get(resource.name, 0)
-
-
-def undeclared_columns(pipeline: dlt.Pipeline, resource: Resource) -> list[str]:
-    """Columns of the table that came from fields which the catalogue does not know."""
-    declared = {column_name(column.name) for column in resource.table_columns}
-    table = pipeline.default_schema.tables.get(resource.name, {})
-    return [name for name in table.get("columns", {}) if name not in declared and not name.startswith("_dlt")]
 
 
 def last_load_id(pipeline: dlt.Pipeline) -> str:

@@ -1,0 +1,126 @@
+"""The failure alert: a message to a webhook about each run that has failed for good.
+
+[alerts]
+webhook_url = "https://hooks.slack.com/services/..."    # a secret: .dlt/secrets.toml, or ALERTS__WEBHOOK_URL
+ui_url = "https://dagster.example.com"                  # where links lead to: .dlt/config.toml, or ALERTS__UI_URL
+"""
+
+import html
+import time
+from urllib.parse import urlsplit
+
+import dagster as dg
+import dlt
+
+from analytics_assets.api.answer import NoAnswerError
+
+SENSOR = "analytics_failure_alert"
+DEFAULT_UI_URL = "http://localhost:3000"
+
+# Dagster gives a sensor 60 seconds for up to five failed runs; longer, and it would post some of them again.
+ATTEMPTS = 2
+PAUSE = 1.0
+PATIENCE = 4.0
+"""Seconds for a webhook to answer."""
+
+TAG_PATIENCE = 2.0
+"""Seconds to wait for Dagster's decision whether it retries a run: it tags the run after it has stored the failure."""
+
+WILL_RETRY = "dagster/will_retry"
+RETRY_NUMBER = "dagster/retry_number"
+ASSET_JOB = "__ASSET_JOB"
+
+
+class AlertError(RuntimeError):
+    """An alert that could not be delivered. Does not quote the webhook's URL, which is a secret."""
+
+
+def build_alert_sensor() -> dg.SensorDefinition:
+    """The sensor `analytics_failure_alert`. It runs if a webhook is configured when the definitions load."""
+
+    @dg.run_failure_sensor(
+        name=SENSOR,
+        description=(
+            "Posts what failed, why, and a link to the run to the webhook of ALERTS__WEBHOOK_URL, or [alerts]"
+            " webhook_url in .dlt/secrets.toml. Runs that will be retried are left out."
+        ),
+        default_status=dg.DefaultSensorStatus.RUNNING if read_webhook_url() else dg.DefaultSensorStatus.STOPPED,
+    )
+    def alert(context: dg.RunFailureSensorContext) -> None:
+        # Told in the tick's log: of a SkipReason, Dagster allows one a tick and no other run beside it.
+        webhook_url = read_webhook_url()
+        if webhook_url is None:
+            context.log.info("No webhook: set ALERTS__WEBHOOK_URL, or [alerts] webhook_url in .dlt/secrets.toml.")
+        elif will_be_retried(context.instance, context.dagster_run):
+            context.log.info(f"Run {context.dagster_run.run_id} will be retried.")
+        else:
+            deliver(webhook_url, describe_failure(context))
+
+    return alert
+
+
+def read_webhook_url() -> str | None:
+    """Where alerts are posted to, or `None` if they are off."""
+    return dlt.secrets.get("alerts.webhook_url", str) or None
+
+
+def will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether Dagster retries a failed run by itself. Where its decision does not come, the run counts as lost."""
+    deadline = time.monotonic() + TAG_PATIENCE
+    while instance.run_retries_enabled and WILL_RETRY not in run.tags and time.monotonic() < deadline:
+        time.sleep(0.1)
+        run = instance.get_run_by_id(run.run_id) or run
+    return run.tags.get(WILL_RETRY) == "true"
+
+
+def describe_failure(context: dg.RunFailureSensorContext) -> str:
+    """What the message says: which run, what failed in it and why, and where to look."""
+    run = context.dagster_run
+    name = "the assets" if run.job_name.startswith(ASSET_JOB) else run.job_name
+    retry = f", retry {run.tags[RETRY_NUMBER]}," if RETRY_NUMBER in run.tags else ""
+    reasons = [_reason(event) for event in context.get_step_failure_events()]
+    if not reasons:
+        reasons = [context.failure_event.message or "It did not say why."]
+    ui_url = dlt.config.get("alerts.ui_url", str) or DEFAULT_UI_URL
+    return "\n".join([f"A run of {name}{retry} failed.", *reasons, f"{ui_url.rstrip('/')}/runs/{run.run_id}"])
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    # Nobody has written the text of any other error with a chat room in mind: it may quote rows, or a secret.
+    error = data.error and (data.error.cause or data.error)
+    return f"{event.step_key}: {error.cls_name if error else 'no reason given'}. The run's log says more."
+
+
+def deliver(webhook_url: str, text: str) -> None:
+    """Posts a text, twice if need be.
+
+    It is not tried again later: Dagster shows the sensor's tick as failed and goes on to the next run.
+
+    Raises:
+        AlertError: The webhook does not take it.
+    """
+    from analytics_assets.api import client  # noqa: PLC0415 - definitions need no HTTP
+
+    host = urlsplit(webhook_url).hostname
+    if not webhook_url.startswith(("http://", "https://")) or not host:
+        raise AlertError(
+            "alerts.webhook_url is not a URL such as https://hooks.slack.com/services/... (not shown here)."
+        )
+    # The API's own words may stand in the text; as markup they could call a whole channel.
+    body = {"text": html.escape(text, quote=False)}
+    problem = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE)
+        try:
+            status = client.run(client.post(webhook_url, body, PATIENCE)).result()
+        except NoAnswerError as error:
+            problem = str(error)
+        else:
+            if status < 300:
+                return
+            problem = f"it answered {status}"
+    raise AlertError(f"The webhook at {host} did not take the alert: {problem}. Check alerts.webhook_url.")

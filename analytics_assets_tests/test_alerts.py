@@ -1,0 +1,346 @@
+"""The failure alert: what it posts, about which runs, and what it does when nobody takes it."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+
+from analytics_assets.definitions import defs
+from analytics_assets.defs import alerts
+from analytics_assets_tests.conftest import Project
+from analytics_assets_tests.fake_api import TOKEN, Answer, FakeApi
+
+SECRET = "T000/B000/hook-canary"
+
+
+@dataclass
+class Webhook:
+    """What was posted. It answers with `statuses`, one a post, then with 200; not at all while `silent`."""
+
+    posts: list[dict[str, Any]] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    silent: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def texts(self) -> list[str]:
+        return [post["text"] for post in self.posts]
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    """A webhook on a loopback port, to which the configuration points."""
+    received = Webhook()
+    done = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == f"/services/{SECRET}"
+            assert self.headers["Content-Type"] == "application/json"
+            assert "Authorization" not in self.headers
+            received.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            if received.silent.is_set():
+                done.wait(30)
+                return
+            self.send_response(received.statuses.pop(0) if received.statuses else 200)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+    server = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    monkeypatch.setenv("ALERTS__WEBHOOK_URL", f"http://127.0.0.1:{server.server_address[1]}/services/{SECRET}")
+    yield received
+    done.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PAUSE", "PATIENCE", "TAG_PATIENCE"):
+        monkeypatch.setattr(alerts, name, 0.3)
+
+
+@dataclass
+class Watched:
+    """An instance on disk with the alert's sensor, which is at its latest event when the test begins."""
+
+    instance: dg.DagsterInstance
+    project: Project
+    cursor: str | None = None
+
+    def tick(self) -> Any:
+        """What the daemon does every thirty seconds."""
+        context = dg.build_sensor_context(
+            self.instance, cursor=self.cursor, repository_def=defs().get_repository_def(), sensor_name=alerts.SENSOR
+        )
+        result = defs().resolve_sensor_def(alerts.SENSOR).evaluate_tick(context)
+        self.cursor = result.cursor
+        return result
+
+
+@pytest.fixture
+def watched(project: Project, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """With run retries as in dagster.yaml, unless the test asks for other settings."""
+    settings = getattr(request, "param", {"enabled": True, "max_retries": 2})
+    (tmp_path / "home").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home"), overrides={"run_retries": settings}) as instance:
+        found = Watched(instance, Project(instance, project.database))
+        found.tick()
+        yield found
+
+
+def sync_job() -> dg.JobDefinition:
+    return defs().resolve_job_def("analytics_sync")
+
+
+NO_RETRIES = pytest.mark.parametrize("watched", [{"enabled": False}], indirect=True)
+
+
+def test_a_run_that_failed_for_good_is_posted_once_with_what_why_and_where(
+    api: FakeApi, watched: Watched, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALERTS__UI_URL", "https://dagster.example.com/")
+    api.answer_always("policies", Answer(403))
+    api.answer_always("groups", Answer(400, {"error": f"Bearer {TOKEN} <!channel> & more"}))
+    run_id = watched.project.run().run_id
+    result = watched.tick()
+    watched.tick()
+
+    [post] = webhook.posts
+    assert list(post) == ["text"]
+    first, *reasons, link = post["text"].splitlines()
+    assert first == "A run of analytics_sync failed."
+    assert reasons[0] == "2 of 8 resources failed; the others are loaded."
+    assert reasons[1].startswith("- policies: GET /v2/policies answered 403 Forbidden. The token is valid but")
+    assert reasons[2].startswith("- groups: GET /v2/groups answered 400 Bad Request.")
+    assert "&lt;!channel&gt; &amp; more" in reasons[2]
+    assert link == f"https://dagster.example.com/runs/{run_id}"
+    assert len(reasons) == 3
+    assert TOKEN not in post["text"]
+    [reaction] = result.dagster_run_reactions
+    assert reaction.error is None
+
+
+def test_links_lead_to_the_local_ui_by_default(api: FakeApi, watched: Watched, webhook: Webhook) -> None:
+    api.answer_always("policies", Answer(403))
+    run_id = watched.project.run("policies").run_id
+    watched.tick()
+    assert webhook.texts[0].endswith(f"\nhttp://localhost:3000/runs/{run_id}")
+
+
+def test_a_run_that_will_be_retried_is_not_posted_but_its_last_retry_is(
+    api: FakeApi, watched: Watched, webhook: Webhook, capfd: pytest.CaptureFixture[str]
+) -> None:
+    api.answer_always("policies", Answer(503))
+    first = watched.project.run()
+    watched.tick()
+    assert webhook.posts == []
+    assert f"Run {first.run_id} will be retried." in capfd.readouterr().err
+
+    for number in ("1", "2"):
+        # As the daemon does it.
+        with dg.execute_job(
+            dg.reconstructable(sync_job),
+            watched.instance,
+            tags={"dagster/retry_number": number, "dagster/root_run_id": first.run_id},
+            reexecution_options=dg.ReexecutionOptions(first.run_id),
+        ) as retry:
+            assert not retry.success
+        watched.tick()
+        watched.tick()
+    [text] = webhook.texts
+    assert text.startswith("A run of analytics_sync, retry 2, failed.\n1 of 8 resources failed")
+
+
+def test_one_tick_takes_all_runs_that_failed_meanwhile(api: FakeApi, watched: Watched, webhook: Webhook) -> None:
+    api.answer_always("groups", Answer(403))
+    api.answer_always("policies", Answer(503))
+    lost = [watched.project.run("groups").run_id]
+    watched.project.run("policies")
+    lost.append(watched.project.run("groups").run_id)
+    watched.tick()
+    watched.tick()
+    assert [text.rpartition("/")[2] for text in webhook.texts] == lost
+
+
+@NO_RETRIES
+def test_an_instance_that_retries_nothing_posts_at_once(
+    api: FakeApi, watched: Watched, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "TAG_PATIENCE", 60)
+    api.answer_always("policies", Answer(503))
+    watched.project.run("policies")
+    began = time.monotonic()
+    watched.tick()
+    assert len(webhook.posts) == 1
+    assert time.monotonic() - began < 30
+
+
+@NO_RETRIES
+@pytest.mark.parametrize(("tag", "posts"), [("true", 0), ("false", 1), (None, 1)])
+def test_the_decision_to_retry_is_waited_for(
+    api: FakeApi, watched: Watched, webhook: Webhook, impatient: None, tag: str | None, posts: int, tmp_path: Path
+) -> None:
+    """The failure is stored before the tag is: an instance without retries does not set it, so that it comes late."""
+    api.answer_always("policies", Answer(503))
+    run_id = watched.project.run("policies").run_id
+    settings = {"enabled": True, "max_retries": 2}
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home"), overrides={"run_retries": settings}) as instance:
+        timer = threading.Timer(0.1, lambda: tag and instance.add_run_tags(run_id, {"dagster/will_retry": tag}))
+        timer.start()
+        Watched(instance, watched.project, watched.cursor).tick()
+        timer.join()
+    assert len(webhook.posts) == posts
+
+
+def test_a_run_that_succeeds_is_not_posted(api: FakeApi, watched: Watched, webhook: Webhook) -> None:
+    watched.project.sync("roles")
+    watched.tick()
+    assert webhook.posts == []
+
+
+@pytest.mark.parametrize(("location", "posts"), [(None, 1), ("another_location", 0)])
+def test_a_run_that_died_is_posted_if_it_is_ours(
+    watched: Watched, webhook: Webhook, location: str | None, posts: int
+) -> None:
+    origin = None
+    if location:
+        origin = RemoteJobOrigin(
+            RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__"), "analytics_sync"
+        )
+    run = dg.DagsterRun(
+        "__ASSET_JOB",
+        status=dg.DagsterRunStatus.STARTED,
+        remote_job_origin=origin,
+        tags={"dagster/max_retries": "0"},
+    )
+    watched.instance.add_run(run)
+    watched.instance.report_run_failed(run, message="The worker died.")
+    watched.tick()
+    assert (
+        webhook.texts
+        == [f"A run of the assets failed.\nThe worker died.\nhttp://localhost:3000/runs/{run.run_id}"] * posts
+    )
+
+
+@NO_RETRIES
+def test_an_error_that_nobody_explained_is_named_only(
+    api: FakeApi, watched: Watched, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise ValueError(f"what {TOKEN} was")
+
+    monkeypatch.setattr("analytics_assets.defs.assets.open_listings", crash)
+    watched.project.run("roles")
+    watched.tick()
+    [text] = webhook.texts
+    assert "\nanalytics_api: ValueError. The run's log says more.\n" in text
+    assert TOKEN not in text
+
+
+@NO_RETRIES
+def test_nothing_happens_before_it_is_configured(
+    api: FakeApi,
+    watched: Watched,
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert defs().resolve_sensor_def(alerts.SENSOR).default_status is dg.DefaultSensorStatus.RUNNING
+    monkeypatch.delenv("ALERTS__WEBHOOK_URL")
+    assert defs().resolve_sensor_def(alerts.SENSOR).default_status is dg.DefaultSensorStatus.STOPPED
+    api.answer_always("policies", Answer(403))
+    watched.project.run("policies")
+    watched.tick()
+    assert "set ALERTS__WEBHOOK_URL" in capfd.readouterr().err
+    assert webhook.posts == []
+
+
+@NO_RETRIES
+def test_a_webhook_that_stumbles_is_asked_once_more(
+    api: FakeApi, watched: Watched, webhook: Webhook, impatient: None
+) -> None:
+    webhook.statuses = [503]
+    api.answer_always("policies", Answer(403))
+    watched.project.run("policies")
+    [reaction] = watched.tick().dagster_run_reactions
+    assert reaction.error is None
+    assert len(webhook.posts) == 2
+
+
+@NO_RETRIES
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ("errors", "at 127.0.0.1 did not take the alert: it answered 500"),
+        ("redirect", "at 127.0.0.1 did not take the alert: it answered 302"),
+        ("silence", "at 127.0.0.1 did not take the alert: no answer (TimeoutError)"),
+        ("nobody", "at 127.0.0.1 did not take the alert: no answer (ClientConnectorError)"),
+        ("nonsense", "alerts.webhook_url is not a URL"),
+    ],
+)
+def test_a_webhook_that_does_not_take_it_is_a_failed_tick_without_its_secret(
+    api: FakeApi,
+    watched: Watched,
+    webhook: Webhook,
+    impatient: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    trouble: str,
+    said: str,
+) -> None:
+    webhook.statuses = {"errors": [500, 500], "redirect": [302, 302]}.get(trouble, [])
+    if trouble == "silence":
+        webhook.silent.set()
+    elsewhere = {"nobody": f"http://127.0.0.1:1/services/{SECRET}", "nonsense": f"slack:{SECRET}"}
+    if trouble in elsewhere:
+        monkeypatch.setenv("ALERTS__WEBHOOK_URL", elsewhere[trouble])
+    api.answer_always("policies", Answer(403))
+    run_id = watched.project.run("policies").run_id
+    with caplog.at_level(logging.DEBUG):
+        result = watched.tick()
+
+    [reaction] = result.dagster_run_reactions
+    assert said in str(reaction.error)
+    logs = "".join(str(entry) for entry in watched.instance.all_logs(run_id))
+    everything = "\n".join([str(reaction.error), logs, caplog.text, *capfd.readouterr()])
+    assert "hook-canary" not in everything
+    # The next run is not held up.
+    monkeypatch.undo()
+    assert watched.tick().dagster_run_reactions == []
+
+
+@NO_RETRIES
+def test_a_delivery_leaves_no_trace_of_the_webhooks_secret(
+    api: FakeApi,
+    watched: Watched,
+    webhook: Webhook,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    api.answer_always("policies", Answer(403))
+    with caplog.at_level(logging.DEBUG):
+        run_id = watched.project.run("policies").run_id
+        watched.tick()
+    assert len(webhook.posts) == 1
+    logs = "".join(str(entry) for entry in watched.instance.all_logs(run_id))
+    assert "hook-canary" not in "\n".join([logs, caplog.text, *capfd.readouterr()])

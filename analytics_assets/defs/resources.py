@@ -72,6 +72,10 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         """
         return read_settings(**{key: getattr(self, key, None) for key in Settings()})
 
+    def secrets(self) -> tuple[str | None, ...]:
+        """Values that no message may show, as far as they are fields; those of `.dlt` are known once it is read."""
+        return (self.api_key, self.destination_credentials)
+
     @contextmanager
     def session(self, say: Callable[[str], None]) -> Iterator[Session]:
         """Checks the configuration and opens the destination for one run. No request is made.

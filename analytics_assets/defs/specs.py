@@ -15,6 +15,7 @@ GROUP = "analytics_api"
 OP_NAME = "analytics_api"
 UPSTREAM_GROUP = "api"
 OWNER = "team:data-platform"
+POOL = "analytics_warehouse"
 
 
 def asset_key(resource_name: str) -> dg.AssetKey:

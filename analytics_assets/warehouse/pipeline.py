@@ -105,9 +105,13 @@ def rows_loaded(pipeline: dlt.Pipeline, resource: Resource) -> int:
 
 def undeclared_columns(pipeline: dlt.Pipeline, resource: Resource) -> list[str]:
     """Columns of the table that came from fields which the catalogue does not know."""
+    return undeclared(pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}), resource)
+
+
+def undeclared(columns: Iterable[str], resource: Resource) -> list[str]:
+    """Those of a table's columns that neither the catalogue nor dlt has declared."""
     declared = {column_name(column.name) for column in resource.table_columns}
-    table = pipeline.default_schema.tables.get(resource.name, {})
-    return [name for name in table.get("columns", {}) if name not in declared and not name.startswith("_dlt")]
+    return [name for name in columns if name not in declared and not name.startswith("_dlt")]
 
 
 def last_load_id(pipeline: dlt.Pipeline) -> str:

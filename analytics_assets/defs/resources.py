@@ -2,9 +2,10 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dlt.common.destination.reference import Destination
@@ -12,8 +13,11 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from pydantic import Field
 
 from analytics_assets.api.settings import Settings, read_settings
-from analytics_assets.warehouse.destination import Target, build_destination, read_target
+from analytics_assets.warehouse.destination import DestinationError, Target, build_destination, read_target
 from analytics_assets.warehouse.pipeline import build_client, check_reachable
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
 
@@ -88,15 +92,38 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             DestinationError: The destination is unknown, unsuitable or busy.
         """
         settings = self.settings()
-        target = read_target(settings, self.destination_type, self.destination_credentials)
+        target = self._target(settings)
         with ExitStack() as stack:
             working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
             credentials: Any = self.destination_credentials
             if target.duckdb_path:
-                from analytics_assets.defs.duckdb_warehouse import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
-
-                credentials = stack.enter_context(open_duckdb(target.duckdb_path, self.busy_timeout, say))
+                credentials = stack.enter_context(self._open(target.duckdb_path, say))
             destination = build_destination(target, credentials)
             client = build_client(destination, working_dir)
             check_reachable(client)
             yield Session(settings, target, destination, client, build_client(destination, working_dir), working_dir)
+
+    @contextmanager
+    def duckdb(self, say: Callable[[str], None]) -> "Iterator[DuckDBPyConnection]":
+        """Opens the DuckDB file of the destination for SQL.
+
+        Args:
+            say: Is told when something has to be waited for.
+
+        Raises:
+            SettingsError: A setting of the API is missing or wrong; the file's default name depends on them.
+            DestinationError: The destination is not DuckDB, or the file is busy.
+        """
+        target = self._target(self.settings())
+        if target.duckdb_path is None:
+            raise DestinationError(f"This needs DuckDB, and the destination is {target.type}.")
+        with self._open(target.duckdb_path, say) as connection:
+            yield connection
+
+    def _target(self, settings: Settings) -> Target:
+        return read_target(settings, self.destination_type, self.destination_credentials)
+
+    def _open(self, path: Path, say: Callable[[str], None]) -> "AbstractContextManager[DuckDBPyConnection]":
+        from analytics_assets.defs.duckdb_warehouse import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
+
+        return open_duckdb(path, self.busy_timeout, say)

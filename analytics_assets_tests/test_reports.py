@@ -7,6 +7,8 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 
 from analytics_assets.api.listing import Listing
 from analytics_assets.definitions import defs
@@ -161,15 +163,28 @@ def test_a_refresh_that_fails_keeps_the_report_as_it_was(api: FakeApi, project: 
     assert project.query("FROM reports.automation_inventory") == before
 
 
-def test_a_query_that_counts_twice_is_an_error(api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        (
+            "SELECT language, NULL AS operating_systems, active, 1 AS scripts FROM analytics.automation_scripts",
+            (3, 2, 3),
+        ),
+        ("SELECT 'sh' AS language, NULL AS operating_systems, true AS active, 4 AS scripts", (1, 0, 4)),
+    ],
+    ids=["a row twice", "a script too many"],
+)
+def test_a_query_that_counts_wrongly_is_an_error(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, query: str, numbers: tuple[int, int, int]
+) -> None:
     project.sync("automation_scripts")
-    broken = "SELECT language, NULL AS operating_systems, active, 2 AS scripts FROM analytics.automation_scripts"
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: broken)
-    result = refresh(project, "automation_inventory")
-    [evaluation] = result.get_asset_check_evaluations()
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: query)
+    [evaluation] = refresh(project, "automation_inventory").get_asset_check_evaluations()
     assert not evaluation.passed
-    numbers = {name: value.value for name, value in evaluation.metadata.items()}
-    assert numbers == {"rows": 3, "repeated_keys": 2, "counted": 6, "rows_of_input": 3}
+    assert evaluation.severity is dg.AssetCheckSeverity.ERROR
+    rows, repeated, counted = numbers
+    said = {name: value.value for name, value in evaluation.metadata.items()}
+    assert said == {"rows": rows, "repeated_keys": repeated, "counted": counted, "rows_of_input": 3}
 
 
 def test_the_jobs_leave_the_reports_alone(api: FakeApi, project: Project) -> None:
@@ -240,10 +255,9 @@ def test_a_run_that_was_to_refresh_a_report_itself_but_failed_before_is_made_up_
     sensor = Sensor(project.instance)
     sensor.tick()
     api.answer_always("roles", Answer(403))
-    result = (
-        defs()
-        .resolve_implicit_global_asset_job_def()
-        .execute_in_process(instance=project.instance, raise_on_error=False)
-    )
-    assert not result.success
+    # As the UI does it: execute_in_process would not record what was selected, by which Dagster's own conditions go.
+    selected = defs().resolve_asset_graph().executable_asset_keys
+    job = defs().resolve_implicit_global_asset_job_def().get_subset(asset_selection=selected)
+    run = project.instance.create_run_for_job(job, asset_selection=selected)
+    assert not execute_run(InMemoryJob(job), run, project.instance, raise_on_error=False).success
     assert sensor.tick() == {report.name for report in REPORTS}

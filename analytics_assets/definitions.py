@@ -13,12 +13,13 @@ def defs() -> dg.Definitions:
     from analytics_assets.defs.assets import build_assets  # noqa: PLC0415
     from analytics_assets.defs.checks import build_checks  # noqa: PLC0415
     from analytics_assets.defs.connection import build_check_job  # noqa: PLC0415
+    from analytics_assets.defs.reports import build_reports  # noqa: PLC0415
     from analytics_assets.defs.resources import AnalyticsResource  # noqa: PLC0415
     from analytics_assets.defs.schedules import build_jobs, build_schedules  # noqa: PLC0415
     from analytics_assets.defs.specs import upstream_specs  # noqa: PLC0415
 
     return dg.Definitions(
-        assets=[*upstream_specs(), build_assets()],
+        assets=[*upstream_specs(), build_assets(), *build_reports()],
         asset_checks=[build_checks()],
         jobs=[*build_jobs(), build_check_job()],
         schedules=build_schedules(),

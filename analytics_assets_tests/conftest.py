@@ -111,16 +111,6 @@ def metadata(result: dg.ExecuteInProcessResult, resource: str) -> dict[str, Any]
     return {name: value.value for name, value in event.materialization.metadata.items()}
 
 
-def warned(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
-    """The checks of the run that did not pass: the resource, and the check's metadata."""
-    evaluations = [evaluation for evaluation in result.get_asset_check_evaluations() if not evaluation.passed]
-    assert all(evaluation.severity is dg.AssetCheckSeverity.WARN for evaluation in evaluations)
-    return {
-        evaluation.asset_key.path[-1]: {name: value.value for name, value in evaluation.metadata.items()}
-        for evaluation in evaluations
-    }
-
-
 def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
     return [event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key]
 

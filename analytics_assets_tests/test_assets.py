@@ -7,7 +7,7 @@ import pytest
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
 from analytics_assets.api.source import column_name
-from analytics_assets_tests.conftest import Project, failure_message, materialized, metadata, warned
+from analytics_assets_tests.conftest import Project, failure_message, materialized, metadata
 from analytics_assets_tests.fake_api import PATHS, TOKEN, Answer, FakeApi
 from analytics_assets_tests.rows import activity, group, organization, policy, role, script
 
@@ -322,14 +322,6 @@ def test_unknown_fields_become_columns_and_nested_values_json(api: FakeApi, proj
     assert project.query("SELECT brand_new, nested_new->'a'->1->>'b' FROM analytics.roles WHERE id = 1") == [("x", "2")]
     tables = project.query("SELECT DISTINCT table_name FROM duckdb_tables() WHERE table_name NOT LIKE '_dlt%'")
     assert tables == [("roles",)]
-
-
-def test_a_check_warns_of_columns_that_the_catalogue_does_not_know(api: FakeApi, project: Project) -> None:
-    assert warned(project.sync()) == {}
-    api.rows["roles"].append(role(9, "2024-06-01T00:00:00Z", brandNew="x"))
-    result = project.sync()
-    assert warned(result) == {"roles": {"columns": ["brand_new"], "count": 1}}
-    assert metadata(project.sync(), "roles")["undeclared_columns"] == ["brand_new"]
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)

@@ -22,6 +22,8 @@ from analytics_assets_tests.fake_api import FakeApi
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
+REPORTS = ["activity_daily", "organization_overview", "automation_inventory"]
+
 NO_NETWORK = """
 import socket, sys
 def refuse(*args, **kwargs):
@@ -55,7 +57,9 @@ def test_definitions_load_with_an_empty_environment_no_network_and_nothing_writt
 
 def test_keys_groups_and_upstream() -> None:
     found = specs()
-    assert set(found) == {asset_key(r.name) for r in RESOURCES} | {upstream_key(r.name) for r in RESOURCES}
+    reports = {dg.AssetKey(["reports", name]) for name in REPORTS}
+    assets = {asset_key(resource.name) for resource in RESOURCES}
+    assert set(found) == assets | {upstream_key(resource.name) for resource in RESOURCES} | reports
     for resource in RESOURCES:
         spec = found[dg.AssetKey(["analytics", resource.name])]
         assert spec.group_name == "analytics_api"
@@ -63,11 +67,12 @@ def test_keys_groups_and_upstream() -> None:
         assert spec.kinds == {"dlt", "duckdb"}
         assert spec.owners
     graph = defs().resolve_asset_graph()
-    assert graph.executable_asset_keys == {asset_key(r.name) for r in RESOURCES}
+    assert graph.executable_asset_keys == assets | reports
 
 
 def test_one_definition_that_can_be_subset() -> None:
-    [definition] = [asset for asset in defs().assets or [] if isinstance(asset, dg.AssetsDefinition)]
+    definition = defs().resolve_assets_def(asset_key("roles"))
+    assert definition.keys == {asset_key(resource.name) for resource in RESOURCES}
     assert definition.op.name == "analytics_api"
     assert definition.op.pool == "analytics_warehouse"
     assert definition.can_subset

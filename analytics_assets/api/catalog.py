@@ -1,7 +1,7 @@
 """The eight resources, as data: what the API offers and what a row of each looks like.
 
 This is the one place that knows a resource. A ninth one is one more entry of `RESOURCES`: its asset, table, column
-descriptions, freshness policy and tests follow from it. Nothing here does any work or imports a library.
+descriptions, checks, freshness policy and tests follow from it. Nothing here does any work or imports a library.
 
 Paths, selectors, paging and cursors are the specification's. Columns, types and nullability are those of the public API
 that the specification describes (its OpenAPI document, version 2.0.9-draft); that document requires no field at all, so
@@ -22,13 +22,14 @@ class Column:
     """A declared field of a resource.
 
     `name` is the API's spelling (`activityTime`); dlt's snake case of it (`activity_time`) names the column.
-    `type` is a dlt data type.
+    `type` is a dlt data type. `references` is the resource whose id it holds, where a check shall see that it exists.
     """
 
     name: str
     type: ColumnType
     description: str
     nullable: bool = True
+    references: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ RESOURCES: tuple[Resource, ...] = (
             Column("userData", "json", "Custom attributes"),
             Column("tags", "json", "Tags; newer API versions only"),
             Column("fields", "json", "Custom fields; newer API versions only"),
-            Column("organizationId", "bigint", "Organization identifier"),
+            Column("organizationId", "bigint", "Organization identifier", references="organizations"),
         ),
     ),
     Resource(

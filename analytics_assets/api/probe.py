@@ -63,7 +63,11 @@ def _find(listing: Listing, working_dir: str) -> Finding:
         _check_cursor(resource, report)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others are probed
         return Finding(resource, report, error=error)
-    return Finding(resource, report, undeclared_columns(pipeline.default_schema, resource))
+    return Finding(
+        resource,
+        report,
+        undeclared_columns(pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}), resource),
+    )
 
 
 def _check_cursor(resource: Resource, report: Report) -> None:

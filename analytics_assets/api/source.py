@@ -98,11 +98,10 @@ def column_name(name: str) -> str:
     return NamingConvention().normalize_identifier(name)
 
 
-def undeclared_columns(schema: dlt.Schema, resource: Resource) -> list[str]:
-    """Columns of a resource's table that came from fields which the catalogue does not know."""
+def undeclared_columns(columns: Iterable[str], resource: Resource) -> list[str]:
+    """Those of a table's columns that came from fields which the catalogue does not know."""
     declared = {column_name(column.name) for column in resource.table_columns}
-    table = schema.tables.get(resource.name, {})
-    return [name for name in table.get("columns", {}) if name not in declared and not name.startswith("_dlt")]
+    return [name for name in columns if name not in declared and not name.startswith("_dlt")]
 
 
 def _as_source(build: Callable[[], Iterator[DltResource]], name: str) -> DltSource:

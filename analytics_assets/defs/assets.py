@@ -16,7 +16,7 @@ from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import Reading, read_listings, source_shape, undeclared_columns
 from analytics_assets.defs.checks import UNDECLARED
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
-from analytics_assets.defs.failures import explain, is_permanent
+from analytics_assets.defs.failures import NO_RUN_RETRY, explain, is_permanent
 from analytics_assets.defs.freshness import freshness_policy
 from analytics_assets.defs.resources import AnalyticsResource, Session
 from analytics_assets.defs.schedules import SYNC, read_cron
@@ -24,6 +24,7 @@ from analytics_assets.defs.specs import (
     GROUP,
     OP_NAME,
     OWNER,
+    POOL,
     asset_key,
     code_reference,
     describe,
@@ -50,11 +51,6 @@ with warnings.catch_warnings():
     # The package announces at import that it is deprecated; README, "Moving past Dagster 1.13.1".
     warnings.simplefilter("ignore", DeprecationWarning)
     from dagster_embedded_elt.dlt import DagsterDltResource, DagsterDltTranslator, dlt_assets
-
-POOL = "analytics_warehouse"
-
-NO_RUN_RETRY = {"dagster/max_retries": "0"}
-"""Tag of a run that would fail again, for the run retries of `dagster.yaml`."""
 
 
 class AnalyticsTranslator(DagsterDltTranslator):
@@ -124,7 +120,7 @@ def build_assets() -> dg.AssetsDefinition:
             if not isinstance(error, DestinationError):
                 context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
             # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
-            raise dg.Failure(redact(str(error), (analytics.api_key, analytics.destination_credentials))) from None
+            raise dg.Failure(redact(str(error), analytics.secrets())) from None
         if failures:
             if permanent:
                 context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
@@ -192,7 +188,9 @@ def sync(
         "bytes": report.body_bytes,
         "seconds": round(seconds, 3),
         "rows_per_second": round(report.rows_read / seconds, 1),
-        UNDECLARED: undeclared_columns(pipeline.default_schema, resource),
+        UNDECLARED: undeclared_columns(
+            pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}), resource
+        ),
         "reads": _reads(listing, complete=complete),
         "destination": str(session.target.duckdb_path or session.target.type),
     }

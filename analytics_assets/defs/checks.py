@@ -1,48 +1,238 @@
-"""Checks of the assets. They warn and block nothing."""
+"""Checks of the assets: what the tables hold, looked at after each sync. They block nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import dagster as dg
 
-from analytics_assets.api.catalog import RESOURCES
-from analytics_assets.defs.specs import asset_key
+from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
+from analytics_assets.api.pages import CLOCK_SKEW
+from analytics_assets.api.redaction import redact
+from analytics_assets.api.settings import SettingsError
+from analytics_assets.api.source import column_name
+from analytics_assets.defs.automation import after_inputs
+from analytics_assets.defs.freshness import data_window
+from analytics_assets.defs.resources import AnalyticsResource
+from analytics_assets.defs.schedules import SYNC, read_cron
+from analytics_assets.defs.specs import POOL, asset_key
+from analytics_assets.warehouse.destination import DestinationError
+from analytics_assets.warehouse.facts import SHOWN_IDS, Facts, measure, references, required_columns
 
 UNDECLARED = "undeclared_columns"
 """Metadata of a materialization: columns that the catalogue does not know. Also the name of the check."""
 
+MOST_WITHOUT_CURSOR = 0.1
+"""Share of the live rows. A few have none, such as a group that nobody has edited yet; a renamed field empties all."""
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+Verdict = tuple[dict[str, Any], str | None]
+"""The outcome of a check: numbers, and what is wrong; `None` passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check of one resource, and how it judges what was measured in the table."""
+
+    name: str
+    severity: dg.AssetCheckSeverity
+    description: str
+    judge: Callable[[Facts], Verdict]
+    other_inputs: tuple[str, ...] = ()
+
+
+def checks_of(resource: Resource) -> list[Check]:
+    """The checks that a resource has, which follow from its entry in the catalogue."""
+    checks = [_primary_key(), _last_load(), _undeclared_columns()]
+    if required_columns(resource):
+        checks.append(_not_null(resource))
+    if resource.cursor:
+        checks += [_cursor_freshness(resource), _rows_without_cursor(resource)]
+    checks += [
+        _reference_exists(column.name, column.references) for column in references(resource) if column.references
+    ]
+    return checks
+
 
 def build_checks() -> dg.AssetChecksDefinition:
-    """One step with a check of each asset: has the API begun to send a field that the catalogue does not know?"""
+    """One step with all checks of all assets: it measures each table by one query."""
+    checks = {
+        dg.AssetCheckKey(asset_key(resource.name), check.name): check
+        for resource in RESOURCES
+        for check in checks_of(resource)
+    }
     specs = [
         dg.AssetCheckSpec(
-            UNDECLARED,
-            asset=asset_key(resource.name),
-            description=(
-                "Warns when the API sends fields that the catalogue does not declare. They are loaded into columns of"
-                " their own; declare them in api/catalog.py, with a type and a description."
-            ),
+            check.name,
+            asset=key.asset_key,
+            additional_deps=[asset_key(name) for name in check.other_inputs],
+            description=check.description,
+            # A run in which a resource fails skips the step, though the others are loaded.
+            automation_condition=after_inputs(),
         )
-        for resource in RESOURCES
+        for key, check in checks.items()
     ]
 
-    @dg.multi_asset_check(name="analytics_checks", specs=specs, can_subset=True)
-    def analytics_checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        for key in context.selected_asset_check_keys:
-            columns = _undeclared(context.instance, key.asset_key)
+    @dg.multi_asset_check(name="analytics_checks", specs=specs, can_subset=True, pool=POOL)
+    def analytics_checks(
+        context: dg.AssetCheckExecutionContext, analytics: AnalyticsResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        wanted = {key: check for key, check in checks.items() if key in context.selected_asset_check_keys}
+        measured = _measure(context, analytics, {key.asset_key for key in wanted})
+        for key, check in wanted.items():
+            facts = measured[key.asset_key]
+            metadata, wrong = check.judge(facts)
             yield dg.AssetCheckResult(
                 asset_key=key.asset_key,
                 check_name=key.name,
-                passed=not columns,
-                severity=dg.AssetCheckSeverity.WARN,
-                metadata={"columns": columns, "count": len(columns)},
+                passed=wrong is None,
+                severity=check.severity,
+                description=wrong if facts.has_table else _no_table(key.asset_key),
+                metadata=metadata,
             )
 
     return analytics_checks
 
 
-def _undeclared(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[Any]:
-    event = instance.get_latest_materialization_event(key)
-    materialization = event.asset_materialization if event else None
-    value = materialization.metadata.get(UNDECLARED) if materialization else None
-    return list(value.value) if value and isinstance(value.value, list) else []
+def _no_table(key: dg.AssetKey) -> str:
+    return f"There is no table {'.'.join(key.path)} yet: sync it."
+
+
+def _measure(
+    context: dg.AssetCheckExecutionContext, analytics: AnalyticsResource, keys: set[dg.AssetKey]
+) -> dict[dg.AssetKey, Facts]:
+    """Measures the tables of some assets, and lets go of the warehouse."""
+    resources = [resource for resource in RESOURCES if asset_key(resource.name) in keys]
+    try:
+        with analytics.session(context.log.warning) as session, session.client as client:
+            measured = measure(client, resources, datetime.now(timezone.utc) + CLOCK_SKEW)
+    except (SettingsError, DestinationError) as error:
+        # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
+        raise dg.Failure(redact(str(error), analytics.secrets())) from None
+    return {asset_key(name): facts for name, facts in measured.items()}
+
+
+def _primary_key() -> Check:
+    def judge(facts: Facts) -> Verdict:
+        wrong = facts.null_keys or facts.repeated_keys
+        return (
+            {"rows": facts.rows, "null_keys": facts.null_keys, "repeated_keys": facts.repeated_keys},
+            "Rows are there twice or cannot be told apart: mode: rebuild loads them anew." if wrong else None,
+        )
+
+    return Check("primary_key", ERROR, f"`{PRIMARY_KEY}` is unique and never null, in all rows of the table.", judge)
+
+
+def _not_null(resource: Resource) -> Check:
+    names = ", ".join(f"`{column_name(column.name)}`" for column in required_columns(resource))
+
+    def judge(facts: Facts) -> Verdict:
+        empty = [name for name, count in facts.nulls.items() if count]
+        return (
+            {f"nulls_in_{name}": count for name, count in facts.nulls.items()},
+            f"Null, though declared as not null: {', '.join(empty)}." if empty else None,
+        )
+
+    return Check("not_null", ERROR, f"No row is without a value in {names}.", judge)
+
+
+def _last_load() -> Check:
+    def judge(facts: Facts) -> Verdict:
+        load = facts.last_load
+        if load is None:
+            return {}, "dlt has recorded no load of this resource."
+        wrong = None
+        if not facts.has_table:
+            wrong = "The table is gone."
+        elif load.status:
+            wrong = f"The last load has the status {load.status} instead of 0."
+        # dlt records a load once it is complete. Ids are epoch seconds as text, of one length until the year 2286.
+        elif facts.newest_load_id and facts.newest_load_id > load.load_id:
+            wrong = f"Load {facts.newest_load_id} died halfway: the next sync reads everything again."
+        at = dg.MetadataValue.timestamp(load.at)
+        return {"status": load.status, "load_id": load.load_id, "loaded_at": at}, wrong
+
+    description = (
+        "The last load of the resource is complete: dlt has recorded it in `_dlt_loads` with the status 0, and the"
+        " table has no rows of a later one. Fails without a table."
+    )
+    return Check("last_load", ERROR, description, judge)
+
+
+def _undeclared_columns() -> Check:
+    def judge(facts: Facts) -> Verdict:
+        found = facts.undeclared
+        wrong = f"The API sends fields that api/catalog.py does not declare: {', '.join(found)}." if found else None
+        return {"columns": found, "count": len(found)}, wrong
+
+    description = (
+        "The API sends no fields that the catalogue does not declare. If it does, they are loaded into columns of their"
+        " own; declare them in api/catalog.py, with a type and a description."
+    )
+    return Check(UNDECLARED, WARN, description, judge)
+
+
+def _cursor_freshness(resource: Resource) -> Check:
+    window = data_window(resource, read_cron(SYNC))
+
+    def judge(facts: Facts) -> Verdict:
+        metadata: dict[str, Any] = {"rows_in_future": facts.rows_in_future}
+        wrong = []
+        if facts.rows_in_future:
+            wrong.append(f"`{resource.cursor}` is in the future in {facts.rows_in_future} rows.")
+        if window:
+            metadata["window_hours"] = round(window.total_seconds() / 3600, 2)
+        if facts.newest:
+            age = datetime.now(timezone.utc) - facts.newest
+            hours = round(age.total_seconds() / 3600, 2)
+            metadata |= {"newest": dg.MetadataValue.timestamp(facts.newest), "age_hours": hours}
+            if window and age > window:
+                wrong.append(f"The newest row is {hours} hours old: has the API stopped reporting?")
+        return metadata, " ".join(wrong) or None
+
+    future = f"No `{resource.cursor}` of a live row is in the future (by more than {CLOCK_SKEW.seconds // 60} minutes)"
+    if window:
+        age = f", and the newest is not older than {window} hours, the fail window of the asset's freshness policy."
+    else:
+        age = ". How old the newest is has no limit, as people seldom edit these rows; `age_hours` shows it."
+    meant = " A materialization says when the API was asked last; this is how old what it sent is."
+    return Check("cursor_freshness", WARN, future + age + meant, judge)
+
+
+def _rows_without_cursor(resource: Resource) -> Check:
+    def judge(facts: Facts) -> Verdict:
+        count, rows = facts.rows_without_cursor, facts.live_rows
+        share = count / rows if rows else 0.0
+        wrong = share > MOST_WITHOUT_CURSOR
+        return (
+            {"rows_without_cursor": count, "live_rows": rows, "share": round(share, 4)},
+            f"{count} of {rows} rows have no `{resource.cursor}`: has the API renamed it?" if wrong else None,
+        )
+
+    description = (
+        f"At most {MOST_WITHOUT_CURSOR:.0%} of the live rows have no `{resource.cursor}`. They are loaded all the same,"
+        " but nothing says whether they have changed, so that every sync has to compare them."
+    )
+    return Check("rows_without_cursor", WARN, description, judge)
+
+
+def _reference_exists(field: str, parent: str) -> Check:
+    column = column_name(field)
+
+    def judge(facts: Facts) -> Verdict:
+        if not facts.has_table:
+            return {}, None
+        dangling = facts.dangling[field]
+        if dangling is None:
+            return {}, _no_table(asset_key(parent))
+        wrong = f"{dangling.rows} rows, such as {', '.join(map(str, dangling.ids))}." if dangling.rows else None
+        return {"rows": dangling.rows, "live_rows": facts.live_rows, "ids": dangling.ids}, wrong
+
+    description = (
+        f"The `{column}` of every live row is the {PRIMARY_KEY} of a live row of {parent}. If not, up to {SHOWN_IDS}"
+        " ids of such rows are named."
+    )
+    return Check(f"{column.removesuffix('_id')}_exists", WARN, description, judge, (parent,))

@@ -8,9 +8,9 @@ import dagster as dg
 from analytics_assets.api.probe import Finding, probe
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
-from analytics_assets.defs.assets import NO_RUN_RETRY, POOL
-from analytics_assets.defs.failures import explain
+from analytics_assets.defs.failures import NO_RUN_RETRY, explain
 from analytics_assets.defs.resources import AnalyticsResource
+from analytics_assets.defs.specs import POOL
 
 CHECK = "analytics_check"
 DESTINATION = "destination"

@@ -15,6 +15,9 @@ from analytics_assets.warehouse.pipeline import ShrunkListingError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+NO_RUN_RETRY = {"dagster/max_retries": "0"}
+"""Tag of a run that would fail again, for the run retries of `dagster.yaml`."""
+
 LONGEST = 600
 """Characters of somebody else's error text that are shown."""
 

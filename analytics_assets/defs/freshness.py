@@ -29,12 +29,23 @@ def freshness_policy(resource: Resource, cron: str) -> dg.FreshnessPolicy | None
     """
     if resource.cursor is None:
         return None
-    cadence = longest_gap(cron)
-    ticks = FAIL_AFTER_EVENTS if resource.append_only else FAIL_AFTER_INVENTORY
     return dg.FreshnessPolicy.time_window(
-        warn_window=WARN_AFTER * cadence + RUN_TIME,
-        fail_window=ticks * cadence + RUN_TIME,
+        warn_window=WARN_AFTER * longest_gap(cron) + RUN_TIME,
+        fail_window=_fail_window(resource, cron),
     )
+
+
+def data_window(resource: Resource, cron: str) -> timedelta | None:
+    """How old the newest row of a resource may be: the fail window of its policy for events, `None` for the rest.
+
+    Something always happens; but that nobody has edited a policy or created a role for months says nothing.
+    """
+    return _fail_window(resource, cron) if resource.append_only else None
+
+
+def _fail_window(resource: Resource, cron: str) -> timedelta:
+    ticks = FAIL_AFTER_EVENTS if resource.append_only else FAIL_AFTER_INVENTORY
+    return ticks * longest_gap(cron) + RUN_TIME
 
 
 @cache

@@ -2,10 +2,10 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dlt.common.destination.reference import Destination
@@ -21,6 +21,9 @@ from analytics_assets.warehouse.destination import (
     read_target,
 )
 from analytics_assets.warehouse.pipeline import build_client, check_reachable, check_writable
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
 
@@ -86,6 +89,10 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         own = {key: getattr(self, key, None) for key in Settings()}
         return read_settings(**own | {key: value for key, value in overrides.items() if value is not None})
 
+    def secrets(self) -> tuple[str | None, ...]:
+        """Values that no message may show, as far as they are fields; those of `.dlt` are known once it is read."""
+        return (self.api_key, self.destination_credentials)
+
     @contextmanager
     def session(self, say: Callable[[str], None], **overrides: Any) -> Iterator[Session]:  # noqa: ANN401 - as above
         """Checks the configuration and opens the destination for one run. No request is made.
@@ -134,12 +141,30 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
             credentials: Any = self.destination_credentials
             if target.duckdb_path:
-                from analytics_assets.defs.duckdb_warehouse import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
-
-                credentials = stack.enter_context(
-                    open_duckdb(target.duckdb_path, self.busy_timeout, self.duckdb_memory, say)
-                )
+                credentials = stack.enter_context(self._open_duckdb(target.duckdb_path, say))
             yield build_destination(target, credentials), working_dir
+
+    @contextmanager
+    def duckdb(self, say: Callable[[str], None]) -> "Iterator[DuckDBPyConnection]":
+        """Opens the DuckDB file of the destination for SQL.
+
+        Args:
+            say: Is told when something has to be waited for.
+
+        Raises:
+            SettingsError: A setting of the API is missing or wrong; the file's default name depends on them.
+            DestinationError: The destination is not DuckDB, or the file is busy.
+        """
+        target = self._target(self.settings())
+        if target.duckdb_path is None:
+            raise DestinationError(f"This needs DuckDB, and the destination is {target.type}.")
+        with self._open_duckdb(target.duckdb_path, say) as connection:
+            yield connection
+
+    def _open_duckdb(self, path: Path, say: Callable[[str], None]) -> "AbstractContextManager[DuckDBPyConnection]":
+        from analytics_assets.defs.duckdb_warehouse import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
+
+        return open_duckdb(path, self.busy_timeout, self.duckdb_memory, say)
 
 
 @contextmanager

@@ -8,11 +8,13 @@ import dagster as dg
 import dlt
 from croniter import croniter
 
+from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.defs.config import Mode
-from analytics_assets.defs.specs import GROUP, OP_NAME
+from analytics_assets.defs.specs import GROUP, OP_NAME, asset_key
 
 SYNC = "analytics_sync"
 RECONCILE = "analytics_reconcile"
+VERIFY = "analytics_verify"
 
 DEFAULT_CRONS = {
     # Every hour on the hour: activities are wanted the same day, and a quiet sync is a few hundred small requests.
@@ -71,7 +73,7 @@ def read_timezone() -> str:
 
 
 def build_jobs() -> list[Any]:
-    """The two jobs: all eight assets incrementally, and all eight in full."""
+    """All eight assets incrementally, all eight in full, and their checks alone."""
     full: Mapping[str, Any] = {"ops": {OP_NAME: {"config": {"mode": Mode.full.name}}}}
     selection = dg.AssetSelection.groups(GROUP)
     return [
@@ -84,6 +86,11 @@ def build_jobs() -> list[Any]:
             tags=RETRY_WHAT_FAILED,
             config=full,
             description="Reads all eight resources again and marks what is gone upstream.",
+        ),
+        dg.define_asset_job(
+            VERIFY,
+            dg.AssetSelection.checks_for_assets(*[asset_key(resource.name) for resource in RESOURCES]),
+            description="Evaluates the checks of all eight tables, without a sync.",
         ),
     ]
 

@@ -15,6 +15,7 @@ GROUP = "analytics_api"
 OP_NAME = "analytics_api"
 UPSTREAM_GROUP = "api"
 OWNER = "team:data-platform"
+POOL = "analytics_warehouse"
 
 
 def asset_key(resource_name: str) -> dg.AssetKey:
@@ -90,10 +91,15 @@ def code_reference(resource: Resource) -> dg.CodeReferencesMetadataValue:
     path = catalog.__file__
     needle = f'name="{resource.name}",'
     line = next((number for number, text in enumerate(linecache.getlines(path), 1) if text.strip() == needle), 1)
+    return file_reference(path, line, "Catalogue entry")
+
+
+def file_reference(path: str, line: int, label: str) -> dg.CodeReferencesMetadataValue:
+    """A line of a file of the project, for the link in the UI."""
     with warnings.catch_warnings():
         # Code references have been in beta since Dagster 1.8, and each use says so.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        reference = dg.LocalFileCodeReference(file_path=path, line_number=line, label="Catalogue entry")
+        reference = dg.LocalFileCodeReference(file_path=path, line_number=line, label=label)
         return dg.CodeReferencesMetadataValue(code_references=[reference])
 
 

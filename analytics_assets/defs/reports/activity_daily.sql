@@ -1,0 +1,11 @@
+-- Days are those of UTC, whatever the session's time zone. A result is known once an activity has ended.
+SELECT
+    (activity_time AT TIME ZONE 'UTC')::DATE AS day,
+    activity_type,
+    activity_result,
+    count(*) AS activities,
+    count(DISTINCT device_id) AS devices,
+    count(*) FILTER (severity IN ('MAJOR', 'CRITICAL')) AS severe
+FROM analytics.activities
+GROUP BY ALL
+ORDER BY ALL

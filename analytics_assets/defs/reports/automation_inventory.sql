@@ -1,0 +1,13 @@
+-- The systems stay together, so that a script is counted once.
+SELECT
+    language,
+    array_to_string(list_sort(from_json(operating_systems, '["VARCHAR"]')), ', ') AS operating_systems,
+    active,
+    count(*) AS scripts,
+    count(DISTINCT last_updated_by) AS editors,
+    min(updated_on) AS first_edit,
+    max(updated_on) AS last_edit
+FROM analytics.automation_scripts
+WHERE deleted_at IS NULL
+GROUP BY ALL
+ORDER BY ALL

@@ -1,9 +1,12 @@
 """Points in time as APIs spell them, as aware UTC date-times."""
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pendulum
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far an API's clock may be ahead before a cursor value counts as being in the future."""
 
 
 def parse_instant(value: Any) -> datetime:  # noqa: ANN401 - whatever JSON holds

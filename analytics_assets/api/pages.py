@@ -23,15 +23,12 @@ from dlt.common.json import json
 
 from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError
-from analytics_assets.api.instants import parse_instant
+from analytics_assets.api.instants import CLOCK_SKEW, parse_instant
 from analytics_assets.api.listing import Listing
 from analytics_assets.api.tables import POSITION, to_table
 
 Row = dict[str, Any]
 Page = list[Row]
-
-CLOCK_SKEW = timedelta(minutes=5)
-"""How far an API's clock may be ahead before a cursor value counts as being in the future."""
 
 REMEMBERED_ROWS = 2_000
 """Digests kept at most, to bound the state; rows beyond it are loaded again in the next sync, which is harmless."""

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
-from analytics_assets.api.pages import CLOCK_SKEW
+from analytics_assets.api.instants import CLOCK_SKEW
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import column_name

@@ -87,12 +87,12 @@ def load(resource: Resource, *, tables: bool) -> Table:
             dataset_name="analytics",
             pipelines_dir=directory,
         )
-        [listing] = open_listings(read_settings(), [resource]).values()
-        source = read_listings([listing], name=name, tables=tables)
+        [listing] = open_listings(read_settings(), [resource], tables=tables).values()
+        source = read_listings([listing], name=name)
         if tables:
-            write_parquet(source, resource)
+            write_parquet(source, resource, directory)
         pipeline.run(source, loader_file_format="parquet")
-        assert not list(Path(pipeline.working_dir).glob("*.parquet"))
+        assert not list(Path(directory).glob("*.parquet"))
         connection.execute("SET TimeZone = 'UTC'")
         columns = connection.execute(f"DESCRIBE analytics.{resource.name}").fetchall()
         hints = pipeline.default_schema.tables[resource.name]["columns"]
@@ -218,10 +218,10 @@ def test_the_cursor_is_the_newest_of_pages_of_both_kinds(
     rows[99]["brandNew"] = "x"
     empty_api.rows["activities"] = rows
     resource = BY_NAME["activities"]
-    [listing] = open_listings(read_settings(), [resource]).values()
-    source = read_listings([listing], tables=True)
-    write_parquet(source, resource)
+    [listing] = open_listings(read_settings(), [resource], tables=True).values()
+    source = read_listings([listing])
     with tempfile.TemporaryDirectory() as directory:
+        write_parquet(source, resource, directory)
         pipeline = dlt.pipeline("both", destination="duckdb", pipelines_dir=directory)
         pipeline.extract(source)
         state = pipeline.state["sources"]["analytics"]["resources"]["activities"]["incremental"]["activityTime"]

@@ -51,12 +51,12 @@ def main() -> None:
         seldom_collected(),
     ):
         destination = build_destination(target, connection)
-        listings = open_listings(settings, RESOURCES)
+        listings = open_listings(settings, RESOURCES, tables=True)
         for listing in listings.values():
             listing.start_ahead()
         for resource in RESOURCES:
-            source = read_listings([listings[resource.name]], name=pipeline_name(resource), tables=True)
-            write_parquet(source, resource)
+            source = read_listings([listings[resource.name]], name=pipeline_name(resource))
+            write_parquet(source, resource, directory)
             build_pipeline(resource, destination, directory).run(source, **load_options(target.type))
     print_work(started)
 

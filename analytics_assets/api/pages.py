@@ -25,7 +25,7 @@ from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError
 from analytics_assets.api.instants import CLOCK_SKEW, parse_instant
 from analytics_assets.api.listing import Listing
-from analytics_assets.api.tables import POSITION, to_table
+from analytics_assets.api.tables import to_values
 
 Row = dict[str, Any]
 Page = list[Row]
@@ -37,27 +37,24 @@ ASIDE = "\0future"
 
 
 class PageReader:
-    """First step of every resource: makes tables of pages, reads points in time, counts rows, follows the cursor.
+    """First step of every resource: reads points in time, counts rows, follows the cursor.
 
-    With `tables`, a page that is just what the catalogue declares becomes a table; `rows` are then those of the page.
     Where the newest rows come first, the listing ends with the page that is older than what is wanted: `lag` before the
     cursor, or `start`.
     """
 
-    def __init__(self, listing: Listing, start: datetime, lag: timedelta, *, stateful: bool, tables: bool) -> None:
+    def __init__(self, listing: Listing, start: datetime, lag: timedelta, *, stateful: bool) -> None:
         self.listing = listing
         self.resource = listing.resource
         self.report = listing.report
         self.start = start
         self.lag = lag
         self.stateful = stateful
-        self.tables = tables
         self.instants = [column.name for column in listing.resource.columns if column.type == "timestamp"]
         self.horizon = datetime.now(timezone.utc) + CLOCK_SKEW
-        self.rows: Page = []
 
-    def __call__(self, page: Page, _meta: object = None) -> "Page | pa.Table":
-        """Returns the page as a table, or with its rows changed in place.
+    def __call__(self, page: "Page | list[pa.Table]", _meta: object = None) -> "Page | pa.Table":
+        """Returns the page's table, or its rows, changed in place.
 
         Raises:
             PayloadError: A declared timestamp is not a point in time.
@@ -65,15 +62,21 @@ class PageReader:
         if not page and not self.report.rows_read:
             # An endpoint without any row has a table, too.
             return dlt.mark.materialize_table_schema()
-        self.report.rows_read += len(page)
         self._begin()
-        table = to_table(page, self.resource) if page and self.tables else None
-        if table is not None and self._follow_table(table):
-            self.rows = page
-            return table
+        if page and isinstance(page[0], pa.Table):
+            return self._read_table(page[0])
         return self._read_rows(page)
 
+    def _read_table(self, table: "pa.Table") -> "pa.Table":
+        self.report.rows_read += table.num_rows
+        if self.resource.cursor:
+            moments = table[self.resource.cursor]
+            self.report.rows_without_cursor += moments.null_count
+            self._follow_newest(pc.max(moments).as_py())
+        return table
+
     def _read_rows(self, page: Page) -> Page:
+        self.report.rows_read += len(page)
         for row in page:
             for name in self.instants:
                 if row.get(name) is not None:
@@ -101,18 +104,6 @@ class PageReader:
         elif self.report.cursor_before is None:
             stands = state["incremental"][self.resource.cursor]["last_value"]
             self.report.cursor_before = self.report.cursor_after = stands
-
-    def _follow_table(self, table: "pa.Table") -> bool:
-        """Counts and follows the cursor; does nothing, and says so, if a value is in the future."""
-        if not self.resource.cursor:
-            return True
-        moments = table[self.resource.cursor]
-        newest = pc.max(moments).as_py()
-        if newest is not None and newest > self.horizon:
-            return False
-        self.report.rows_without_cursor += moments.null_count
-        self._follow_newest(newest)
-        return True
 
     def _follow(self, page: Page, cursor: str) -> None:
         newest = None
@@ -170,7 +161,7 @@ class PageSettler:
         self._forget(horizon)
         if isinstance(page, pa.Table):
             return self._settle_table(page, horizon, self._loaded)
-        return [row for row in page if self._is_news(row, row.get(self.cursor), horizon, self._loaded)]
+        return [row for row in page if self._is_news_row(row, horizon, self._loaded)]
 
     def _settle_table(self, table: "pa.Table", horizon: datetime, loaded: dict[str, str]) -> "pa.Table | None":
         """Looks at those rows only that are recent or were loaded by the last sync."""
@@ -178,24 +169,28 @@ class PageSettler:
         if loaded:
             keys = pc.cast(table[PRIMARY_KEY], pa.string())
             in_doubt = pc.or_(in_doubt, pc.is_in(keys, pa.array(loaded, pa.string())))
-        few = table.select([self.cursor, POSITION]).filter(in_doubt)
-        moments, positions = few[self.cursor].to_pylist(), few[POSITION].to_pylist()
+        positions = pc.indices_nonzero(in_doubt)
+        rows = table.take(positions).to_pylist()
         known = [
             position
-            for moment, position in zip(moments, positions, strict=True)
-            if not self._is_news(self.reader.rows[position], moment, horizon, loaded)
+            for position, row in zip(positions.to_pylist(), rows, strict=True)
+            if not self._is_news(row, row[self.cursor], horizon, loaded)
         ]
         if known:
-            table = table.filter(pc.invert(pc.is_in(table[POSITION], pa.array(known, pa.int32()))))
+            table = table.take(pa.array(sorted(set(range(table.num_rows)) - set(known)), pa.int64()))
         return table if table.num_rows else None
+
+    def _is_news_row(self, row: Row, horizon: datetime, loaded: dict[str, str]) -> bool:
+        moment = row.get(self.cursor)
+        if ASIDE in row:
+            row[self.cursor] = row.pop(ASIDE)
+        return self._is_news(to_values(row, self.reader.resource), moment, horizon, loaded)
 
     def _is_news(self, row: Row, moment: datetime | None, horizon: datetime, loaded: dict[str, str]) -> bool:
         key = str(row[PRIMARY_KEY])
         recent = moment is None or moment >= horizon
         if not recent and key not in loaded:
             return True
-        if ASIDE in row:
-            row[self.cursor] = row.pop(ASIDE)
         digest = self._digest(row)
         if recent and len(self._digests) < REMEMBERED_ROWS:
             self._digests[key] = digest
@@ -206,8 +201,7 @@ class PageSettler:
         return True
 
     def _digest(self, row: Row) -> str:
-        instants = {name: parse_instant(row[name]) for name in self.reader.instants if row.get(name) is not None}
-        return blake2b(json.dumpb({**row, **instants}, sort_keys=True), digest_size=8).hexdigest()
+        return blake2b(json.dumpb(row, sort_keys=True), digest_size=8).hexdigest()
 
     def _forget(self, horizon: datetime) -> None:
         gone = [key for key, moment in self._moments.items() if moment is not None and moment < horizon]

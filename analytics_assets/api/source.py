@@ -63,22 +63,19 @@ def analytics_source(settings: Settings | None = None, resources: Sequence[Resou
     return read_listings(open_listings(settings or read_settings(), resources).values())
 
 
-def read_listings(
-    listings: Iterable[Listing], *, name: str = SOURCE_NAME, reading: Reading | None = None, tables: bool = False
-) -> DltSource:
+def read_listings(listings: Iterable[Listing], *, name: str = SOURCE_NAME, reading: Reading | None = None) -> DltSource:
     """Listings as a dlt source; their reports are filled while it is run.
 
     Args:
         listings: What to read, perhaps started already.
         name: Name of the source, and so of dlt's schema.
         reading: How much to read; what is new by default.
-        tables: Yield Arrow tables of the declared columns instead of rows, for pages that hold nothing else.
     """
     reading = reading or Reading()
 
     def build() -> Iterator[DltResource]:
         for listing in listings:
-            yield _build_resource(listing, reading, tables=tables)
+            yield _build_resource(listing, reading)
 
     return _as_source(build, name)
 
@@ -112,7 +109,7 @@ def _as_source(build: Callable[[], Iterator[DltResource]], name: str) -> DltSour
     return source()
 
 
-def _build_resource(listing: Listing, reading: Reading, *, tables: bool) -> DltResource:
+def _build_resource(listing: Listing, reading: Reading) -> DltResource:
     from analytics_assets.api.pages import PageReader, PageSettler  # noqa: PLC0415 - definitions need no Arrow
 
     resource, settings = listing.resource, listing.settings
@@ -125,7 +122,7 @@ def _build_resource(listing: Listing, reading: Reading, *, tables: bool) -> DltR
     [built] = rest_api_resources({"client": client, "resources": [_endpoint(listing, reading)]})
     lag = _lag(resource, settings, reading)
     start = reading.start or settings.start
-    reader = PageReader(listing, start, lag, stateful=not reading.is_window, tables=tables)
+    reader = PageReader(listing, start, lag, stateful=not reading.is_window)
     built.add_step(reader, insert_at=1)
     if resource.cursor and not reading.is_window:
         usual = _lag(resource, settings, Reading())

@@ -6,13 +6,15 @@ another type) does not: it stays as it is, and dlt's normaliser makes a new colu
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.common.json import json
 
 from analytics_assets.api.catalog import Column, Resource
-from analytics_assets.api.instants import parse_instant
+from analytics_assets.api.instants import CLOCK_SKEW, parse_instant
 
 Row = dict[str, Any]
 
@@ -36,12 +38,12 @@ ARROW_TYPES = {
 }
 """By dlt data type, as dlt's own Parquet writer has them."""
 
-POSITION = "\0position"
-"""The column that says which row of the page a row of the table was."""
-
 
 def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table | None":
-    """The rows as a table with the API's names for its columns, or `None` if they are not just what is declared."""
+    """The rows as a table with the API's names for its columns, or `None` if they are not just what is declared.
+
+    A cursor value in the future is left to who looks at rows one by one, too.
+    """
     values = _transpose(rows, resource)
     if values is None:
         return None
@@ -49,8 +51,22 @@ def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table | None":
         arrays = [_to_array(values[column.name], column) for column in resource.columns]
     except (pa.ArrowException, OverflowError, ValueError):
         return None
-    names = [column.name for column in resource.columns]
-    return pa.Table.from_arrays([*arrays, pa.array(range(len(rows)), pa.int32())], names=[*names, POSITION])
+    table = pa.Table.from_arrays(arrays, names=[column.name for column in resource.columns])
+    newest = pc.max(table[resource.cursor]).as_py() if resource.cursor else None
+    return None if newest and newest > datetime.now(timezone.utc) + CLOCK_SKEW else table
+
+
+def to_values(row: Row, resource: Resource) -> Row:
+    """A row with the values that it has in a table, and undeclared fields as they are."""
+    values = {**row}
+    for column in resource.columns:
+        value = row.get(column.name)
+        if value is not None and column.type == "json":
+            value = json.dumps(value)
+        elif value is not None and column.type == "timestamp":
+            value = parse_instant(value)
+        values[column.name] = value
+    return values
 
 
 def _transpose(rows: Sequence[Row], resource: Resource) -> dict[str, Sequence[Any]] | None:

@@ -103,7 +103,7 @@ def build_assets() -> dg.AssetsDefinition:
                 secrets = (session.settings.api_key, analytics.destination_credentials)
                 stack.enter_context(exclusive(session.locker, selected, context.log.warning))
                 stack.enter_context(seldom_collected())
-                listings = open_listings(session.settings, selected)
+                listings = open_listings(session.settings, selected, tables=True)
                 for listing in listings.values():
                     listing.start_ahead()
                     stack.callback(listing.stop)
@@ -151,8 +151,8 @@ def sync(
             f"{resource.name}: the last load died before it was complete, so that everything is read again"
         )
         reading = Reading(everything=True)
-    source = read_listings([listing], name=pipeline_name(resource), reading=reading, tables=True)
-    write_parquet(source, resource)
+    source = read_listings([listing], name=pipeline_name(resource), reading=reading)
+    write_parquet(source, resource, session.working_dir)
     pipeline = build_pipeline(resource, session.destination, session.working_dir)
     options = load_options(session.target.type)
     if mode is Mode.rebuild or not known:

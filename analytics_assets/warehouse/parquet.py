@@ -24,8 +24,8 @@ ROW_GROUP = 4_000
 """Rows, about: larger groups load a little faster, and cost memory until they are written."""
 
 
-def write_parquet(source: DltSource, resource: Resource) -> None:
-    """Adds the step that writes the tables of a resource to a file, after all others."""
+def write_parquet(source: DltSource, resource: Resource, directory: str) -> None:
+    """Adds the step that writes the tables of a resource to a file in a directory, after all others."""
     built = source.resources[resource.name]
     built.apply_hints(
         columns={
@@ -34,13 +34,14 @@ def write_parquet(source: DltSource, resource: Resource) -> None:
         }
     )
     # Beyond the last, which is dlt's incremental: without an index the step would come before it.
-    built.add_step(ParquetStep(resource), insert_at=AT_THE_END)
+    built.add_step(ParquetStep(resource, directory), insert_at=AT_THE_END)
 
 
 class ParquetStep:
     """Last step of a resource: collects its tables in a file, and hands the file to dlt when the empty page comes."""
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, directory: str) -> None:
+        self._directory = directory
         self._columns = resource.table_columns
         fields = [
             pa.field(column_name(column.name), ARROW_TYPES[column.type], nullable=column.nullable)
@@ -58,7 +59,7 @@ class ParquetStep:
         if not isinstance(page, pa.Table):
             return self._finish() if not page and self._writer else page
         if self._writer is None:
-            self._path = Path(dlt.current.pipeline().working_dir, f"{os.urandom(8).hex()}.parquet")
+            self._path = Path(self._directory, f"{os.urandom(8).hex()}.parquet")
             self._writer = pq.ParquetWriter(self._path, self._schema)
         self._pending.append(self._complete(page))
         self._rows += page.num_rows

@@ -55,6 +55,12 @@ def test_sync_prints_a_table_and_the_next_step(api: FakeApi, database: Path, tmp
     assert "make dev" in result.stdout
 
 
+def test_the_demo_says_nothing_of_pages_that_were_asked_for_ahead_in_vain(database: Path, tmp_path: Path) -> None:
+    result = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
 def test_sync_says_what_failed_and_why(api: FakeApi, database: Path, tmp_path: Path) -> None:
     api.answer_always("groups", Answer(401))
     result = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")

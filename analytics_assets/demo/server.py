@@ -1,11 +1,13 @@
 """The demo API: a loopback HTTP server that speaks the specification's wire format."""
 
+import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from dlt.common.json import json
@@ -43,6 +45,11 @@ class DemoServer(ThreadingHTTPServer):
     def __init__(self, port: int = 0, clock: Callable[[], datetime] = utc_now) -> None:
         super().__init__((LOOPBACK, port), _Handler)
         self.clock = clock
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as socketserver has it
+        """Keeps quiet about clients that hang up, as they do when they no longer need a page they asked for ahead."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

@@ -182,7 +182,10 @@ class Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         self._api.end()
-        self.transport.write(self._answers.popleft())
+        answer = self._answers.popleft()
+        # A client that no longer needs an answer has hung up meanwhile.
+        if not self.transport.is_closing():
+            self.transport.write(answer)
 
 
 async def serve(api: Api, port: int) -> None:

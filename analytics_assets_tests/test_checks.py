@@ -8,11 +8,9 @@ import dagster as dg
 import pytest
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Column
-from analytics_assets.api.listing import Listing
-from analytics_assets.definitions import defs
 from analytics_assets.defs import checks
-from analytics_assets.defs.assets import sync
 from analytics_assets.defs.checks import build_checks, checks_of
+from analytics_assets_tests.automation import Sensor, tick_before_each_sync
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import Answer, FakeApi
 from analytics_assets_tests.rows import activity, group, location, policy, role
@@ -231,27 +229,8 @@ def test_a_warehouse_that_cannot_be_opened_is_said_without_its_secrets(
     assert "pw-canary" not in message
 
 
-class Sensor:
-    """The automation sensor: ticks, and says which checks it would evaluate."""
-
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
-        self.cursor: Any = None
-
-    def tick(self) -> set[tuple[str, str]]:
-        result = dg.evaluate_automation_conditions(
-            defs(), self.instance, dg.AssetSelection.all_asset_checks(), cursor=self.cursor
-        )
-        self.cursor = result.cursor
-        return {
-            (each.key.asset_key.path[-1], each.key.name)
-            for each in result.results
-            if isinstance(each.key, dg.AssetCheckKey) and each.true_subset.size
-        }
-
-
 def test_the_checks_that_a_failed_run_has_skipped_are_asked_for_after_it(api: FakeApi, project: Project) -> None:
-    sensor = Sensor(project.instance)
+    sensor = Sensor(project.instance, dg.AssetSelection.all_asset_checks())
     sensor.tick()
     project.sync()
     assert sensor.tick() == set()
@@ -267,15 +246,9 @@ def test_the_checks_that_a_failed_run_has_skipped_are_asked_for_after_it(api: Fa
 def test_checks_that_a_run_may_still_evaluate_are_asked_for_only_if_it_does_not(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sensor = Sensor(project.instance)
+    sensor = Sensor(project.instance, dg.AssetSelection.all_asset_checks())
     sensor.tick()
-    asked_for = []
-
-    def tick_and_sync(context: dg.AssetExecutionContext, listing: Listing, *arguments: Any) -> Any:
-        asked_for.append((listing.resource.name, sensor.tick()))
-        return sync(context, listing, *arguments)
-
-    monkeypatch.setattr("analytics_assets.defs.assets.sync", tick_and_sync)
+    asked_for = tick_before_each_sync(sensor, monkeypatch)
     api.answer_with("roles", Answer(403))
     assert not project.run("groups", "roles").success
     assert asked_for == [("groups", set()), ("roles", set())]

@@ -10,10 +10,9 @@ import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
-from analytics_assets.api.listing import Listing
 from analytics_assets.definitions import defs
-from analytics_assets.defs.assets import sync
 from analytics_assets.defs.reports import REPORTS, Report
+from analytics_assets_tests.automation import Sensor, tick_before_each_sync
 from analytics_assets_tests.conftest import Project, failure_message
 from analytics_assets_tests.fake_api import Answer, FakeApi
 from analytics_assets_tests.rows import activity, location, organization, script
@@ -198,25 +197,8 @@ def test_where_the_destination_is_not_duckdb_there_are_no_reports(monkeypatch: p
     assert groups == {"api", "analytics_api"}
 
 
-class Sensor:
-    """The automation sensor: ticks, and says which reports it would refresh."""
-
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
-        self.cursor: Any = None
-
-    def tick(self) -> set[str]:
-        result = dg.evaluate_automation_conditions(
-            defs(), self.instance, dg.AssetSelection.groups("analytics_reports"), cursor=self.cursor
-        )
-        self.cursor = result.cursor
-        return {
-            each.key.path[-1] for each in result.results if isinstance(each.key, dg.AssetKey) and each.true_subset.size
-        }
-
-
 def test_reports_are_refreshed_once_after_each_sync_of_their_inputs(api: FakeApi, project: Project) -> None:
-    sensor = Sensor(project.instance)
+    sensor = Sensor(project.instance, dg.AssetSelection.groups("analytics_reports"))
     assert sensor.tick() == set()
     project.sync("organizations")
     assert sensor.tick() == set()  # locations have never been there
@@ -233,15 +215,9 @@ def test_inputs_that_arrive_one_by_one_in_a_run_are_waited_for(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.sync()
-    sensor = Sensor(project.instance)
+    sensor = Sensor(project.instance, dg.AssetSelection.groups("analytics_reports"))
     sensor.tick()
-    asked_for = []
-
-    def tick_and_sync(context: dg.AssetExecutionContext, listing: Listing, *arguments: Any) -> Any:
-        asked_for.append((listing.resource.name, sensor.tick()))
-        return sync(context, listing, *arguments)
-
-    monkeypatch.setattr("analytics_assets.defs.assets.sync", tick_and_sync)
+    asked_for = tick_before_each_sync(sensor, monkeypatch)
     project.sync("organizations", "locations")
     assert asked_for == [("organizations", set()), ("locations", set())]
     assert sensor.tick() == {"organization_overview"}
@@ -252,7 +228,7 @@ def test_a_run_that_was_to_refresh_a_report_itself_but_failed_before_is_made_up_
 ) -> None:
     project.sync()
     refreshed(project)
-    sensor = Sensor(project.instance)
+    sensor = Sensor(project.instance, dg.AssetSelection.groups("analytics_reports"))
     sensor.tick()
     api.answer_always("roles", Answer(403))
     # As the UI does it: execute_in_process would not record what was selected, by which Dagster's own conditions go.

@@ -124,7 +124,8 @@ def test_a_server_that_ignores_after_is_found_out_on_the_second_page(api: FakeAp
     api.answer_always("organizations", Answer(body={"data": api.rows["organizations"][:20]}))
     with pytest.raises(ResourceExtractionError, match=r"page 2 \(after=19\) repeats the page before.*dialect"):
         read(api)
-    assert len(api.requests) == 2
+    # The third page is asked for together with the second.
+    assert len(api.requests) <= 3
 
 
 def test_a_listing_that_never_settles_is_an_error(api: FakeApi) -> None:

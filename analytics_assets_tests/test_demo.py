@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from analytics_assets.api.catalog import RESOURCES, Resource
+from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.demo.server import DEMO_TOKEN, DemoServer
 from analytics_assets_tests.conftest import Project, metadata
 
@@ -30,10 +31,12 @@ class Demo:
         return requests.get(self.server.url + path, params=query, headers=headers, timeout=10)
 
     def rows(self, resource: Resource, **query: Any) -> list[dict[str, Any]]:
-        return self.get(resource.path, **query).json()[resource.selector]  # type: ignore[no-any-return]
+        endpoint = ANALYTICS.endpoints[resource.name]
+        return self.get(endpoint.path, **query).json()[endpoint.selector]  # type: ignore[no-any-return]
 
     def listing(self, resource: Resource) -> list[dict[str, Any]]:
-        return self.rows(resource) if not resource.paged else self.rows(resource, limit=1000) + self._rest(resource)
+        paged = ANALYTICS.endpoints[resource.name].paging
+        return self.rows(resource, limit=1000) + self._rest(resource) if paged else self.rows(resource)
 
     def _rest(self, resource: Resource) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []

@@ -1,9 +1,10 @@
 """The eight resources, as data: what the API offers and what a row of each looks like.
 
-This is the one place that knows a resource. A ninth one is one more entry of `RESOURCES`: its asset, table, column
-descriptions, checks, freshness policy and tests follow from it. Nothing here does any work or imports a library.
+This is the one place that knows what a resource is. A ninth one is one more entry of `RESOURCES`, and its endpoint in
+`dialects/`: its asset, table, column descriptions, checks, freshness policy and tests follow from them. Nothing here
+does any work or imports a library.
 
-Paths, selectors, paging and cursors are the specification's. Columns, types and nullability are those of the public API
+Cursors are the specification's. Columns, types and nullability are those of the public API
 that the specification describes (its OpenAPI document, version 2.0.9-draft); that document requires no field at all, so
 only the primary key is declared as not null.
 """
@@ -34,20 +35,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """An endpoint of the API and the table that its rows become.
+    """A listing of the API and the table that its rows become.
 
-    `selector` is the key of the response body that holds the rows. `paged` listings are read page by page through the
-    offset parameter; the others come in one response. `cursor` names the field by which a resource is incremental,
-    `lag_seconds` how far behind the newest value each sync starts again, for rows that appear late. Rows of an
-    `append_only` resource are events: they are never edited and never marked as deleted.
+    `cursor` names the field by which a resource is incremental, `lag_seconds` how far behind the newest value each sync
+    starts again, for rows that appear late. Rows of an `append_only` resource are events: they are never edited and
+    never marked as deleted. Where the listing is and how it is asked for differs by dialect: `dialects/`.
     """
 
     name: str
     description: str
-    path: str
     columns: tuple[Column, ...]
-    selector: str = "data"
-    paged: bool = False
     cursor: str | None = None
     lag_seconds: int = 0
     append_only: bool = False
@@ -65,8 +62,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="organizations",
         description=("One row per organization, the customer that devices, locations and policies belong to."),
-        path="/v2/organizations",
-        paged=True,
         columns=(
             Column("id", "bigint", "Organization identifier", nullable=False),
             Column("name", "text", "Full name"),
@@ -80,7 +75,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="policies",
         description=("One row per policy, the set of conditions and schedules that a class of devices is managed by."),
-        path="/v2/policies",
         cursor="updated",
         lag_seconds=60,
         columns=(
@@ -100,9 +94,6 @@ RESOURCES: tuple[Resource, ...] = (
         description=(
             "One row per event in the activity log: what happened on which device, what caused it, and how it ended."
         ),
-        path="/v2/activities",
-        selector="activities",
-        paged=True,
         cursor="activityTime",
         lag_seconds=300,
         append_only=True,
@@ -129,7 +120,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="automation_scripts",
         description=("One row per script in the automation library."),
-        path="/v2/automation/scripts",
         cursor="updatedOn",
         lag_seconds=60,
         columns=(
@@ -151,7 +141,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="groups",
         description=("One row per device group, a saved search whose membership is evaluated now and then."),
-        path="/v2/groups",
         cursor="updated",
         lag_seconds=60,
         columns=(
@@ -170,8 +159,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="locations",
         description=("One row per location, a site of an organization."),
-        path="/v2/locations",
-        paged=True,
         columns=(
             Column("id", "bigint", "Location identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -186,7 +173,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="roles",
         description=("One row per device role, for example a Windows server or a cloud monitor target."),
-        path="/v2/roles",
         cursor="created",
         lag_seconds=60,
         columns=(
@@ -206,7 +192,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="software_products",
         description=("One row per software product that patching knows."),
-        path="/v2/software-products",
         columns=(
             Column("id", "text", "Product identifier, a UUID", nullable=False),
             Column("vendorName", "text", "Name of the vendor"),

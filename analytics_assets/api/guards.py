@@ -1,6 +1,7 @@
 """What a response must satisfy before its rows count: a wrong answer is an error, never zero rows."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from dlt.common.json import json
@@ -10,6 +11,7 @@ from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.dialect import Endpoint
 from analytics_assets.api.dialects.registry import advise
 from analytics_assets.api.redaction import redact
+from analytics_assets.api.settings import Settings
 
 EXCERPT = 80
 """Characters of a wrong body that an error shows."""
@@ -37,7 +39,7 @@ class PayloadError(ValueError):
     """The API answered 200, but not with what the resource's rows look like."""
 
 
-def read_rows(answer: Answer, resource: Resource, endpoint: Endpoint) -> list[dict[str, Any]]:
+def read_rows(answer: Answer, resource: Resource, settings: Settings) -> list[dict[str, Any]]:
     """The rows of an answer.
 
     Raises:
@@ -46,14 +48,16 @@ def read_rows(answer: Answer, resource: Resource, endpoint: Endpoint) -> list[di
     """
     where = f"{resource.name}: GET {answer.where}"
     if answer.status >= 300:
-        advice = ADVICE.get(answer.status, "Its body begins: " + _excerpt(answer))
-        raise StatusError(f"{where} answered {answer.status} {answer.reason}. {advice}", answer.status)
+        raise StatusError(
+            f"{where} answered {answer.status} {answer.reason}. {_advise(answer, settings)}", answer.status
+        )
+    endpoint = settings.endpoint(resource.name)
     try:
         body = json.loadb(answer.body)
     except ValueError as error:
         raise PayloadError(
             f"{where} answered {answer.status} with a body that is not JSON ({answer.content_type}, {len(answer.body)}"
-            f" bytes), beginning: {_excerpt(answer)}. Is base_url the API itself, not a proxy or a login page?"
+            f" bytes), beginning: {excerpt(answer)}. Is base_url the API itself, not a proxy or a login page?"
         ) from error
     rows = endpoint.find(body)
     if not isinstance(rows, list):
@@ -69,6 +73,37 @@ def read_rows(answer: Answer, resource: Resource, endpoint: Endpoint) -> list[di
         twice = next(key for key, count in Counter(row[PRIMARY_KEY] for row in rows).items() if count > 1)
         raise PayloadError(f"{where} lists {PRIMARY_KEY} {twice!r} twice on one page.")
     return rows
+
+
+def _advise(answer: Answer, settings: Settings) -> str:
+    status, wire = answer.status, settings.wire
+    if status == 401 and settings.has_client:
+        return (
+            f"The API does not accept a token that {settings.token_endpoint} has just issued: is base_url the host of"
+            " the same region?"
+        )
+    if status == 401 and wire.expired_code is not None and _error_code(answer) == wire.expired_code:
+        return (
+            "The token in sources.analytics.api_key has expired. Set client_id and client_secret instead, and it is"
+            " renewed whenever it has to be; or paste a new one."
+        )
+    if status == 403 and settings.wanted_scope:
+        return f"{ADVICE[403]} Its scope is {settings.wanted_scope!r}: see sources.analytics.scope."
+    if status in ADVICE:
+        return ADVICE[status]
+    unreadable = status == wire.unreadable_token and not settings.has_client
+    hint = (
+        " The API answers so, too, if it cannot read the token: check sources.analytics.api_key." if unreadable else ""
+    )
+    return f"Its body begins: {excerpt(answer)}.{hint}"
+
+
+def _error_code(answer: Answer) -> object:
+    try:
+        body = json.loadb(answer.body)
+    except ValueError:
+        return None
+    return body.get("error_code") if isinstance(body, dict) else None
 
 
 def _describe_mismatch(body: object, resource: Resource, endpoint: Endpoint) -> str:
@@ -90,6 +125,7 @@ def _problem(row: Any, where: str) -> str:  # noqa: ANN401 - whatever JSON holds
     return f"{where} has no {PRIMARY_KEY!r} to merge on: found {found}."
 
 
-def _excerpt(answer: Answer) -> str:
-    text = redact(answer.body[:SEARCHED].decode("utf-8", errors="replace"), [answer.token])
+def excerpt(answer: Answer, secrets: Iterable[str | None] = ()) -> str:
+    """How the body of an answer begins, without the token that was sent, nor other secrets."""
+    text = redact(answer.body[:SEARCHED].decode("utf-8", errors="replace"), [answer.token, *secrets])
     return repr(" ".join(text.split())[:EXCERPT])

@@ -98,6 +98,10 @@ class Listing:
             raise batch
         return batch
 
+    def secrets(self) -> list[str | None]:
+        """Values that no message may show."""
+        return self._wire.secrets()
+
     def start_ahead(self) -> None:
         """Starts before dlt asks, where the first request does not depend on the cursor."""
         if self.endpoint.since_param is None:
@@ -178,7 +182,7 @@ async def _pages(
                     requested[each] = asyncio.ensure_future(wire.get(endpoint.path, parameters, report))
             # Read in its turn: bodies take a fraction of the memory that rows do.
             answer = await requested.pop(position)
-            rows = read_rows(answer, resource, endpoint)
+            rows = read_rows(answer, resource, wire.settings)
             report.body_bytes += len(answer.body)
             position = paging.accept(position, rows)
             window = min(2 * window, wire.settings.requests_in_flight)

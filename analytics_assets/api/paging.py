@@ -92,6 +92,7 @@ class OffsetPaging:
         self._setbacks = 0
         self._consumed = 0
         self._largest = 0
+        self._like_ids = 0
         self._stride = 0
         self._last_page: list[Any] = []
         self._seen: set[Any] = set()
@@ -123,6 +124,7 @@ class OffsetPaging:
                 f"{self._name}: page {self._pages} ({self._offset_param}={position}) repeats the page before. The API"
                 f" ignores {self._offset_param!r}, or reads it as something else than an offset.{self._advice()}"
             )
+        self._check_meaning(position, keys)
         if position and self._largest > 1 and self._seen.isdisjoint(keys):
             rows.clear()
             return self._set_back(position)
@@ -167,6 +169,21 @@ class OffsetPaging:
             # Behind a short page there are rows after all: ask for them with the shared row.
             return self._consumed - 1
         return max(0, position - self._largest + 1)
+
+    def _check_meaning(self, position: int, keys: list[Any]) -> None:
+        """Notices an API that lists the rows with an id above the offset; a page may look so by chance, but not two."""
+        first = keys[0] if keys else None
+        if not position or type(first) is not int or first not in self._seen or [first] == self._last_page[-1:]:
+            self._like_ids = 0
+            return
+        behind = (key for key in self._seen if type(key) is int and key > position)
+        self._like_ids = self._like_ids + 1 if first == min(behind, default=None) else 0
+        if self._like_ids == 2:
+            raise PagingError(
+                f"{self._name}: page {self._pages} ({self._offset_param}={position}) begins with {PRIMARY_KEY} {first},"
+                f" as the page before with the first {PRIMARY_KEY} above {self._offset_param!r}. The API reads it as"
+                f" an id and not as an offset.{self._advice()}"
+            )
 
     def _count_setback(self, position: int) -> None:
         self._setbacks += 1

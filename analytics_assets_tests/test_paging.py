@@ -128,7 +128,7 @@ def test_a_server_that_ignores_after_is_found_out_on_the_second_page(api: FakeAp
     assert len(api.requests) <= 3
 
 
-FITS = r'This looks like another dialect: set sources.analytics.dialect = "ninjaone"\.'
+FITS = r' This looks like another dialect: set sources.analytics.dialect = "ninjaone"\.'
 
 
 @pytest.mark.parametrize(

@@ -171,13 +171,19 @@ class OffsetPaging:
         return max(0, position - self._largest + 1)
 
     def _check_meaning(self, position: int, keys: list[Any]) -> None:
-        """Notices an API that lists the rows with an id above the offset; a page may look so by chance, but not two."""
+        """Notices an API that lists the rows with an id above the offset.
+
+        Where ids count the rows, that is the same. Where there are fewer of them, every page goes back to the first id
+        above the offset, which rows that move may look like once.
+        """
         first = keys[0] if keys else None
-        if not position or type(first) is not int or first not in self._seen or [first] == self._last_page[-1:]:
+        if [first] == self._last_page[-1:] or first not in self._seen or not 0 < position < REMEMBERED_ROWS:
             self._like_ids = 0
             return
-        behind = (key for key in self._seen if type(key) is int and key > position)
-        self._like_ids = self._like_ids + 1 if first == min(behind, default=None) else 0
+        ids = [key for key in self._seen if type(key) is int]
+        skipped = sum(key <= position for key in ids)
+        is_next = first == min((key for key in ids if key > position), default=None)
+        self._like_ids = self._like_ids + 1 if is_next and 4 * skipped < 3 * position else 0
         if self._like_ids == 2:
             raise PagingError(
                 f"{self._name}: page {self._pages} ({self._offset_param}={position}) begins with {PRIMARY_KEY} {first},"

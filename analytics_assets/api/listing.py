@@ -22,10 +22,12 @@ from requests.adapters import BaseAdapter
 
 from analytics_assets.api.answer import Answer
 from analytics_assets.api.catalog import Resource
+from analytics_assets.api.dialect import ById
 from analytics_assets.api.guards import read_rows
 from analytics_assets.api.paging import start_paging
 from analytics_assets.api.report import Report
 from analytics_assets.api.settings import Settings
+from analytics_assets.api.slices import SLICE_PAGES
 from analytics_assets.api.transport import Wire, in_background
 
 if TYPE_CHECKING:
@@ -101,6 +103,16 @@ class Listing:
     def secrets(self) -> list[str | None]:
         """Values that no message may show."""
         return self._wire.secrets()
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether it can be read slice by slice: events, the newest first, each of which is asked for by id."""
+        paging = self.endpoint.paging
+        return self.resource.append_only and isinstance(paging, ById) and paging.descending
+
+    def slice(self) -> None:
+        """Cuts the listing after a slice, each time that it is started."""
+        self._most_pages = SLICE_PAGES
 
     def start_ahead(self) -> None:
         """Starts before dlt asks, where the first request does not depend on the cursor."""
@@ -188,6 +200,7 @@ async def _pages(
             window = min(2 * window, wire.settings.requests_in_flight)
             # A page without news settles nothing yet: the paging goes on until it ends or says what is wrong.
             most_pages -= bool(rows)
+            report.left_at = position if most_pages == 0 else None
             yield rows
     finally:
         _forget(requested, list(requested))

@@ -25,6 +25,7 @@ from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError
 from analytics_assets.api.instants import CLOCK_SKEW, parse_instant
 from analytics_assets.api.listing import Listing
+from analytics_assets.api.slices import Gap, write_gap
 from analytics_assets.api.tables import to_values
 
 Row = dict[str, Any]
@@ -125,24 +126,29 @@ class PageReader:
             return
         if self.report.cursor_after and newest > self.report.cursor_after:
             self.report.cursor_after = newest
-        if self.listing.endpoint.newest_first and newest < self._oldest_wanted():
+        if self.listing.endpoint.newest_first and newest < self.oldest_wanted():
             self.listing.stop()
 
-    def _oldest_wanted(self) -> datetime:
+    def oldest_wanted(self) -> datetime:
+        """The cursor value from which on rows are news."""
         before = self.report.cursor_before
         # A lag beyond the beginning of time stands for everything.
         return self.start if before is None or before - self.start < self.lag else before - self.lag
 
 
 class PageSettler:
-    """Last step of an incremental resource: drops what was loaded before and has not changed since."""
+    """Last step of an incremental resource: drops what was loaded before and has not changed since.
 
-    def __init__(self, reader: PageReader, cursor: str, lag: timedelta, *, reload: bool) -> None:
+    With `reload` it drops nothing; with `keep` it remembers what the sync before has, too, as older rows are read.
+    """
+
+    def __init__(self, reader: PageReader, cursor: str, lag: timedelta, *, reload: bool, keep: bool) -> None:
         self.reader = reader
         self.report = reader.report
         self.cursor = cursor
         self.lag = lag
         self.reload = reload
+        self.keep = keep
         self._loaded: dict[str, str] | None = None
         self._digests: dict[str, str] = {}
         self._moments: dict[str, datetime | None] = {}
@@ -155,6 +161,8 @@ class PageSettler:
             return page
         if self._loaded is None:
             self._loaded = {} if self.reload else state.get("recent", {})
+            if self.keep:
+                self._digests.update(self._loaded)
             state["recent"] = self._digests
         assert self.report.cursor_after is not None  # noqa: S101 - the reader has set it
         horizon = self.report.cursor_after - self.lag
@@ -215,3 +223,7 @@ class PageSettler:
         """
         if self.report.cursor_after is not None:
             state["incremental"][self.cursor]["last_value"] = self.report.cursor_after
+        if self.reader.listing.is_sliced:
+            left_at = self.report.left_at
+            self.report.gap = None if left_at is None else Gap(left_at, self.reader.oldest_wanted())
+            write_gap(state, self.report.gap)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from analytics_assets.api.slices import Gap
+
 
 @dataclass(slots=True)
 class Report:
@@ -11,7 +13,8 @@ class Report:
     `requests` are attempts on the wire, `retries` those of them that repeat an earlier one, `seconds_waited` the time
     between them. `body_bytes` are decoded response bodies. `rows_read` are rows of the listing before the cursor's
     filter, `rows_unchanged` those of them that were read again because of the lag and dropped because nothing about
-    them had changed. The cursors are where an incremental resource stood before and after (`None` where there is none).
+    them had changed. `left_at` is the position at which a listing was cut, `gap` what has still to be read of one in
+    slices. The cursors are where an incremental resource stood before and after (`None` where there is none).
     """
 
     requests: int = 0
@@ -22,5 +25,7 @@ class Report:
     rows_unchanged: int = 0
     rows_without_cursor: int = 0
     rows_in_future: int = 0
+    left_at: int | None = None
+    gap: Gap | None = None
     cursor_before: datetime | None = None
     cursor_after: datetime | None = None

@@ -24,8 +24,10 @@ from dlt.sources.rest_api import rest_api_resources
 from dlt.sources.rest_api.typing import ClientConfig, Endpoint, EndpointResource, IncrementalConfig
 
 from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
+from analytics_assets.api.dialect import ById
 from analytics_assets.api.listing import ROWS, Listing, ListingAdapter, UntilEmpty, open_listings
 from analytics_assets.api.settings import Settings, read_settings
+from analytics_assets.api.slices import Gap
 
 SOURCE_NAME = "analytics"
 
@@ -39,11 +41,13 @@ class Reading:
 
     Without fields: what is new since the cursor. `everything`: all rows since the start date, and the cursor moves on.
     `start` and `end`: the rows with a cursor value in this window (the end excluded), and the cursor stays where it is.
+    `gap`: what a sliced listing has left out, and the cursor stays likewise.
     """
 
     everything: bool = False
     start: datetime | None = None
     end: datetime | None = None
+    gap: Gap | None = None
 
     @property
     def is_window(self) -> bool:
@@ -79,6 +83,24 @@ def read_listings(listings: Iterable[Listing], *, name: str = SOURCE_NAME, readi
             yield _build_resource(listing, reading)
 
     return _as_source(build, name)
+
+
+def slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Reading]:
+    """What to read of a listing, one after the other, each when the one before is loaded.
+
+    Args:
+        listing: What is read.
+        reading: What is wanted.
+        gap: What syncs before have left out.
+    """
+    if listing.is_sliced and not reading.is_window:
+        listing.slice()
+        listing.report.gap = None if reading.everything else gap
+        while listing.report.gap:
+            yield Reading(gap=listing.report.gap)
+    yield reading
+    while listing.report.gap:
+        yield Reading(gap=listing.report.gap)
 
 
 def source_shape() -> DltSource:
@@ -122,12 +144,12 @@ def _build_resource(listing: Listing, reading: Reading) -> DltResource:
     client: ClientConfig = {"base_url": "https://demo" if settings.is_demo else settings.base_url, "session": session}
     [built] = rest_api_resources({"client": client, "resources": [_endpoint(listing, reading)]})
     lag = _lag(resource, settings, reading)
-    start = reading.start or settings.start
+    start = _start(settings, reading)
     reader = PageReader(listing, start, lag, stateful=not reading.is_window)
     built.add_step(reader, insert_at=1)
     if resource.cursor and not reading.is_window:
         usual = _lag(resource, settings, Reading())
-        settler = PageSettler(reader, resource.cursor, usual, reload=reading.everything)
+        settler = PageSettler(reader, resource.cursor, usual, reload=reading.everything, keep=reading.gap is not None)
         built.add_step(settler, insert_at=3)
     return built
 
@@ -159,13 +181,16 @@ def _filters(listing: Listing, reading: Reading) -> dict[str, Any]:
     if listing.endpoint.until_param and reading.end:
         # A little later, as dialects may spell it coarsely; dlt leaves out what is too new.
         filters[listing.endpoint.until_param] = listing.settings.wire.spell(reading.end + timedelta(seconds=2))
+    paging = listing.endpoint.paging
+    if reading.gap and isinstance(paging, ById):
+        filters[paging.param] = reading.gap.below
     return filters
 
 
 def _incremental(resource: Resource, cursor: str, settings: Settings, reading: Reading) -> IncrementalConfig:
     incremental: IncrementalConfig = {
         "cursor_path": cursor,
-        "initial_value": reading.start or settings.start,
+        "initial_value": _start(settings, reading),
         "on_cursor_value_missing": "include",
         # Only in the request, if the API has a parameter for it.
         "convert": settings.wire.spell,
@@ -179,8 +204,12 @@ def _incremental(resource: Resource, cursor: str, settings: Settings, reading: R
     return incremental
 
 
+def _start(settings: Settings, reading: Reading) -> datetime:
+    return reading.start or (reading.gap.since if reading.gap else settings.start)
+
+
 def _lag(resource: Resource, settings: Settings, reading: Reading) -> timedelta:
-    if reading.everything:
+    if reading.everything or reading.gap:
         return EVERYTHING
     return timedelta(seconds=resource.lag_seconds if settings.lag_seconds is None else settings.lag_seconds)
 

@@ -13,7 +13,7 @@ from analytics_assets.api.catalog import BY_NAME, RESOURCES
 from analytics_assets.api.listing import Listing, open_listings, seldom_collected
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
-from analytics_assets.api.source import Reading, read_listings, source_shape, undeclared_columns
+from analytics_assets.api.source import Reading, read_listings, slices, source_shape, undeclared_columns
 from analytics_assets.defs.checks import UNDECLARED
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
 from analytics_assets.defs.failures import NO_RUN_RETRY, explain, is_permanent
@@ -41,6 +41,7 @@ from analytics_assets.warehouse.pipeline import (
     has_table,
     is_torn,
     last_load_id,
+    left_out,
     load_options,
     mark_deleted,
     pipeline_name,
@@ -145,22 +146,26 @@ def sync(
     with session.client as client:
         known = has_rows(client, resource)
         torn = known and is_torn(client, resource)
-    if torn and not reading.is_window:
+        gap = left_out(client, resource) if known and listing.is_sliced and mode is not Mode.rebuild else None
+    if torn and not reading.is_window and not listing.is_sliced:
         # The digests in the state are those of older rows, and would keep a row out that is again as it was then.
         context.log.info(
             f"{resource.name}: the last load died before it was complete, so that everything is read again"
         )
         reading = Reading(everything=True)
-    source = read_listings([listing], name=pipeline_name(resource), reading=reading)
-    write_parquet(source, resource, session.working_dir)
-    pipeline = build_pipeline(resource, session.destination, session.working_dir)
     options = load_options(session.target.type)
     if mode is Mode.rebuild or not known:
         # Also where a table was dropped or emptied by hand, or by a rebuild that was killed: its cursor, which is older
         # than that, would make dlt leave the old rows out for ever.
         options["refresh"] = "drop_resources"
-    [result] = DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options)
-    loaded = rows_loaded(pipeline, resource)
+    loaded = 0
+    for part in slices(listing, reading, gap):
+        source = read_listings([listing], name=pipeline_name(resource), reading=part)
+        write_parquet(source, resource, session.working_dir)
+        pipeline = build_pipeline(resource, session.destination, session.working_dir)
+        [result] = DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options)
+        options.pop("refresh", None)
+        loaded += rows_loaded(pipeline, resource)
     complete = resource.cursor is None or reading.everything
     total = deleted = 0
     with session.client as client:

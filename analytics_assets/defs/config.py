@@ -84,4 +84,4 @@ class SyncConfig(dg.Config):
             raise RunConfigError("end without start: a backfill needs both, or start alone.")
         if len(window) == 2 and window["start"] >= window["end"]:
             raise RunConfigError(f"start {self.start} is not before end {self.end}.")
-        return Reading(everything=self.mode is Mode.full, **window)
+        return Reading(everything=self.mode is Mode.full, start=window.get("start"), end=window.get("end"))

@@ -7,11 +7,14 @@ from datetime import datetime, timezone
 from typing import Any
 
 import dlt
+from dlt.common.destination.client import WithStateSync
 from dlt.common.destination.reference import Destination
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
+from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from analytics_assets.api.catalog import DELETED_AT, Resource
+from analytics_assets.api.slices import Gap, read_gap
 from analytics_assets.api.source import SOURCE_NAME, column_name
 from analytics_assets.warehouse.destination import DATASET, DUCKDB, DestinationError
 
@@ -144,6 +147,15 @@ def last_load_id(pipeline: dlt.Pipeline) -> str:
     trace = pipeline.last_trace
     loads = trace.last_load_info.loads_ids if trace and trace.last_load_info else []
     return min(loads) if loads else str(time.time())
+
+
+def left_out(client: SqlJobClientBase, resource: Resource) -> Gap | None:
+    """What the syncs of a resource have still to read, by the state of the last load that counts."""
+    name = pipeline_name(resource)
+    state: Any = load_pipeline_state_from_destination(name, client) if isinstance(client, WithStateSync) else None
+    # The source is called like the pipeline.
+    resources = ((state or {}).get("sources", {}).get(name) or {}).get("resources", {})
+    return read_gap(resources.get(resource.name, {}))
 
 
 def has_table(client: SqlJobClientBase, resource: Resource) -> bool:

@@ -38,7 +38,7 @@ Batches: TypeAlias = "asyncio.Queue[Batch | Exception]"
 COLLECT_AFTER = 200_000
 """Objects, more than a sync has in its batches; those that are not rows are few."""
 
-BATCH_ROWS = 1_000
+BATCH_ROWS = 2_000
 """Rows that dlt gets at once, at least, while there are so many. What a sync holds in memory is a few times this."""
 
 

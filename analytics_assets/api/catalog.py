@@ -16,6 +16,9 @@ ColumnType = Literal["bigint", "bool", "json", "text", "timestamp"]
 PRIMARY_KEY = "id"
 DELETED_AT = "deleted_at"
 
+DOCS_URL = "https://app.ninjarmm.com/apidocs/"
+"""Documentation of the public API whose columns these are. `base_url` may be another that is like it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -39,7 +42,8 @@ class Resource:
     `selector` is the key of the response body that holds the rows. `paged` listings are read page by page through the
     offset parameter; the others come in one response. `cursor` names the field by which a resource is incremental,
     `lag_seconds` how far behind the newest value each sync starts again, for rows that appear late. Rows of an
-    `append_only` resource are events: they are never edited and never marked as deleted.
+    `append_only` resource are events: they are never edited and never marked as deleted. `limits` are sentences on what
+    the table cannot tell, as the API does not.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Resource:
     cursor: str | None = None
     lag_seconds: int = 0
     append_only: bool = False
+    limits: tuple[str, ...] = ()
 
     @property
     def table_columns(self) -> tuple[Column, ...]:
@@ -67,6 +72,7 @@ RESOURCES: tuple[Resource, ...] = (
         description=("One row per organization, the customer that devices, locations and policies belong to."),
         path="/v2/organizations",
         paged=True,
+        limits=("When an organization was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Organization identifier", nullable=False),
             Column("name", "text", "Full name"),
@@ -83,6 +89,7 @@ RESOURCES: tuple[Resource, ...] = (
         path="/v2/policies",
         cursor="updated",
         lag_seconds=60,
+        limits=("Conditions and schedules themselves are not in the listing.",),
         columns=(
             Column("id", "bigint", "Policy identifier", nullable=False),
             Column("parentPolicyId", "bigint", "Policy that this one inherits from"),
@@ -106,6 +113,11 @@ RESOURCES: tuple[Resource, ...] = (
         cursor="activityTime",
         lag_seconds=300,
         append_only=True,
+        limits=(
+            "How long the API keeps activities is unknown: those that are gone before the first sync are lost.",
+            "Ids are not strictly in the order of time: sort by `activity_time`.",
+            "`data` differs by type of activity, and may hold personal data.",
+        ),
         columns=(
             Column("id", "bigint", "Activity identifier", nullable=False),
             Column("activityTime", "timestamp", "When it happened"),
@@ -132,6 +144,7 @@ RESOURCES: tuple[Resource, ...] = (
         path="/v2/automation/scripts",
         cursor="updatedOn",
         lag_seconds=60,
+        limits=("The source of a script is not in the listing.",),
         columns=(
             Column("id", "bigint", "Script identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -154,6 +167,10 @@ RESOURCES: tuple[Resource, ...] = (
         path="/v2/groups",
         cursor="updated",
         lag_seconds=60,
+        limits=(
+            "A group that nobody has edited may lack `updated`: it is loaded when it is new or differs.",
+            "Members are not in the listing, and `device_count` is as old as `last_evaluated`.",
+        ),
         columns=(
             Column("id", "bigint", "Group identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -172,6 +189,7 @@ RESOURCES: tuple[Resource, ...] = (
         description=("One row per location, a site of an organization."),
         path="/v2/locations",
         paged=True,
+        limits=("When a location was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Location identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -189,6 +207,7 @@ RESOURCES: tuple[Resource, ...] = (
         path="/v2/roles",
         cursor="created",
         lag_seconds=60,
+        limits=("An edit does not move `created`: only the weekly reconcile brings it.",),
         columns=(
             Column("id", "bigint", "Role identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -207,6 +226,7 @@ RESOURCES: tuple[Resource, ...] = (
         name="software_products",
         description=("One row per software product that patching knows."),
         path="/v2/software-products",
+        limits=("When a product was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "text", "Product identifier, a UUID", nullable=False),
             Column("vendorName", "text", "Name of the vendor"),

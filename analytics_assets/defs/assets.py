@@ -27,9 +27,12 @@ from analytics_assets.defs.specs import (
     POOL,
     asset_key,
     code_reference,
+    column_lineage,
     describe,
+    docs_link,
     table_name,
     table_schema,
+    tags,
     upstream_key,
 )
 from analytics_assets.warehouse.destination import DestinationError, destination_type
@@ -68,12 +71,15 @@ class AnalyticsTranslator(DagsterDltTranslator):
             description=describe(resource),
             kinds={"dlt", destination},
             owners=[OWNER],
+            tags=tags(resource),
             freshness_policy=freshness_policy(resource, read_cron(SYNC)),
             metadata={
                 "dagster/table_name": table_name(resource),
                 "dagster/column_schema": table_schema(resource),
+                "dagster/column_lineage": column_lineage(resource),
                 "dagster/code_references": code_reference(resource),
                 "dagster/storage_kind": destination,
+                "docs": docs_link(),
             },
         )
 
@@ -176,6 +182,7 @@ def sync(
         "dagster/row_count": total,
         "dagster/table_name": table_name(resource),
         "dagster/column_schema": table_schema(resource),
+        "dagster/column_lineage": column_lineage(resource),
         "rows_loaded": loaded,
         "rows_read": report.rows_read,
         "rows_unchanged": report.rows_unchanged,

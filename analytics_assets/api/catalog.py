@@ -44,6 +44,12 @@ class Resource:
     `lag_seconds` how far behind the newest value each sync starts again, for rows that appear late. Rows of an
     `append_only` resource are events: they are never edited and never marked as deleted. `limits` are sentences on what
     the table cannot tell, as the API does not.
+
+    Fields in `hashed` and `dropped` never reach the warehouse, a message or a log as they are: `hide` says how. Each is
+    a path in the API's spelling, such as `data.message.params.email`; it leads through lists.
+
+    Raises:
+        ValueError: A path names the key, the cursor or a column that cannot be hidden that way.
     """
 
     name: str
@@ -56,6 +62,25 @@ class Resource:
     lag_seconds: int = 0
     append_only: bool = False
     limits: tuple[str, ...] = ()
+    hashed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        columns = {column.name: column for column in self.columns}
+        for path in (*self.hashed, *self.dropped):
+            if path.split(".")[0] in {PRIMARY_KEY, self.cursor}:
+                raise ValueError(f"{self.name}: {path} is needed as it is: it is the key or the cursor.")
+        for path in self.dropped:
+            if path in columns:
+                raise ValueError(f"{self.name}: {path} is dropped and can be no column: take it out of columns.")
+        for path in self.hashed:
+            if path in columns and columns[path].type not in {"json", "text"}:
+                raise ValueError(f"{self.name}: {path} is hashed to text, and its column is {columns[path].type}.")
+
+    @property
+    def is_sensitive(self) -> bool:
+        """Whether there are fields that must not be seen."""
+        return bool(self.hashed or self.dropped)
 
     @property
     def table_columns(self) -> tuple[Column, ...]:

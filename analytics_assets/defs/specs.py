@@ -65,6 +65,7 @@ def describe(resource: Resource) -> str:
         f"- **Incremental**: {_incremental(resource)}",
         f"- **Deleted upstream**: {_deletions(resource)}",
         f"- **Table**: `{table_name(resource)}`, merged on `{PRIMARY_KEY}`; nested values are JSON",
+        *_sensitive(resource),
         *(f"- **Limit**: {limit}" for limit in resource.limits),
         "",
         f"[Documentation of the API]({DOCS_URL})",
@@ -146,6 +147,14 @@ def _incremental(resource: Resource) -> str:
         " Where the API can filter by it, or lists the newest first, a sync reads what is new; else it reads everything"
         " and loads what is new: `reads` of a materialization says which"
     )
+
+
+def _sensitive(resource: Resource) -> list[str]:
+    return [
+        f"- **{word}**: {', '.join(f'`{path}`' for path in paths)}"
+        for word, paths in (("Hashed before it is loaded", resource.hashed), ("Never loaded", resource.dropped))
+        if paths
+    ]
 
 
 def _deletions(resource: Resource) -> str:

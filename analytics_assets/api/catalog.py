@@ -16,6 +16,9 @@ ColumnType = Literal["bigint", "bool", "json", "text", "timestamp"]
 PRIMARY_KEY = "id"
 DELETED_AT = "deleted_at"
 
+DOCS_URL = "https://app.ninjarmm.com/apidocs/"
+"""Documentation of the public API whose columns these are. `base_url` may be another that is like it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -39,7 +42,14 @@ class Resource:
     `selector` is the key of the response body that holds the rows. `paged` listings are read page by page through the
     offset parameter; the others come in one response. `cursor` names the field by which a resource is incremental,
     `lag_seconds` how far behind the newest value each sync starts again, for rows that appear late. Rows of an
-    `append_only` resource are events: they are never edited and never marked as deleted.
+    `append_only` resource are events: they are never edited and never marked as deleted. `limits` are sentences on what
+    the table cannot tell, as the API does not.
+
+    Fields in `hashed` and `dropped` never reach the warehouse, a message or a log as they are: `hide` says how. Each is
+    a path in the API's spelling, such as `data.message.params.email`; it leads through lists.
+
+    Raises:
+        ValueError: A path names the key, the cursor or a column that cannot be hidden that way.
     """
 
     name: str
@@ -51,6 +61,26 @@ class Resource:
     cursor: str | None = None
     lag_seconds: int = 0
     append_only: bool = False
+    limits: tuple[str, ...] = ()
+    hashed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        columns = {column.name: column for column in self.columns}
+        for path in (*self.hashed, *self.dropped):
+            if path.split(".")[0] in {PRIMARY_KEY, self.cursor}:
+                raise ValueError(f"{self.name}: {path} is needed as it is: it is the key or the cursor.")
+        for path in self.dropped:
+            if path in columns:
+                raise ValueError(f"{self.name}: {path} is dropped and can be no column: take it out of columns.")
+        for path in self.hashed:
+            if path in columns and columns[path].type not in {"json", "text"}:
+                raise ValueError(f"{self.name}: {path} is hashed to text, and its column is {columns[path].type}.")
+
+    @property
+    def is_sensitive(self) -> bool:
+        """Whether there are fields that must not be seen."""
+        return bool(self.hashed or self.dropped)
 
     @property
     def table_columns(self) -> tuple[Column, ...]:
@@ -67,6 +97,7 @@ RESOURCES: tuple[Resource, ...] = (
         description=("One row per organization, the customer that devices, locations and policies belong to."),
         path="/v2/organizations",
         paged=True,
+        limits=("When an organization was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Organization identifier", nullable=False),
             Column("name", "text", "Full name"),
@@ -83,6 +114,7 @@ RESOURCES: tuple[Resource, ...] = (
         path="/v2/policies",
         cursor="updated",
         lag_seconds=60,
+        limits=("Conditions and schedules themselves are not in the listing.",),
         columns=(
             Column("id", "bigint", "Policy identifier", nullable=False),
             Column("parentPolicyId", "bigint", "Policy that this one inherits from"),
@@ -106,6 +138,11 @@ RESOURCES: tuple[Resource, ...] = (
         cursor="activityTime",
         lag_seconds=300,
         append_only=True,
+        limits=(
+            "How long the API keeps activities is unknown: those that are gone before the first sync are lost.",
+            "Ids are not strictly in the order of time: sort by `activity_time`.",
+            "`data` differs by type of activity, and may hold personal data.",
+        ),
         columns=(
             Column("id", "bigint", "Activity identifier", nullable=False),
             Column("activityTime", "timestamp", "When it happened"),
@@ -132,6 +169,7 @@ RESOURCES: tuple[Resource, ...] = (
         path="/v2/automation/scripts",
         cursor="updatedOn",
         lag_seconds=60,
+        limits=("The source of a script is not in the listing.",),
         columns=(
             Column("id", "bigint", "Script identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -154,6 +192,10 @@ RESOURCES: tuple[Resource, ...] = (
         path="/v2/groups",
         cursor="updated",
         lag_seconds=60,
+        limits=(
+            "A group that nobody has edited may lack `updated`: it is loaded when it is new or differs.",
+            "Members are not in the listing, and `device_count` is as old as `last_evaluated`.",
+        ),
         columns=(
             Column("id", "bigint", "Group identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -172,6 +214,7 @@ RESOURCES: tuple[Resource, ...] = (
         description=("One row per location, a site of an organization."),
         path="/v2/locations",
         paged=True,
+        limits=("When a location was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Location identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -189,6 +232,7 @@ RESOURCES: tuple[Resource, ...] = (
         path="/v2/roles",
         cursor="created",
         lag_seconds=60,
+        limits=("An edit does not move `created`: only the weekly reconcile brings it.",),
         columns=(
             Column("id", "bigint", "Role identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -207,6 +251,7 @@ RESOURCES: tuple[Resource, ...] = (
         name="software_products",
         description=("One row per software product that patching knows."),
         path="/v2/software-products",
+        limits=("When a product was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "text", "Product identifier, a UUID", nullable=False),
             Column("vendorName", "text", "Name of the vendor"),

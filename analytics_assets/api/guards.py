@@ -44,7 +44,7 @@ def read_rows(answer: Answer, resource: Resource) -> list[dict[str, Any]]:
     """
     where = f"{resource.name}: GET {answer.where}"
     if answer.status >= 300:
-        advice = ADVICE.get(answer.status, "Its body begins: " + _excerpt(answer))
+        advice = ADVICE.get(answer.status, "Its body begins: " + _excerpt(answer, resource))
         raise StatusError(f"{where} answered {answer.status} {answer.reason}. {advice}", answer.status)
     selector = resource.selector
     try:
@@ -52,7 +52,8 @@ def read_rows(answer: Answer, resource: Resource) -> list[dict[str, Any]]:
     except ValueError as error:
         raise PayloadError(
             f"{where} answered {answer.status} with a body that is not JSON ({answer.content_type}, {len(answer.body)}"
-            f" bytes), beginning: {_excerpt(answer)}. Is base_url the API itself, not a proxy or a login page?"
+            f" bytes), beginning: {_excerpt(answer, resource)}. Is base_url the API itself, not a proxy or a login"
+            " page?"
         ) from error
     rows = body.get(selector) if isinstance(body, dict) else None
     if not isinstance(rows, list):
@@ -82,6 +83,8 @@ def _problem(row: Any, where: str) -> str:  # noqa: ANN401 - whatever JSON holds
     return f"{where} has no {PRIMARY_KEY!r} to merge on: found {found}."
 
 
-def _excerpt(answer: Answer) -> str:
+def _excerpt(answer: Answer, resource: Resource) -> str:
+    if resource.is_sensitive:
+        return "(not shown, as this resource has sensitive fields)"
     text = redact(answer.body[:SEARCHED].decode("utf-8", errors="replace"), [answer.token])
     return repr(" ".join(text.split())[:EXCERPT])

@@ -25,7 +25,8 @@ from analytics_assets.api.catalog import Resource
 from analytics_assets.api.guards import read_rows
 from analytics_assets.api.paging import start_paging
 from analytics_assets.api.report import Report
-from analytics_assets.api.settings import Settings
+from analytics_assets.api.sensitive import hide
+from analytics_assets.api.settings import Settings, SettingsError
 from analytics_assets.api.transport import Wire, in_background
 
 if TYPE_CHECKING:
@@ -119,7 +120,15 @@ class Listing:
 def open_listings(
     settings: Settings, resources: Iterable[Resource], *, most_pages: int = sys.maxsize, tables: bool = False
 ) -> dict[str, Listing]:
-    """Listings of resources that share a wire, by name. No request is made before one of them is started."""
+    """Listings of resources that share a wire, by name. No request is made before one of them is started.
+
+    Raises:
+        SettingsError: There is no key for the fields that are to be hashed.
+    """
+    resources = list(resources)
+    hashed = [f"{resource.name}.{path}" for resource in resources for path in resource.hashed]
+    if hashed and settings.hash_key is None:
+        raise SettingsError("hash_key", f"is missing, and needed to hash {', '.join(hashed)}")
     wire = Wire(settings)
     return {resource.name: Listing(resource, wire, most_pages=most_pages, tables=tables) for resource in resources}
 
@@ -184,6 +193,7 @@ async def _pages(
             # Read in its turn: bodies take a fraction of the memory that rows do.
             answer = await requested.pop(position)
             rows = read_rows(answer, resource)
+            hide(rows, resource, wire.settings.hash_key)
             report.body_bytes += len(answer.body)
             position = paging.accept(position, rows)
             window = min(2 * window, wire.settings.requests_in_flight)

@@ -29,7 +29,7 @@ class Demo:
         return f"Bearer {DEMO_TOKEN}"
 
     def get(self, path: str, authorization: str | None = None, **query: Any) -> requests.Response:
-        headers = {"Authorization": authorization or self.authorization()}
+        headers = {"Authorization": self.authorization() if authorization is None else authorization}
         return requests.get(self.server.url + path, params=query, headers=headers, timeout=10)
 
     def rows(self, name: str, **query: Any) -> list[Row]:

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 DAGSTER_HOME := $(CURDIR)/.dagster
-DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME)
+DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME) $(if $(DIALECT),SOURCES__ANALYTICS__DIALECT=$(DIALECT))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo dev test test-latest check faults bench clean
@@ -27,7 +27,7 @@ $(DAGSTER_HOME)/dagster.yaml: dagster.yaml
 	@mkdir -p $(DAGSTER_HOME)
 	@cp $< $@
 
-demo: install $(DAGSTER_HOME)/dagster.yaml ## load the built-in demo API into DuckDB through Dagster
+demo: install $(DAGSTER_HOME)/dagster.yaml ## load the built-in demo API into DuckDB through Dagster (DIALECT=ninjaone: in that wire format)
 	$(DEMO_ENV) $(BIN)/python -m analytics_assets sync
 
 dev: install $(DAGSTER_HOME)/dagster.yaml ## open Dagster's UI on http://localhost:3000

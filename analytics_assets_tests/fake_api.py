@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 Row = dict[str, Any]
@@ -34,6 +34,7 @@ class Request:
     path: str
     query: dict[str, str]
     headers: Mapping[str, str]
+    form: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Answer:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
+Api = TypeVar("Api", bound="FakeApi")
 Fault = Callable[[Request], Answer | None]
 
 
@@ -83,8 +85,14 @@ class FakeApi:
         for fault in self.faults[resource]:
             if (answer := fault(request)) is not None:
                 return answer
-        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
-            return Answer(401, {"error": "unauthorized", "you_sent": request.headers.get("Authorization")})
+        return self.refusal(request) or self.listing(resource, request)
+
+    def refusal(self, request: Request) -> Answer | None:
+        if request.headers.get("Authorization") == f"Bearer {TOKEN}":
+            return None
+        return Answer(401, {"error": "unauthorized", "you_sent": request.headers.get("Authorization")})
+
+    def listing(self, resource: str, request: Request) -> Answer:
         rows = self.rows[resource]
         if resource in PAGED:
             after = int(request.query.get("after", "0"))
@@ -95,14 +103,28 @@ class FakeApi:
 @contextmanager
 def serve() -> Iterator[FakeApi]:
     """Runs a fake API on a free loopback port."""
+    with serve_kind(FakeApi) as api:
+        yield api
+
+
+@contextmanager
+def serve_kind(kind: Callable[[str], Api]) -> Iterator[Api]:
+    """Runs a fake API of some kind on a free loopback port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
+            self._send({})
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self._send(dict(parse_qsl(body.decode())))
+
+        def _send(self, form: dict[str, str]) -> None:
             url = urlsplit(self.path)
-            answer = api.answer(Request(url.path, dict(parse_qsl(url.query)), dict(self.headers)))
+            answer = api.answer(Request(url.path, dict(parse_qsl(url.query)), dict(self.headers), form))
             payload = answer.payload()
             self.send_response(answer.status)
             headers = {"Content-Type": "application/json", "Content-Length": str(len(payload)), **answer.headers}
@@ -127,7 +149,7 @@ def serve() -> Iterator[FakeApi]:
                 super().handle_error(*client)
 
     server = Server(("127.0.0.1", 0), Handler)
-    api = FakeApi(f"http://127.0.0.1:{server.server_address[1]}")
+    api = kind(f"http://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

@@ -3,9 +3,12 @@
 import pytest
 
 from analytics_assets.api.catalog import RESOURCES, Resource
+from analytics_assets.api.dialect import ByOffset
+from analytics_assets.api.dialects.analytics import ANALYTICS
+from analytics_assets.api.dialects.registry import DIALECTS
 
 SPECIFIED = [
-    # name, path, selector, paged by offset, cursor
+    # name, path, selector, paged by offset in `after`, cursor
     ("organizations", "/v2/organizations", "data", True, None),
     ("policies", "/v2/policies", "data", False, "updated"),
     ("activities", "/v2/activities", "activities", True, "activityTime"),
@@ -18,7 +21,18 @@ SPECIFIED = [
 
 
 def test_the_eight_entries_are_the_specifications() -> None:
-    assert [(r.name, r.path, r.selector, r.paged, r.cursor) for r in RESOURCES] == SPECIFIED
+    found = []
+    for resource in RESOURCES:
+        endpoint = ANALYTICS.endpoints[resource.name]
+        assert endpoint.paging in {None, ByOffset("after", "limit")}
+        found.append((resource.name, endpoint.path, endpoint.selector, endpoint.paging is not None, resource.cursor))
+    assert found == SPECIFIED
+    assert ANALYTICS.page_size == 20
+
+
+def test_every_dialect_has_every_resource() -> None:
+    names = {resource.name for resource in RESOURCES}
+    assert {name: set(dialect.endpoints) for name, dialect in DIALECTS.items()} == dict.fromkeys(DIALECTS, names)
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)

@@ -14,6 +14,7 @@ import yaml
 
 from analytics_assets.api import catalog
 from analytics_assets.api.catalog import DOCS_URL, RESOURCES, Resource
+from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.definitions import defs
 from analytics_assets.defs.resources import AnalyticsResource
 from analytics_assets.defs.specs import asset_key, upstream_key
@@ -81,7 +82,7 @@ def test_one_definition_that_can_be_subset() -> None:
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
 def test_description_schema_and_code_reference(resource: Resource) -> None:
     spec = specs()[asset_key(resource.name)]
-    assert resource.path in str(spec.description)
+    assert ANALYTICS.endpoints[resource.name].path in str(spec.description)
     assert resource.description in str(spec.description)
     schema: dg.TableSchema = spec.metadata["dagster/column_schema"]
     assert [column.description for column in schema.columns] == [c.description for c in resource.table_columns]

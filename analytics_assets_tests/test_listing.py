@@ -5,11 +5,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from analytics_assets.api.catalog import BY_NAME
-from analytics_assets.api.dialect import ANALYTICS, DIALECTS
+from analytics_assets.api.dialects.analytics import ANALYTICS
+from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.guards import StatusError
 from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.settings import read_settings
@@ -187,10 +189,11 @@ def test_a_listing_that_nobody_reads_is_not_read_on(empty_api: FakeApi) -> None:
 
 @pytest.fixture
 def with_dialect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Gives the specification's dialect what another API may have."""
+    """Gives an endpoint of the specification's dialect what another API may have."""
 
-    def change(**fields: object) -> None:
-        monkeypatch.setitem(DIALECTS, "analytics", replace(ANALYTICS, **fields))  # type: ignore[arg-type]
+    def change(resource: str, **fields: Any) -> None:
+        endpoints = {**ANALYTICS.endpoints, resource: replace(ANALYTICS.endpoints[resource], **fields)}
+        monkeypatch.setitem(DIALECTS, "analytics", replace(ANALYTICS, endpoints=endpoints))
 
     return change
 
@@ -198,7 +201,7 @@ def with_dialect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_an_api_that_filters_is_asked_for_the_window_since_the_cursor(
     api: FakeApi, project: Project, with_dialect: Callable[..., None]
 ) -> None:
-    with_dialect(since_params={"activities": "since"})
+    with_dialect("activities", since_param="since")
 
     def filtered(request: Request) -> Answer:
         rows = [row for row in api.rows["activities"] if row["activityTime"] >= request.query["since"]]
@@ -222,7 +225,7 @@ def test_an_api_that_filters_is_asked_for_the_window_since_the_cursor(
 def test_a_full_sync_asks_an_api_that_filters_for_everything(
     api: FakeApi, project: Project, with_dialect: Callable[..., None]
 ) -> None:
-    with_dialect(since_params={"policies": "since"})
+    with_dialect("policies", since_param="since")
     project.sync("policies")
     api.requests.clear()
     project.sync("policies", config={"mode": "full"})
@@ -232,7 +235,7 @@ def test_a_full_sync_asks_an_api_that_filters_for_everything(
 def test_a_listing_with_the_newest_first_is_read_as_far_as_the_cursor(
     empty_api: FakeApi, project: Project, with_dialect: Callable[..., None]
 ) -> None:
-    with_dialect(newest_first=frozenset({"activities"}))
+    with_dialect("activities", newest_first=True)
     rows = [activity(n, f"2024-05-{n // 1440 + 1:02}T{n // 60 % 24:02}:{n % 60:02}:00Z") for n in range(20_000)]
     empty_api.rows["activities"] = rows[::-1]
     project.sync("activities")

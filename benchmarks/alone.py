@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 
 from analytics_assets.api.catalog import RESOURCES
-from analytics_assets.api.dialect import ANALYTICS, DIALECTS
+from analytics_assets.api.dialects.analytics import ANALYTICS
+from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.listing import open_listings, seldom_collected
 from analytics_assets.api.settings import read_settings
 from analytics_assets.api.source import read_listings
@@ -39,7 +40,8 @@ def main() -> None:
         importlib.import_module(module)
     if since := os.environ.get("BENCHMARKS_SINCE"):
         # The specification's API has no filter; the data of a dialect are all that it takes where there is one.
-        DIALECTS["analytics"] = replace(ANALYTICS, since_params={"activities": since})
+        filtered = replace(ANALYTICS.endpoints["activities"], since_param=since)
+        DIALECTS["analytics"] = replace(ANALYTICS, endpoints={**ANALYTICS.endpoints, "activities": filtered})
     started = time.perf_counter()
     use_project_config()
     settings = read_settings()

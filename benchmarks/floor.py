@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
+from analytics_assets.api.dialects.analytics import ANALYTICS
 from benchmarks.loop import run
 from benchmarks.work import print_work
 
@@ -33,6 +34,7 @@ class Listing:
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
+        self.endpoint = ANALYTICS.endpoints[resource.name]
         self.ended = False
         self.bodies: list[bytes] = []
         self.bytes = 0
@@ -42,7 +44,7 @@ class Listing:
         offset = 0
         while not self.ended:
             yield offset
-            self.ended = self.ended or not self.resource.paged
+            self.ended = self.ended or not self.endpoint.paging
             offset += page_size
 
     def add(self, body: bytes) -> None:
@@ -71,13 +73,14 @@ def load(connection: duckdb.DuckDBPyConnection, resource: Resource, bodies: list
         return
     declared = {column.name: ARROW_TYPES[column.type] for column in resource.columns if column.type in ARROW_TYPES}
     row = pa.struct(list(declared.items()))
+    selector = ANALYTICS.endpoints[resource.name].selector
     lines = b"\n".join(bodies)
     pages = pyarrow.json.read_json(
         io.BytesIO(lines),
         pyarrow.json.ReadOptions(block_size=max(len(body) for body in bodies) + BATCH // 8),
-        pyarrow.json.ParseOptions(explicit_schema=pa.schema({resource.selector: pa.list_(row)})),
+        pyarrow.json.ParseOptions(explicit_schema=pa.schema({selector: pa.list_(row)})),
     )
-    rows = pa.chunked_array([chunk.flatten() for chunk in pages[resource.selector].chunks])
+    rows = pa.chunked_array([chunk.flatten() for chunk in pages[selector].chunks])
     connection.register("batch", pa.Table.from_struct_array(rows))
     columns = ", ".join(
         f'to_json("{column.name}")' if column.type == "json" else f'"{column.name}"' for column in resource.columns
@@ -96,8 +99,8 @@ async def fetch(
 
     async def work(session: aiohttp.ClientSession) -> None:
         for listing, offset in requests:
-            paging = {"after": offset, "limit": arguments.page_size} if listing.resource.paged else {}
-            async with session.get(listing.resource.path, params=paging) as response:
+            paging = {"after": offset, "limit": arguments.page_size} if listing.endpoint.paging else {}
+            async with session.get(listing.endpoint.path, params=paging) as response:
                 listing.add(await response.read())
             if listing.bytes > BATCH:
                 await loop.run_in_executor(loader, load, connection, listing.resource, listing.take())

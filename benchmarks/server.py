@@ -22,6 +22,7 @@ from urllib.parse import unquote
 import pendulum
 
 from analytics_assets.api.catalog import RESOURCES, Column, Resource
+from analytics_assets.api.dialects.analytics import ANALYTICS
 from benchmarks.loop import run
 
 FIRST = datetime(2024, 1, 1, tzinfo=timezone.utc)
@@ -38,9 +39,10 @@ class Listing:
     """The encoded rows of a resource."""
 
     def __init__(self, resource: Resource, count: int) -> None:
-        self._paged = resource.paged
+        endpoint = ANALYTICS.endpoints[resource.name]
+        self._paged = endpoint.paging is not None
         self._count = count
-        self._head = f'{{"{resource.selector}": ['.encode()
+        self._head = f'{{"{endpoint.selector}": ['.encode()
         rows = bytearray()
         self._starts = array("Q")
         for row in encoded_rows(resource, count):
@@ -100,8 +102,10 @@ class Api:
     def __init__(self, counts: dict[str, int], latency: float = 0, since: str | None = None) -> None:
         self.latency = latency
         self._since = since
-        self._listings = {resource.path: Listing(resource, counts[resource.name]) for resource in RESOURCES}
-        [self._filtered] = [resource.path for resource in RESOURCES if resource.name == FILTERED]
+        self._listings = {
+            ANALYTICS.endpoints[resource.name].path: Listing(resource, counts[resource.name]) for resource in RESOURCES
+        }
+        self._filtered = ANALYTICS.endpoints[FILTERED].path
         self.reset()
 
     def reset(self) -> None:

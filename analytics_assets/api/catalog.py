@@ -1,9 +1,10 @@
 """The eight resources, as data: what the API offers and what a row of each looks like.
 
-This is the one place that knows a resource. A ninth one is one more entry of `RESOURCES`: its asset, table, column
-descriptions, checks, freshness policy and tests follow from it. Nothing here does any work or imports a library.
+This is the one place that knows what a resource is. A ninth one is one more entry of `RESOURCES`, and its endpoint in
+`dialects/`: its asset, table, column descriptions, checks, freshness policy and tests follow from them. Nothing here
+does any work or imports a library.
 
-Paths, selectors, paging and cursors are the specification's. Columns, types and nullability are those of the public API
+Cursors are the specification's. Columns, types and nullability are those of the public API
 that the specification describes (its OpenAPI document, version 2.0.9-draft); that document requires no field at all, so
 only the primary key is declared as not null.
 """
@@ -37,13 +38,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """An endpoint of the API and the table that its rows become.
+    """A listing of the API and the table that its rows become.
 
-    `selector` is the key of the response body that holds the rows. `paged` listings are read page by page through the
-    offset parameter; the others come in one response. `cursor` names the field by which a resource is incremental,
-    `lag_seconds` how far behind the newest value each sync starts again, for rows that appear late. Rows of an
-    `append_only` resource are events: they are never edited and never marked as deleted. `limits` are sentences on what
-    the table cannot tell, as the API does not.
+    `cursor` names the field by which a resource is incremental, `lag_seconds` how far behind the newest value each sync
+    starts again, for rows that appear late. Rows of an `append_only` resource are events: they are never edited and
+    never marked as deleted. Where the listing is and how it is asked for differs by dialect: `dialects/`. `limits` are
+    sentences on what the table cannot tell, as the API does not.
 
     Fields in `hashed` and `dropped` never reach the warehouse, a message or a log as they are: `hide` says how. Each is
     a path in the API's spelling, such as `data.message.params.email`; it leads through lists.
@@ -54,10 +54,7 @@ class Resource:
 
     name: str
     description: str
-    path: str
     columns: tuple[Column, ...]
-    selector: str = "data"
-    paged: bool = False
     cursor: str | None = None
     lag_seconds: int = 0
     append_only: bool = False
@@ -95,8 +92,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="organizations",
         description=("One row per organization, the customer that devices, locations and policies belong to."),
-        path="/v2/organizations",
-        paged=True,
         limits=("When an organization was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Organization identifier", nullable=False),
@@ -111,7 +106,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="policies",
         description=("One row per policy, the set of conditions and schedules that a class of devices is managed by."),
-        path="/v2/policies",
         cursor="updated",
         lag_seconds=60,
         limits=("Conditions and schedules themselves are not in the listing.",),
@@ -132,9 +126,6 @@ RESOURCES: tuple[Resource, ...] = (
         description=(
             "One row per event in the activity log: what happened on which device, what caused it, and how it ended."
         ),
-        path="/v2/activities",
-        selector="activities",
-        paged=True,
         cursor="activityTime",
         lag_seconds=300,
         append_only=True,
@@ -166,7 +157,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="automation_scripts",
         description=("One row per script in the automation library."),
-        path="/v2/automation/scripts",
         cursor="updatedOn",
         lag_seconds=60,
         limits=("The source of a script is not in the listing.",),
@@ -189,7 +179,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="groups",
         description=("One row per device group, a saved search whose membership is evaluated now and then."),
-        path="/v2/groups",
         cursor="updated",
         lag_seconds=60,
         limits=(
@@ -212,8 +201,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="locations",
         description=("One row per location, a site of an organization."),
-        path="/v2/locations",
-        paged=True,
         limits=("When a location was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Location identifier", nullable=False),
@@ -229,7 +216,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="roles",
         description=("One row per device role, for example a Windows server or a cloud monitor target."),
-        path="/v2/roles",
         cursor="created",
         lag_seconds=60,
         limits=("An edit does not move `created`: only the weekly reconcile brings it.",),
@@ -250,7 +236,6 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="software_products",
         description=("One row per software product that patching knows."),
-        path="/v2/software-products",
         limits=("When a product was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "text", "Product identifier, a UUID", nullable=False),

@@ -7,6 +7,8 @@ from dlt.common.json import json
 
 from analytics_assets.api.answer import Answer
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.dialect import Endpoint
+from analytics_assets.api.dialects.registry import advise
 from analytics_assets.api.redaction import redact
 
 EXCERPT = 80
@@ -18,7 +20,7 @@ SEARCHED = 10_000
 ADVICE = {
     401: "The API did not accept the token: check sources.analytics.api_key, and that it has not expired.",
     403: "The token is valid but may not read this resource: check its scopes or role.",
-    404: "There is no such path: check sources.analytics.base_url and the path in the catalogue.",
+    404: "There is no such path: check sources.analytics.base_url and its dialect.",
     429: "The API's rate limit outlasted the retries: set sources.analytics.requests_per_second.",
 }
 
@@ -35,18 +37,17 @@ class PayloadError(ValueError):
     """The API answered 200, but not with what the resource's rows look like."""
 
 
-def read_rows(answer: Answer, resource: Resource) -> list[dict[str, Any]]:
+def read_rows(answer: Answer, resource: Resource, endpoint: Endpoint) -> list[dict[str, Any]]:
     """The rows of an answer.
 
     Raises:
         StatusError: Its status is an error.
-        PayloadError: Its body is not a JSON object with a list of rows under the resource's selector.
+        PayloadError: Its body is not JSON with a list of rows where the endpoint has them.
     """
     where = f"{resource.name}: GET {answer.where}"
     if answer.status >= 300:
         advice = ADVICE.get(answer.status, "Its body begins: " + _excerpt(answer, resource))
         raise StatusError(f"{where} answered {answer.status} {answer.reason}. {advice}", answer.status)
-    selector = resource.selector
     try:
         body = json.loadb(answer.body)
     except ValueError as error:
@@ -55,14 +56,9 @@ def read_rows(answer: Answer, resource: Resource) -> list[dict[str, Any]]:
             f" bytes), beginning: {_excerpt(answer, resource)}. Is base_url the API itself, not a proxy or a login"
             " page?"
         ) from error
-    rows = body.get(selector) if isinstance(body, dict) else None
+    rows = endpoint.find(body)
     if not isinstance(rows, list):
-        keys = f"an object with the keys {sorted(body)[:8]}" if isinstance(body, dict) else type(body).__name__
-        found = keys if not isinstance(body, dict) or selector not in body else type(rows).__name__
-        raise PayloadError(
-            f"{where} answered {answer.status}, but there is no list under the key {selector!r}: found {found}. Does"
-            " the dialect fit this API?"
-        )
+        raise PayloadError(f"{where} answered {answer.status}, but {_describe_mismatch(body, resource, endpoint)}")
     listed: set[int | str] = set()
     for position, row in enumerate(rows, 1):
         # The usual row first: this runs for every one of them.
@@ -74,6 +70,18 @@ def read_rows(answer: Answer, resource: Resource) -> list[dict[str, Any]]:
         twice = next(key for key, count in Counter(row[PRIMARY_KEY] for row in rows).items() if count > 1)
         raise PayloadError(f"{where} lists {PRIMARY_KEY} {twice!r} twice on one page.")
     return rows
+
+
+def _describe_mismatch(body: object, resource: Resource, endpoint: Endpoint) -> str:
+    wanted, found = "the body is no list", type(body).__name__
+    if endpoint.selector is not None:
+        wanted = f"there is no list under the key {endpoint.selector!r}"
+        if isinstance(body, dict) and endpoint.selector in body:
+            found = type(endpoint.find(body)).__name__
+    if isinstance(body, dict) and (endpoint.selector is None or endpoint.selector not in body):
+        found = f"an object with the keys {sorted(body)[:8]}"
+    advice = advise(resource.name, lambda other: isinstance(other.find(body), list))
+    return f"{wanted}: found {found}.{advice or ' Does the dialect fit this API?'}"
 
 
 def _problem(row: Any, where: str) -> str:  # noqa: ANN401 - whatever JSON holds

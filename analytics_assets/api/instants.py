@@ -1,5 +1,6 @@
 """Points in time as APIs spell them, as aware UTC date-times."""
 
+import math
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -24,7 +25,7 @@ def parse_instant(value: Any) -> datetime:  # noqa: ANN401 - whatever JSON holds
             raise ValueError(f"{value!r} is not a point in time")
         case int() | float():
             try:
-                return datetime.fromtimestamp(value, timezone.utc)
+                return _from_epoch(value)
             except (OverflowError, OSError) as error:
                 raise ValueError(f"{value!r} is out of range for epoch seconds") from error
         case str():
@@ -32,6 +33,13 @@ def parse_instant(value: Any) -> datetime:  # noqa: ANN401 - whatever JSON holds
         case _:
             raise ValueError(f"{value!r} is not a point in time")
     return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+
+
+def _from_epoch(seconds: float) -> datetime:
+    whole = math.floor(seconds)
+    # A float is off by half of its last digit, a tenth of a microsecond these days: no reason to lose a whole one.
+    microseconds = math.floor((seconds - whole + math.ulp(seconds) / 2) * 1e6)
+    return datetime.fromtimestamp(whole, timezone.utc) + timedelta(microseconds=microseconds)
 
 
 def _parse_text(text: str) -> datetime:

@@ -36,6 +36,9 @@ Row = dict[str, Any]
 Batch: TypeAlias = "list[Row] | list[pa.Table]"
 Batches: TypeAlias = "asyncio.Queue[Batch | Exception]"
 
+ROWS = "rows"
+"""The key of the rows in what dlt is answered, whatever the API's own is."""
+
 COLLECT_AFTER = 200_000
 """Objects, more than a sync has in its batches; those that are not rows are few."""
 
@@ -55,6 +58,7 @@ class Listing:
         self.resource = resource
         self.report = Report()
         self.settings = wire.settings
+        self.endpoint = wire.settings.endpoint(resource.name)
         self._wire = wire
         self._most_pages = most_pages
         self._tables = tables
@@ -95,19 +99,9 @@ class Listing:
             raise batch
         return batch
 
-    @property
-    def since_param(self) -> str | None:
-        """The parameter by which the API leaves out what is older than the cursor, if it has one."""
-        return self.settings.wire.since_params.get(self.resource.name)
-
-    @property
-    def is_newest_first(self) -> bool:
-        """Whether reading can stop at the first row that is older than the cursor."""
-        return self.resource.name in self.settings.wire.newest_first
-
     def start_ahead(self) -> None:
         """Starts before dlt asks, where the first request does not depend on the cursor."""
-        if self.since_param is None:
+        if self.endpoint.since_param is None:
             self.start({})
 
     def stop(self) -> None:
@@ -179,6 +173,7 @@ async def _pages(
 ) -> AsyncIterator[list[Row]]:
     """The pages, in order. Those that are likely to follow are asked for meanwhile, twice as many with every page."""
     paging = start_paging(resource, wire.settings)
+    endpoint = wire.settings.endpoint(resource.name)
     requested: dict[int, asyncio.Task[Answer]] = {}
     position: int | None = 0
     window = 1
@@ -189,10 +184,10 @@ async def _pages(
             for each in ahead:
                 if each not in requested:
                     parameters = urlencode({**query, **paging.query(each)})
-                    requested[each] = asyncio.ensure_future(wire.get(resource.path, parameters, report))
+                    requested[each] = asyncio.ensure_future(wire.get(endpoint.path, parameters, report))
             # Read in its turn: bodies take a fraction of the memory that rows do.
             answer = await requested.pop(position)
-            rows = read_rows(answer, resource)
+            rows = read_rows(answer, resource, endpoint)
             hide(rows, resource, wire.settings.hash_key)
             report.body_bytes += len(answer.body)
             position = paging.accept(position, rows)
@@ -224,8 +219,8 @@ class ListingAdapter(BaseAdapter):
         return self
 
     def send(self, request: PreparedRequest, *_args: Any, **_options: Any) -> Response:  # noqa: ANN401 - as requests has it
-        """The next batch, under the resource's selector as in the API's own answers."""
-        response = _Batch({self._listing.resource.selector: self._listing.next_batch()})
+        """The next batch."""
+        response = _Batch({ROWS: self._listing.next_batch()})
         response.status_code = 200
         response.request = request
         response.url = request.url or ""

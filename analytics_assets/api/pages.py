@@ -125,7 +125,7 @@ class PageReader:
             return
         if self.report.cursor_after and newest > self.report.cursor_after:
             self.report.cursor_after = newest
-        if self.listing.is_newest_first and newest < self._oldest_wanted():
+        if self.listing.endpoint.newest_first and newest < self._oldest_wanted():
             self.listing.stop()
 
     def _oldest_wanted(self) -> datetime:

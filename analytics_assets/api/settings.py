@@ -10,12 +10,14 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import dlt
 from dlt.common.configuration import configspec, resolve_configuration
 from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 
-from analytics_assets.api.dialect import DIALECTS, Dialect
+from analytics_assets.api.dialect import Dialect, Endpoint
+from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.instants import parse_instant
 
 SECTION = ("sources", "analytics")
@@ -88,6 +90,10 @@ class Settings(BaseConfiguration):
         """The dialect itself."""
         return DIALECTS[self.dialect]
 
+    def endpoint(self, resource_name: str) -> Endpoint:
+        """Where a resource is in this dialect."""
+        return self.wire.endpoints[resource_name]
+
     @property
     def rows_per_page(self) -> int:
         """Rows to ask for with each request of a paged resource."""
@@ -129,7 +135,8 @@ def _check(settings: Settings) -> None:
         raise SettingsError("start_date", problem, settings.start_date) from error
     if settings.dialect not in DIALECTS:
         raise SettingsError("dialect", f"is unknown; known: {', '.join(sorted(DIALECTS))}", settings.dialect)
-    for key, least in (("page_size", 1), ("lag_seconds", 0), ("max_pages", 1), ("requests_in_flight", 1)):
+    _check_page_size(settings)
+    for key, least in (("lag_seconds", 0), ("max_pages", 1), ("requests_in_flight", 1)):
         value = getattr(settings, key)
         if value is not None and value < least:
             raise SettingsError(key, f"is below {least}", value)
@@ -139,6 +146,22 @@ def _check(settings: Settings) -> None:
         raise SettingsError("hash_key", f"is shorter than {SHORTEST_HASH_KEY} characters")
     if not 0 <= settings.max_deleted_share <= 1:
         raise SettingsError("max_deleted_share", "is not between 0 and 1", settings.max_deleted_share)
+
+
+def _check_page_size(settings: Settings) -> None:
+    size, wire = settings.page_size, settings.wire
+    if size is None:
+        return
+    if size < wire.least_page_size:
+        raise SettingsError("page_size", f"is below {wire.least_page_size}, the least of dialect {wire.name!r}", size)
+    if wire.largest_page_size is not None and size > wire.largest_page_size:
+        raise SettingsError("page_size", f"is above {wire.largest_page_size}, the most of dialect {wire.name!r}", size)
+
+
+def configured_endpoint(resource_name: str) -> Endpoint:
+    """Where a resource is in the configured dialect, for texts; an unknown one is an error when a run starts."""
+    name = dlt.config.get(".".join((*SECTION, "dialect")), str)
+    return DIALECTS.get(name or "", DIALECTS[Settings.dialect]).endpoints[resource_name]
 
 
 def _check_url(settings: Settings) -> None:

@@ -11,6 +11,7 @@ Usable without Dagster:
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import dlt
 import requests
@@ -23,7 +24,7 @@ from dlt.sources.rest_api import rest_api_resources
 from dlt.sources.rest_api.typing import ClientConfig, Endpoint, EndpointResource, IncrementalConfig
 
 from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
-from analytics_assets.api.listing import Listing, ListingAdapter, UntilEmpty, open_listings
+from analytics_assets.api.listing import ROWS, Listing, ListingAdapter, UntilEmpty, open_listings
 from analytics_assets.api.settings import Settings, read_settings
 
 SOURCE_NAME = "analytics"
@@ -134,15 +135,14 @@ def _build_resource(listing: Listing, reading: Reading) -> DltResource:
 def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
     resource = listing.resource
     endpoint: Endpoint = {
-        "path": resource.path.removeprefix("/"),
+        "path": listing.endpoint.path.removeprefix("/"),
         # Compiled, as dlt would otherwise parse it again for every page.
-        "data_selector": compile_path(resource.selector),
+        "data_selector": compile_path(ROWS),
         "paginator": UntilEmpty(listing),
     }
     if resource.cursor:
         endpoint["incremental"] = _incremental(resource, resource.cursor, listing.settings, reading)
-        if listing.since_param:
-            endpoint["params"] = {listing.since_param: "{incremental.start_value}"}
+        endpoint["params"] = _filters(listing, reading)
     return {
         "name": resource.name,
         "primary_key": PRIMARY_KEY,
@@ -152,13 +152,23 @@ def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
     }
 
 
+def _filters(listing: Listing, reading: Reading) -> dict[str, Any]:
+    filters: dict[str, Any] = {}
+    if listing.endpoint.since_param:
+        filters[listing.endpoint.since_param] = "{incremental.start_value}"
+    if listing.endpoint.until_param and reading.end:
+        # A little later, as dialects may spell it coarsely; dlt leaves out what is too new.
+        filters[listing.endpoint.until_param] = listing.settings.wire.spell(reading.end + timedelta(seconds=2))
+    return filters
+
+
 def _incremental(resource: Resource, cursor: str, settings: Settings, reading: Reading) -> IncrementalConfig:
     incremental: IncrementalConfig = {
         "cursor_path": cursor,
         "initial_value": reading.start or settings.start,
         "on_cursor_value_missing": "include",
         # Only in the request, if the API has a parameter for it.
-        "convert": _spell,
+        "convert": settings.wire.spell,
         # No deduplication by key on the boundary: a row that was edited within its cursor's resolution is news.
         "primary_key": [],
     }
@@ -167,10 +177,6 @@ def _incremental(resource: Resource, cursor: str, settings: Settings, reading: R
     else:
         incremental["lag"] = _lag(resource, settings, reading).total_seconds()
     return incremental
-
-
-def _spell(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def _lag(resource: Resource, settings: Settings, reading: Reading) -> timedelta:

@@ -219,7 +219,7 @@ def sync(
 def _reads(listing: Listing, *, complete: bool) -> str:
     if complete:
         return "everything"
-    by_the_api = listing.since_param is not None or listing.is_newest_first
+    by_the_api = listing.endpoint.since_param is not None or listing.endpoint.newest_first
     return "what is new" if by_the_api else "reads everything, loads what is new"
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 
 from analytics_assets.api import catalog
 from analytics_assets.api.catalog import DOCS_URL, PRIMARY_KEY, RESOURCES, Column, Resource
+from analytics_assets.api.settings import configured_endpoint
 from analytics_assets.api.source import column_name
 from analytics_assets.warehouse.destination import DATASET
 
@@ -39,29 +40,31 @@ def upstream_specs() -> list[dg.AssetSpec]:
         dg.AssetSpec(
             upstream_key(resource.name),
             group_name=UPSTREAM_GROUP,
-            description=f"`GET {resource.path}` of the API. {resource.description} [Documentation]({DOCS_URL})",
+            description=f"`{endpoint}` of the API. {resource.description} [Documentation]({DOCS_URL})",
             kinds={"api"},
             owners=[OWNER],
             metadata={
                 "docs": docs_link(),
                 "dagster/column_schema": api_schema(resource),
                 "dagster/code_references": code_reference(resource),
-                "path": resource.path,
-                "paging": _paging(resource),
-                "rows": f"key {resource.selector!r} of the body",
+                "path": endpoint.path,
+                "paging": endpoint.paging_is,
+                "rows": endpoint.rows_are,
             },
         )
         for resource in RESOURCES
+        for endpoint in (configured_endpoint(resource.name),)
     ]
 
 
 def describe(resource: Resource) -> str:
     """The description of an asset, in Markdown."""
+    endpoint = configured_endpoint(resource.name)
     lines = [
         resource.description,
         "",
-        f"- **Endpoint**: `GET {resource.path}`, rows under `{resource.selector}`",
-        f"- **Paging**: {_paging(resource)}",
+        f"- **Endpoint**: `{endpoint}`, rows: {endpoint.rows_are}",
+        f"- **Paging**: {endpoint.paging_is}",
         f"- **Incremental**: {_incremental(resource)}",
         f"- **Deleted upstream**: {_deletions(resource)}",
         f"- **Table**: `{table_name(resource)}`, merged on `{PRIMARY_KEY}`; nested values are JSON",
@@ -133,10 +136,6 @@ def file_reference(path: str, line: int, label: str) -> dg.CodeReferencesMetadat
         warnings.simplefilter("ignore", dg.BetaWarning)
         reference = dg.LocalFileCodeReference(file_path=path, line_number=line, label=label)
         return dg.CodeReferencesMetadataValue(code_references=[reference])
-
-
-def _paging(resource: Resource) -> str:
-    return "offset in `after`, until an empty page" if resource.paged else "none, one response"
 
 
 def _incremental(resource: Resource) -> str:

@@ -1,0 +1,1 @@
+"""A file for each dialect, and `registry` with all of them."""

@@ -1,0 +1,43 @@
+"""The public API that the specification was derived from: NinjaOne RMM, version 2.
+
+`after` is the last id of the page before for organizations and locations, and a date for activities. Activities are
+listed from the newest, in the order of their ids, which is roughly that of their times: `lastActivityId` of the body is
+the newest id of the account, and no cursor.
+"""
+
+import math
+from datetime import datetime
+
+from analytics_assets.api.dialect import ById, Dialect, Endpoint
+
+LAST_ID = ById("after", size_param="pageSize")
+
+
+def as_epoch_seconds(moment: datetime) -> str:
+    """The last whole second before an instant: whether the API includes its bound is not documented."""
+    return str(max(0, math.ceil(moment.timestamp()) - 1))
+
+
+NINJAONE = Dialect(
+    name="ninjaone",
+    page_size=1000,
+    least_page_size=10,
+    largest_page_size=1000,
+    spell=as_epoch_seconds,
+    endpoints={
+        "organizations": Endpoint("/v2/organizations", paging=LAST_ID),
+        "policies": Endpoint("/v2/policies"),
+        "activities": Endpoint(
+            "/v2/activities",
+            "activities",
+            ById("olderThan", size_param="pageSize", descending=True),
+            since_param="after",
+            until_param="before",
+        ),
+        "automation_scripts": Endpoint("/v2/automation/scripts"),
+        "groups": Endpoint("/v2/groups"),
+        "locations": Endpoint("/v2/locations", paging=LAST_ID),
+        "roles": Endpoint("/v2/roles"),
+        "software_products": Endpoint("/v2/software-products"),
+    },
+)

@@ -1,0 +1,20 @@
+"""All dialects, by name."""
+
+from collections.abc import Callable
+
+from analytics_assets.api.dialect import Endpoint
+from analytics_assets.api.dialects.analytics import ANALYTICS
+from analytics_assets.api.dialects.ninjaone import NINJAONE
+
+DIALECTS = {dialect.name: dialect for dialect in (ANALYTICS, NINJAONE)}
+
+
+def advise(resource_name: str, fits: Callable[[Endpoint], bool]) -> str:
+    """The sentence that names the dialects whose endpoint of a resource fits what the API does; may be empty."""
+    names = [
+        dialect.name
+        for dialect in DIALECTS.values()
+        if (endpoint := dialect.endpoints.get(resource_name)) and fits(endpoint)
+    ]
+    choices = " or ".join(f'"{name}"' for name in names)
+    return f" This looks like another dialect: set sources.analytics.dialect = {choices}." if names else ""

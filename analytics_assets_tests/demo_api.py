@@ -29,7 +29,7 @@ class Demo:
         return f"Bearer {DEMO_TOKEN}"
 
     def get(self, path: str, authorization: str | None = None, **query: Any) -> requests.Response:
-        headers = {"Authorization": authorization or self.authorization()}
+        headers = {"Authorization": self.authorization() if authorization is None else authorization}
         return requests.get(self.server.url + path, params=query, headers=headers, timeout=10)
 
     def rows(self, name: str, **query: Any) -> list[Row]:
@@ -82,7 +82,8 @@ class NinjaOneDemo(Demo):
         query: dict[str, Any] = {"pageSize": page_size}
         while page := self.rows(name, **query):
             rows += page
-            query[cursor] = last(row["id"] for row in page)
+            before, query[cursor] = query.get(cursor), last(row["id"] for row in page)
+            assert query[cursor] != before, "paging does not advance"
         return rows
 
 

@@ -82,7 +82,8 @@ class NinjaOneDemo(Demo):
         query: dict[str, Any] = {"pageSize": page_size}
         while page := self.rows(name, **query):
             rows += page
-            query[cursor] = last(row["id"] for row in page)
+            before, query[cursor] = query.get(cursor), last(row["id"] for row in page)
+            assert query[cursor] != before, "paging does not advance"
         return rows
 
 

@@ -1,5 +1,6 @@
 """The demo API's dialect `ninjaone` is what NinjaOne's public API answers, by its facts and to a client of others."""
 
+import itertools
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -136,6 +138,14 @@ def test_dates_leave_out_what_is_not_between_them_in_each_of_their_formats(demo:
     assert ids(demo.rows("activities", after=20)) == ids(demo.rows("activities"))
 
 
+def test_a_date_misses_nothing_where_ids_are_not_in_the_order_of_time(demo: Checked) -> None:
+    newest = demo.rows("activities", pageSize=1000)
+    late = next(row for row, older in itertools.pairwise(newest) if row["activityTime"] < older["activityTime"])
+    wanted = [row for row in newest if row["activityTime"] > late["activityTime"]]
+    assert min(ids(wanted)) < late["id"]
+    assert demo.rows("activities", after=f"{late['activityTime']:.6f}") == wanted
+
+
 def test_the_newest_id_of_the_account_is_on_every_page_and_no_cursor(demo: Checked) -> None:
     newest = demo.rows("activities", pageSize=10)[0]["id"]
     demo.rows("activities", olderThan=newest - 500)
@@ -161,11 +171,20 @@ def test_answers_to_who_asks_for_a_token(demo: Checked, form: dict[str, str], st
     assert ("access_token" in answer.json()) == (status == 200)
 
 
-def test_a_token_is_asked_for_with_a_form_only(demo: Checked) -> None:
-    right = {"grant_type": "client_credentials", "client_id": DEMO_CLIENT_ID, "client_secret": DEMO_CLIENT_SECRET}
+def test_a_token_is_asked_for_with_a_form_in_the_body_only(demo: Checked) -> None:
+    form = urlencode(
+        {
+            "grant_type": "client_credentials",
+            "client_id": DEMO_CLIENT_ID,
+            "client_secret": DEMO_CLIENT_SECRET,
+            "scope": "monitoring",
+        }
+    )
     url = demo.server.url + "/ws/oauth/token"
-    assert requests.post(url, json={**right, "scope": "monitoring"}, timeout=10).status_code == 400
-    assert requests.get(url, params={**right, "scope": "monitoring"}, timeout=10).status_code == 405
+    for kind, status in (("application/x-www-form-urlencoded; charset=utf-8", 200), ("text/plain", 400)):
+        assert requests.post(url, form, headers={"Content-Type": kind}, timeout=10).status_code == status
+    assert requests.post(f"{url}?{form}", timeout=10).status_code == 400
+    assert requests.get(f"{url}?{form}", timeout=10).status_code == 405
 
 
 @pytest.mark.parametrize("authorization", ["", "Basic ZGVtbzpkZW1v", "Bearer", "Bearer ", DEMO_TOKEN])

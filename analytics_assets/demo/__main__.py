@@ -3,20 +3,7 @@
 import argparse
 import sys
 
-from analytics_assets.demo.server import (
-    DEFAULT_DIALECT,
-    DEMO_CLIENT_ID,
-    DEMO_CLIENT_SECRET,
-    DEMO_TOKEN,
-    DIALECTS,
-    DemoServer,
-)
-
-CREDENTIALS = {
-    "analytics": {"API_KEY": DEMO_TOKEN},
-    "ninjaone": {"CLIENT_ID": DEMO_CLIENT_ID, "CLIENT_SECRET": DEMO_CLIENT_SECRET},
-}
-"""By dialect, what the assets need to be told beside the URL."""
+from analytics_assets.demo.server import DEFAULT_DIALECT, DEMO_CREDENTIALS, DIALECTS, DemoServer
 
 
 def main() -> None:
@@ -37,8 +24,8 @@ def main() -> None:
     except (OSError, OverflowError) as error:
         sys.exit(f"Cannot listen on port {arguments.port}: {error}")
     with server:
-        settings = {"DIALECT": arguments.dialect, "BASE_URL": server.url, **CREDENTIALS[arguments.dialect]}
-        words = " ".join(f"SOURCES__ANALYTICS__{key}={value}" for key, value in settings.items())
+        settings = {"dialect": arguments.dialect, "base_url": server.url, **DEMO_CREDENTIALS[arguments.dialect]}
+        words = " ".join(f"SOURCES__ANALYTICS__{key.upper()}={value}" for key, value in settings.items())
         sys.stdout.write(f"Demo API on {server.url}. Point the assets at it with\n  {words}\n")
         sys.stdout.flush()
         try:

@@ -32,6 +32,12 @@ DIALECTS: dict[str, Callable[[], Dialect]] = {
 }
 """By the name that the setting `dialect` has."""
 
+DEMO_CREDENTIALS = {
+    "analytics": {"api_key": DEMO_TOKEN},
+    "ninjaone": {"client_id": DEMO_CLIENT_ID, "client_secret": DEMO_CLIENT_SECRET},
+}
+"""By dialect, the settings with which the assets get in."""
+
 DEFAULT_DIALECT = "analytics"
 
 FORM = "application/x-www-form-urlencoded"

@@ -10,12 +10,16 @@ from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.dialect import Endpoint
 from analytics_assets.api.dialects.registry import advise
 from analytics_assets.api.redaction import redact
+from analytics_assets.api.report import Report
 
 EXCERPT = 80
 """Characters of a wrong body that an error shows."""
 
 SEARCHED = 10_000
 """Bytes of a wrong body that are searched for the token, which some servers send back."""
+
+TOTAL = "total"
+"""Key of a body that says how many rows the listing has; dlt's own default. The progress needs it, nothing else."""
 
 ADVICE = {
     401: "The API did not accept the token: check sources.analytics.api_key, and that it has not expired.",
@@ -37,8 +41,8 @@ class PayloadError(ValueError):
     """The API answered 200, but not with what the resource's rows look like."""
 
 
-def read_rows(answer: Answer, resource: Resource, endpoint: Endpoint) -> list[dict[str, Any]]:
-    """The rows of an answer.
+def read_rows(answer: Answer, resource: Resource, endpoint: Endpoint, report: Report) -> list[dict[str, Any]]:
+    """The rows of an answer. Counts it, and notes how many rows there are in all, if the answer says so.
 
     Raises:
         StatusError: Its status is an error.
@@ -59,6 +63,10 @@ def read_rows(answer: Answer, resource: Resource, endpoint: Endpoint) -> list[di
     rows = endpoint.find(body)
     if not isinstance(rows, list):
         raise PayloadError(f"{where} answered {answer.status}, but {_describe_mismatch(body, resource, endpoint)}")
+    report.pages += 1
+    report.body_bytes += len(answer.body)
+    if isinstance(body, dict) and type(total := body.get(TOTAL)) is int:
+        report.total = total
     listed: set[int | str] = set()
     for position, row in enumerate(rows, 1):
         # The usual row first: this runs for every one of them.

@@ -8,12 +8,16 @@ from dlt.common.json import json
 from analytics_assets.api.answer import Answer
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.redaction import redact
+from analytics_assets.api.report import Report
 
 EXCERPT = 80
 """Characters of a wrong body that an error shows."""
 
 SEARCHED = 10_000
 """Bytes of a wrong body that are searched for the token, which some servers send back."""
+
+TOTAL = "total"
+"""Key of a body that says how many rows the listing has; dlt's own default. The progress needs it, nothing else."""
 
 ADVICE = {
     401: "The API did not accept the token: check sources.analytics.api_key, and that it has not expired.",
@@ -35,8 +39,8 @@ class PayloadError(ValueError):
     """The API answered 200, but not with what the resource's rows look like."""
 
 
-def read_rows(answer: Answer, resource: Resource) -> list[dict[str, Any]]:
-    """The rows of an answer.
+def read_rows(answer: Answer, resource: Resource, report: Report) -> list[dict[str, Any]]:
+    """The rows of an answer. Counts it, and notes how many rows there are in all, if the answer says so.
 
     Raises:
         StatusError: Its status is an error.
@@ -63,6 +67,10 @@ def read_rows(answer: Answer, resource: Resource) -> list[dict[str, Any]]:
             f"{where} answered {answer.status}, but there is no list under the key {selector!r}: found {found}. Does"
             " the dialect fit this API?"
         )
+    report.pages += 1
+    report.body_bytes += len(answer.body)
+    if type(total := body.get(TOTAL)) is int:
+        report.total = total
     listed: set[int | str] = set()
     for position, row in enumerate(rows, 1):
         # The usual row first: this runs for every one of them.

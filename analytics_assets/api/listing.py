@@ -10,7 +10,7 @@ import gc
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -39,6 +39,9 @@ Batches: TypeAlias = "asyncio.Queue[Batch | Exception]"
 COLLECT_AFTER = 200_000
 """Objects, more than a sync has in its batches; those that are not rows are few."""
 
+WATCHED_EVERY = 0.2
+"""Seconds between two looks at what is going on, while nothing comes."""
+
 BATCH_ROWS = 1_000
 """Rows that dlt gets at once, at least, while there are so many. What a sync holds in memory is a few times this."""
 
@@ -49,12 +52,14 @@ class Listing:
     `report` counts what this listing sends over the wire, which it shares with others. `most_pages` cuts the listing
     after so many pages that bring rows. With `tables`, rows that are just what the catalogue declares come as one Arrow
     table. It is made in the background: to pass a million objects from thread to thread costs more than to make them.
+    `watch` is called now and then where a batch is asked for, also while none comes.
     """
 
     def __init__(self, resource: Resource, wire: Wire, *, most_pages: int = sys.maxsize, tables: bool = False) -> None:
         self.resource = resource
         self.report = Report()
         self.settings = wire.settings
+        self.watch: Callable[[], None] = lambda: None
         self._wire = wire
         self._most_pages = most_pages
         self._tables = tables
@@ -88,11 +93,17 @@ class Listing:
             Exception: What the wire, a guard or the paging raised.
         """
         if self._reader is None:
+            self.report.is_read = True
             return []
         self._handed_out = True
-        batch = in_background(self._batches.get()).result()
+        coming = in_background(self._batches.get())
+        while not wait([coming], WATCHED_EVERY).done:
+            self.watch()
+        batch = coming.result()
         if isinstance(batch, Exception):
             raise batch
+        self.report.is_read = not batch
+        self.watch()
         return batch
 
     @property
@@ -192,9 +203,8 @@ async def _pages(
                     requested[each] = asyncio.ensure_future(wire.get(resource.path, parameters, report))
             # Read in its turn: bodies take a fraction of the memory that rows do.
             answer = await requested.pop(position)
-            rows = read_rows(answer, resource)
+            rows = read_rows(answer, resource, report)
             hide(rows, resource, wire.settings.hash_key)
-            report.body_bytes += len(answer.body)
             position = paging.accept(position, rows)
             window = min(2 * window, wire.settings.requests_in_flight)
             # A page without news settles nothing yet: the paging goes on until it ends or says what is wrong.

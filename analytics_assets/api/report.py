@@ -1,7 +1,18 @@
 """What one sync of one resource did, counted while it runs."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
+from time import monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a request is waiting for, and until when on the monotonic clock."""
+
+    why: str
+    until: float
 
 
 @dataclass(slots=True)
@@ -12,9 +23,13 @@ class Report:
     between them. `body_bytes` are decoded response bodies. `rows_read` are rows of the listing before the cursor's
     filter, `rows_unchanged` those of them that were read again because of the lag and dropped because nothing about
     them had changed. The cursors are where an incremental resource stood before and after (`None` where there is none).
+
+    `pages` are the answers that hold a list, `total` is how many rows the API says that the listing has, if it does.
+    `waits` are what requests wait for now, and `is_read` tells whether the listing has come to its end.
     """
 
     requests: int = 0
+    pages: int = 0
     retries: int = 0
     body_bytes: int = 0
     seconds_waited: float = 0.0
@@ -24,3 +39,16 @@ class Report:
     rows_in_future: int = 0
     cursor_before: datetime | None = None
     cursor_after: datetime | None = None
+    total: int | None = None
+    waits: list[Wait] = field(default_factory=list)
+    is_read: bool = False
+
+    @contextmanager
+    def waiting(self, why: str, seconds: float) -> Iterator[None]:
+        """Says meanwhile that a request waits so many seconds."""
+        wait = Wait(why, monotonic() + seconds)
+        self.waits.append(wait)
+        try:
+            yield
+        finally:
+            self.waits.remove(wait)

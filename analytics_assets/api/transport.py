@@ -74,7 +74,7 @@ class Wire:
                 return outcome
             if attempt < self._attempts:
                 ended = monotonic()
-                await self._wait_after(outcome, attempt)
+                await self._wait_after(outcome, attempt, report)
                 report.retries += 1
                 report.seconds_waited += monotonic() - ended
         if isinstance(outcome, Answer):
@@ -86,7 +86,8 @@ class Wire:
 
         async with self._in_flight:
             while (wait := self._next_start - monotonic()) > 0:
-                await pause(wait)
+                with report.waiting("its turn (requests_per_second, or Retry-After of another request)", wait):
+                    await pause(wait)
             self._next_start = monotonic() + self._gap
             report.requests += 1
             try:
@@ -94,14 +95,15 @@ class Wire:
             except NoAnswerError as error:
                 return error
 
-    async def _wait_after(self, outcome: Answer | NoAnswerError, attempt: int) -> None:
+    async def _wait_after(self, outcome: Answer | NoAnswerError, attempt: int, report: Report) -> None:
         asked = _seconds(outcome.retry_after) if isinstance(outcome, Answer) else None
-        if asked is None:
-            await pause(min(self._backoff_factor * 2 ** (attempt - 1), self._longest_wait))
-        else:
+        wait = min(self._backoff_factor * 2 ** (attempt - 1) if asked is None else asked, self._longest_wait)
+        if asked is not None:
             # The API means the client, not this one request.
-            wait = min(asked, self._longest_wait)
             self._next_start = max(self._next_start, monotonic() + wait)
+        why = f"{outcome.status} {outcome.reason}" if isinstance(outcome, Answer) else "no answer"
+        hint = "" if asked is None else ", as Retry-After asks"
+        with report.waiting(f"retry {attempt} of {self._attempts - 1} after {why}{hint}", wait):
             await pause(wait)
 
     def _target(self) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
 from analytics_assets.defs.failures import NO_RUN_RETRY, explain, is_permanent
 from analytics_assets.defs.freshness import freshness_policy
 from analytics_assets.defs.previews import chart_per_day, preview
+from analytics_assets.defs.progress import Progress
 from analytics_assets.defs.resources import AnalyticsResource, Session
 from analytics_assets.defs.schedules import SYNC, read_cron
 from analytics_assets.defs.specs import (
@@ -114,15 +115,20 @@ def build_assets() -> dg.AssetsDefinition:
                 for listing in listings.values():
                     listing.start_ahead()
                     stack.callback(listing.stop)
+                progress = Progress(listings, context.log.info)
                 for resource in selected:
+                    progress.begin(resource.name)
                     try:
                         result = sync(context, listings[resource.name], session, reading, config.mode)
                     except Exception as error:  # noqa: BLE001 - a resource costs only itself, whatever happens to it
                         failures[resource.name] = explain(error, secrets)
                         permanent = permanent and is_permanent(error)
                         context.log.error(f"{resource.name} failed: {failures[resource.name]}")
+                        progress.end(resource.name)
                     else:
+                        progress.end(resource.name, result.metadata)
                         yield result
+                context.log.info(f"What this run did:\n{progress.summary()}")
         except (SettingsError, RunConfigError, DestinationError) as error:
             if not isinstance(error, DestinationError):
                 context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)

@@ -15,7 +15,7 @@ from analytics_assets_tests.conftest import Project
 from analytics_assets_tests.fake_api import PATHS, Answer, FakeApi, Request
 from analytics_assets_tests.rows import organization
 
-PATIENCE = 30
+PATIENCE = 120
 """Seconds after which a test gives up on a line."""
 
 

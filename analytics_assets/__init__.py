@@ -2,7 +2,7 @@
 
     .dlt and environment -> settings -> source + pipeline -> assets -> warehouse -> Dagster's UI
 
-- `api`        the remote API as a dlt source: what exists (`catalog`), how it is asked for (`dialect`, `paging`,
+- `api`        the remote API as a dlt source: what exists (`catalog`), how it is asked for (`dialects`, `paging`,
                `transport`), what an answer must satisfy (`guards`), which rows are news (`pages`); `source` joins them
 - `warehouse`  where the rows land: destination, a pipeline for each resource, deletions, what the tables hold
 - `defs`       what Dagster shows and runs: specs, freshness, schedules, alerts, the resource `analytics`, the assets,

@@ -9,7 +9,7 @@ from dlt.extract.exceptions import ResourceExtractionError
 
 from analytics_assets.api.source import analytics_source
 from analytics_assets_tests.fake_api import Answer, FakeApi, Request
-from analytics_assets_tests.rows import organization
+from analytics_assets_tests.rows import activity, organization
 
 
 def read(api: FakeApi) -> list[int]:
@@ -128,9 +128,43 @@ def test_a_server_that_ignores_after_is_found_out_on_the_second_page(api: FakeAp
     assert len(api.requests) <= 3
 
 
+FITS = r' This looks like another dialect: set sources.analytics.dialect = "ninjaone"\.'
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (range(1001, 1046), r"page 2 \(after=19\) repeats the page before.*\."),
+        (range(1, 400, 2), r"page 4 \(after=57\) begins with id 59, .* reads it as an id and not as an offset\."),
+    ],
+)
+def test_after_that_is_read_as_an_id_is_found_out(empty_api: FakeApi, ids: range, message: str) -> None:
+    rows = [organization(n) for n in ids]
+    empty_api.faults["organizations"].append(
+        lambda request: Answer(body={"data": [row for row in rows if row["id"] > int(request.query["after"])][:20]})
+    )
+    with pytest.raises(ResourceExtractionError, match=message + FITS):
+        read(empty_api)
+
+
+def test_ids_that_count_the_rows_are_offsets_as_well(empty_api: FakeApi) -> None:
+    rows = [organization(n) for n in range(1, 101)]
+    empty_api.faults["organizations"].append(
+        lambda request: Answer(body={"data": [row for row in rows if row["id"] > int(request.query["after"])][:20]})
+    )
+    assert read(empty_api) == list(range(1, 101))
+
+
+def test_after_that_is_read_as_a_date_is_found_out(empty_api: FakeApi) -> None:
+    newest = [activity(n, 1714521600 + n) for n in range(45, 25, -1)]
+    empty_api.answer_always("activities", Answer(body={"lastActivityId": 141, "activities": newest}))
+    with pytest.raises(ResourceExtractionError, match=f"repeats the page before.*{FITS}"):
+        list(analytics_source().resources["activities"])
+
+
 def test_a_listing_that_never_settles_is_an_error(api: FakeApi) -> None:
     fresh = iter(range(1000, 100_000))
     api.faults["organizations"].append(lambda _: Answer(body={"data": [organization(next(fresh)) for _ in range(20)]}))
-    with pytest.raises(ResourceExtractionError, match="does not follow the pages before"):
+    with pytest.raises(ResourceExtractionError, match=f"does not follow the pages before.*{FITS}"):
         read(api)
     assert len(api.requests) < 20

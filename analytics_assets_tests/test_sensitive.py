@@ -105,6 +105,20 @@ def test_a_dropped_column_is_in_no_table_and_no_schema(api: FakeApi, project: Pr
     assert metadata(result, "organizations")["undeclared_columns"] == []
 
 
+def test_a_value_of_another_shape_on_the_way_is_hidden_as_well(
+    empty_api: FakeApi, project: Project, declare: Declare
+) -> None:
+    declare(
+        "activities", hashed=("data.params.email", "data.people.email"), dropped=("data.params.ip", "data.hosts.ip")
+    )
+    data = {"params": f"mail {SECRET}", "people": [SECRET, None, {"email": SECRET}], "hosts": ["192.0.2.7", {"ip": 1}]}
+    empty_api.rows["activities"] = [activity(1, "2024-05-01T00:00:00Z", data=data)]
+    project.sync("activities")
+    [(found,)] = project.query("SELECT data::text FROM analytics.activities")
+    hashed = digest(SECRET)
+    assert json.loads(found) == {"people": [hashed, None, {"email": hashed}], "hosts": [{}]}
+
+
 def test_everything_within_a_hashed_object_is_hashed(empty_api: FakeApi, project: Project, declare: Declare) -> None:
     declare("organizations", hashed=("userData",))
     empty_api.rows["organizations"] = [organization(1, userData={"a": ["x", 1, True, None, {"b": 1.5}]})]

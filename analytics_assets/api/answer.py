@@ -1,6 +1,6 @@
 """What comes back over the wire: an answer, or none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class NoAnswerError(ConnectionError):
@@ -12,7 +12,7 @@ class Answer:
     """An answer of the API. `where` is the request, without the host; `token` the secret that was sent with it."""
 
     where: str
-    token: str
+    token: str = field(repr=False)
     status: int
     reason: str
     content_type: str

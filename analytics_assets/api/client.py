@@ -48,18 +48,46 @@ async def get(base_url: str, where: str, token: str, patience: float) -> Answer:
             proxy=_proxy(base_url),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience, sock_read=patience),
         ) as response:
-            headers = response.headers
-            return Answer(
-                where=where,
-                token=token,
-                status=response.status,
-                reason=response.reason or "",
-                content_type=headers.get("Content-Type", "no content type"),
-                retry_after=headers.get("Retry-After"),
-                body=await response.read(),
-            )
+            return await _read(response, where, token)
     except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError) as error:
         raise NoAnswerError(_problem(error, base_url + where)) from error
+
+
+async def post_form(url: str, form: dict[str, str], patience: float) -> Answer:
+    """Posts a form with secrets in it, on that event loop. They go nowhere else: redirects are answers.
+
+    Args:
+        url: Where to.
+        form: What to send.
+        patience: Seconds to wait for a connection, and for each piece of the answer.
+
+    Raises:
+        NoAnswerError: There is no answer, or not a whole one.
+    """
+    try:
+        async with _client(os.getpid()).session.post(
+            url,
+            data=form,
+            proxy=_proxy(url),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience, sock_read=patience),
+        ) as response:
+            return await _read(response, where=url, token="")
+    except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError) as error:
+        raise NoAnswerError(_problem(error, url)) from error
+
+
+async def _read(response: aiohttp.ClientResponse, where: str, token: str) -> Answer:
+    headers = response.headers
+    return Answer(
+        where=where,
+        token=token,
+        status=response.status,
+        reason=response.reason or "",
+        content_type=headers.get("Content-Type", "no content type"),
+        retry_after=headers.get("Retry-After"),
+        body=await response.read(),
+    )
 
 
 async def post(url: str, body: dict[str, str], patience: float) -> int:

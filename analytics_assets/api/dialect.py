@@ -80,7 +80,9 @@ class Dialect:
     """The endpoints of the resources, by name, and what they have in common.
 
     `page_size` is what is asked for by default, between `least_page_size` and `largest_page_size`. `spell` writes an
-    instant as the parameters of endpoints want it.
+    instant as the parameters of endpoints want it. `token_path` is where the API issues tokens, `scope` what for by
+    default, `hosts` are where there is such an API. In the body of a 401 `expired_code` is the `error_code` of a token
+    whose time is over; `unreadable_token` is the status of an answer to what the API does not take for a token.
     """
 
     name: str
@@ -89,3 +91,8 @@ class Dialect:
     least_page_size: int = 1
     largest_page_size: int | None = None
     spell: Callable[[datetime], str] = as_iso
+    token_path: str | None = None
+    scope: str | None = None
+    hosts: tuple[str, ...] = ()
+    expired_code: int | None = None
+    unreadable_token: int = 401

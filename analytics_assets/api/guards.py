@@ -1,6 +1,7 @@
 """What a response must satisfy before its rows count: a wrong answer is an error, never zero rows."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from dlt.common.json import json
@@ -11,6 +12,7 @@ from analytics_assets.api.dialect import Endpoint
 from analytics_assets.api.dialects.registry import advise
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.report import Report
+from analytics_assets.api.settings import Settings
 
 EXCERPT = 80
 """Characters of a wrong body that an error shows."""
@@ -41,7 +43,7 @@ class PayloadError(ValueError):
     """The API answered 200, but not with what the resource's rows look like."""
 
 
-def read_rows(answer: Answer, resource: Resource, endpoint: Endpoint, report: Report) -> list[dict[str, Any]]:
+def read_rows(answer: Answer, resource: Resource, settings: Settings, report: Report) -> list[dict[str, Any]]:
     """The rows of an answer. Counts it, and notes how many rows there are in all, if the answer says so.
 
     Raises:
@@ -50,15 +52,15 @@ def read_rows(answer: Answer, resource: Resource, endpoint: Endpoint, report: Re
     """
     where = f"{resource.name}: GET {answer.where}"
     if answer.status >= 300:
-        advice = ADVICE.get(answer.status, "Its body begins: " + _excerpt(answer, resource))
+        advice = _advise(answer, resource, settings)
         raise StatusError(f"{where} answered {answer.status} {answer.reason}. {advice}", answer.status)
+    endpoint = settings.endpoint(resource.name)
     try:
         body = json.loadb(answer.body)
     except ValueError as error:
         raise PayloadError(
             f"{where} answered {answer.status} with a body that is not JSON ({answer.content_type}, {len(answer.body)}"
-            f" bytes), beginning: {_excerpt(answer, resource)}. Is base_url the API itself, not a proxy or a login"
-            " page?"
+            f" bytes), beginning: {_shown(answer, resource)}. Is base_url the API itself, not a proxy or a login page?"
         ) from error
     rows = endpoint.find(body)
     if not isinstance(rows, list):
@@ -80,6 +82,37 @@ def read_rows(answer: Answer, resource: Resource, endpoint: Endpoint, report: Re
     return rows
 
 
+def _advise(answer: Answer, resource: Resource, settings: Settings) -> str:
+    status, wire = answer.status, settings.wire
+    if status == 401 and settings.has_client:
+        return (
+            f"The API does not accept a token that {settings.token_endpoint} has just issued: is base_url the host of"
+            " the same region?"
+        )
+    if status == 401 and wire.expired_code is not None and _error_code(answer) == wire.expired_code:
+        return (
+            "The token in sources.analytics.api_key has expired. Set client_id and client_secret instead, and it is"
+            " renewed whenever it has to be; or paste a new one."
+        )
+    if status == 403 and settings.wanted_scope:
+        return f"{ADVICE[403]} Its scope is {settings.wanted_scope!r}: see sources.analytics.scope."
+    if status in ADVICE:
+        return ADVICE[status]
+    unreadable = status == wire.unreadable_token and not settings.has_client
+    hint = (
+        " The API answers so, too, if it cannot read the token: check sources.analytics.api_key." if unreadable else ""
+    )
+    return f"Its body begins: {_shown(answer, resource)}.{hint}"
+
+
+def _error_code(answer: Answer) -> object:
+    try:
+        body = json.loadb(answer.body)
+    except ValueError:
+        return None
+    return body.get("error_code") if isinstance(body, dict) else None
+
+
 def _describe_mismatch(body: object, resource: Resource, endpoint: Endpoint) -> str:
     wanted, found = "the body is no list", type(body).__name__
     if endpoint.selector is not None:
@@ -99,8 +132,11 @@ def _problem(row: Any, where: str) -> str:  # noqa: ANN401 - whatever JSON holds
     return f"{where} has no {PRIMARY_KEY!r} to merge on: found {found}."
 
 
-def _excerpt(answer: Answer, resource: Resource) -> str:
-    if resource.is_sensitive:
-        return "(not shown, as this resource has sensitive fields)"
-    text = redact(answer.body[:SEARCHED].decode("utf-8", errors="replace"), [answer.token])
+def _shown(answer: Answer, resource: Resource) -> str:
+    return "(not shown, as this resource has sensitive fields)" if resource.is_sensitive else excerpt(answer)
+
+
+def excerpt(answer: Answer, secrets: Iterable[str | None] = ()) -> str:
+    """How the body of an answer begins, without the token that was sent, nor other secrets."""
+    text = redact(answer.body[:SEARCHED].decode("utf-8", errors="replace"), [answer.token, *secrets])
     return repr(" ".join(text.split())[:EXCERPT])

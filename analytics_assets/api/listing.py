@@ -110,6 +110,10 @@ class Listing:
         self.watch()
         return batch
 
+    def secrets(self) -> list[str | None]:
+        """Values that no message may show."""
+        return self._wire.secrets()
+
     def start_ahead(self) -> None:
         """Starts before dlt asks, where the first request does not depend on the cursor."""
         if self.endpoint.since_param is None:
@@ -198,7 +202,7 @@ async def _pages(
                     requested[each] = asyncio.ensure_future(wire.get(endpoint.path, parameters, report))
             # Read in its turn: bodies take a fraction of the memory that rows do.
             answer = await requested.pop(position)
-            rows = read_rows(answer, resource, endpoint, report)
+            rows = read_rows(answer, resource, wire.settings, report)
             hide(rows, resource, wire.settings.hash_key)
             position = paging.accept(position, rows)
             window = min(2 * window, wire.settings.requests_in_flight)

@@ -20,6 +20,9 @@ from analytics_assets.api.settings import Settings
 MOST_SETBACKS = 5
 """How often in a row a listing is read again from one page earlier, or brings nothing new, before it fails."""
 
+UNLIKELY = 3
+"""How many pages in a row that look as if the offset were read as an id are no accident."""
+
 REMEMBERED_ROWS = 100_000
 """How many rows back a row that is listed twice is noticed, to bound memory; a merge loads it once in any case."""
 
@@ -92,6 +95,8 @@ class OffsetPaging:
         self._setbacks = 0
         self._consumed = 0
         self._largest = 0
+        self._read_before = 0
+        self._like_ids: set[int] = set()
         self._stride = 0
         self._last_page: list[Any] = []
         self._seen: set[Any] = set()
@@ -123,11 +128,12 @@ class OffsetPaging:
                 f"{self._name}: page {self._pages} ({self._offset_param}={position}) repeats the page before. The API"
                 f" ignores {self._offset_param!r}, or reads it as something else than an offset.{self._advice()}"
             )
+        self._check_meaning(position, keys)
         if position and self._largest > 1 and self._seen.isdisjoint(keys):
             rows.clear()
             return self._set_back(position)
         again = [key for key in keys[_leading(keys, self._seen) :] if key in self._seen]
-        if again and keys[:1] == self._last_page[-1:]:
+        if again and keys[:1] == self._last_page[-1:] and position >= self._read_before:
             raise PagingError(
                 f"{self._name}: {PRIMARY_KEY} {again[0]!r} is listed twice, the second time on page {self._pages}"
                 f" ({self._offset_param}={position}). Either the listing changed while it was read, and another run"
@@ -161,12 +167,35 @@ class OffsetPaging:
 
     def _set_back(self, position: int) -> int:
         self._count_setback(position)
+        # Known rows come again then, perhaps a little further on.
+        self._read_before = max(self._read_before, self._consumed + self._largest)
         self._last_page = []
         self._stride = 0
         if position == self._consumed:
             # Behind a short page there are rows after all: ask for them with the shared row.
             return self._consumed - 1
         return max(0, position - self._largest + 1)
+
+    def _check_meaning(self, position: int, keys: list[Any]) -> None:
+        """Notices an API that lists the rows with an id above the offset.
+
+        A page or two may look so by chance, while rows come and go, and any number that are the same page again.
+        """
+        first = keys[0] if keys else None
+        follows = not self._last_page or [first] == self._last_page[-1:]
+        if follows or type(first) is not int or first not in self._seen:
+            self._like_ids.clear()
+            return
+        if first != min((key for key in self._seen if type(key) is int and key > position), default=None):
+            self._like_ids.clear()
+            return
+        self._like_ids.add(position)
+        if len(self._like_ids) == UNLIKELY:
+            raise PagingError(
+                f"{self._name}: page {self._pages} ({self._offset_param}={position}) begins with {PRIMARY_KEY} {first},"
+                f" the first {PRIMARY_KEY} above {self._offset_param!r}, as the pages before. The API reads it as an id"
+                f" and not as an offset.{self._advice()}"
+            )
 
     def _count_setback(self, position: int) -> None:
         self._setbacks += 1

@@ -7,7 +7,7 @@ them nowhere. So what is wrong is wrong for the same reason, and in the same wor
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 import dlt
@@ -28,12 +28,16 @@ ALL_OF_THEM = Reading(start=datetime(1970, 1, 1, tzinfo=timezone.utc))
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a probe of one resource found: what a run would fail with, or `None`, and columns the catalogue lacks."""
+    """What a probe of one resource found: what a run would fail with, or `None`, and columns the catalogue lacks.
+
+    `secrets` may be in the text of the error.
+    """
 
     resource: Resource
     report: Report
     undeclared: Sequence[str] = ()
     error: Exception | None = None
+    secrets: Sequence[str | None] = field(default=(), repr=False)
 
 
 def probe(settings: Settings, resources: Sequence[Resource] = RESOURCES) -> Iterator[Finding]:
@@ -62,7 +66,7 @@ def _find(listing: Listing, working_dir: str) -> Finding:
         pipeline.normalize()
         _check_cursor(resource, report)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others are probed
-        return Finding(resource, report, error=error)
+        return Finding(resource, report, error=error, secrets=listing.secrets())
     return Finding(
         resource,
         report,

@@ -10,7 +10,7 @@ from dlt.common.json import json
 from analytics_assets.api.catalog import Resource
 
 Row = dict[str, Any]
-Change = Callable[[Row, str], None]
+Change = Callable[[Any, int | str], None]
 
 
 def hide(rows: list[Row], resource: Resource, hash_key: str | None) -> None:
@@ -27,23 +27,26 @@ def hide(rows: list[Row], resource: Resource, hash_key: str | None) -> None:
         _change(rows, path.split("."), partial(_hash, hash_key.encode()))
 
 
-def _drop(owner: Row, name: str) -> None:
-    del owner[name]
+def _drop(owner: Any, place: int | str) -> None:  # noqa: ANN401 - an object or a list
+    del owner[place]
 
 
-def _hash(key: bytes, owner: Row, name: str) -> None:
-    owner[name] = _hashed(owner[name], key)
+def _hash(key: bytes, owner: Any, place: int | str) -> None:  # noqa: ANN401 - likewise
+    owner[place] = _hashed(owner[place], key)
 
 
 def _change(found: Any, path: Sequence[str], change: Change) -> None:  # noqa: ANN401 - whatever JSON holds
+    """Changes what is at the end of a path, or where it ends early: a text may hold what was expected inside."""
     if isinstance(found, list):
-        for item in found:
-            _change(item, path, change)
-    elif isinstance(found, dict) and path[0] in found:
-        if len(path) == 1:
-            change(found, path[0])
-        else:
-            _change(found[path[0]], path[1:], change)
+        # From the end, as items may be dropped.
+        places: list[tuple[int | str, Sequence[str]]] = [(place, path) for place in reversed(range(len(found)))]
+    else:
+        places = [(path[0], path[1:])] if path and path[0] in found else []
+    for place, rest in places:
+        if isinstance(found[place], dict | list) and rest:
+            _change(found[place], rest, change)
+        elif not rest or found[place] is not None:
+            change(found, place)
 
 
 def _hashed(value: Any, key: bytes) -> Any:  # noqa: ANN401 - as above

@@ -22,7 +22,7 @@ from analytics_assets.api.instants import parse_instant
 
 SECTION = ("sources", "analytics")
 DEMO = "demo"
-SECRETS = frozenset({"api_key", "hash_key"})
+SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key"})
 
 SHORTEST_HASH_KEY = 16
 """Characters. A key that can be guessed lets the hashed values be guessed."""
@@ -47,7 +47,15 @@ class Settings(BaseConfiguration):
     base_url: str = DEMO
     """Base URL of the API, or `demo` for the built-in one."""
     api_key: TSecretStrValue | None = None
-    """Bearer token. Not needed for `demo`."""
+    """Bearer token. Not needed for `demo`, nor beside a client."""
+    client_id: TSecretStrValue | None = None
+    """The client that fetches tokens (OAuth 2 client credentials); wins over `api_key`, which ends in mid-run."""
+    client_secret: TSecretStrValue | None = None
+    """Its secret."""
+    token_url: str | None = None
+    """Where tokens are fetched; the dialect's path under `base_url` by default."""
+    scope: str | None = None
+    """What the tokens are for; the dialect's by default."""
     start_date: str = "2024-01-01T00:00:00Z"
     """Where the first sync of an incremental resource starts; ISO 8601."""
     dialect: str = "analytics"
@@ -76,9 +84,28 @@ class Settings(BaseConfiguration):
 
     @property
     def token(self) -> str:
-        """The bearer token, which every API but the demo has."""
+        """The bearer token, which every API but the demo has where no client fetches it."""
         assert self.api_key  # noqa: S101 - checked when the settings were read
         return self.api_key
+
+    @property
+    def has_client(self) -> bool:
+        """Whether tokens are to be fetched."""
+        return self.client_id is not None and not self.is_demo
+
+    @property
+    def token_endpoint(self) -> str:
+        """Where they are fetched."""
+        return self.token_url or f"{self.base_url}{self.wire.token_path}"
+
+    @property
+    def wanted_scope(self) -> str | None:
+        """What they are for."""
+        return self.scope or self.wire.scope
+
+    def secrets(self) -> tuple[str | None, ...]:
+        """Values that no message may show."""
+        return tuple(getattr(self, key) for key in sorted(SECRETS))
 
     @property
     def start(self) -> datetime:
@@ -121,20 +148,18 @@ def read_settings(**explicit: Any) -> Settings:  # noqa: ANN401 - the values of 
 
 def _check(settings: Settings) -> None:
     settings.base_url = settings.base_url.strip().rstrip("/")
-    settings.api_key = (settings.api_key or "").strip() or None
+    if settings.dialect not in DIALECTS:
+        raise SettingsError("dialect", f"is unknown; known: {', '.join(sorted(DIALECTS))}", settings.dialect)
+    for key in (*SECRETS, "token_url", "scope"):
+        setattr(settings, key, (getattr(settings, key) or "").strip() or None)
     if not settings.is_demo:
-        _check_url(settings)
-        if settings.api_key is None:
-            raise SettingsError("api_key", f"is missing, and {settings.base_url} needs a bearer token")
-        if not (settings.api_key.isascii() and settings.api_key.isprintable()) or " " in settings.api_key:
-            raise SettingsError("api_key", "has a space, a line break or another character that no bearer token has")
+        _check_url(settings, "base_url", settings.base_url)
+        _check_credentials(settings)
     try:
         parse_instant(settings.start_date)
     except ValueError as error:
         problem = "is not an ISO 8601 date-time such as 2024-01-01T00:00:00Z"
         raise SettingsError("start_date", problem, settings.start_date) from error
-    if settings.dialect not in DIALECTS:
-        raise SettingsError("dialect", f"is unknown; known: {', '.join(sorted(DIALECTS))}", settings.dialect)
     _check_page_size(settings)
     for key, least in (("lag_seconds", 0), ("max_pages", 1), ("requests_in_flight", 1)):
         value = getattr(settings, key)
@@ -146,6 +171,22 @@ def _check(settings: Settings) -> None:
         raise SettingsError("hash_key", f"is shorter than {SHORTEST_HASH_KEY} characters")
     if not 0 <= settings.max_deleted_share <= 1:
         raise SettingsError("max_deleted_share", "is not between 0 and 1", settings.max_deleted_share)
+
+
+def _check_credentials(settings: Settings) -> None:
+    if settings.client_id or settings.client_secret:
+        for key, other in (("client_id", "client_secret"), ("client_secret", "client_id")):
+            if getattr(settings, key) is None:
+                raise SettingsError(key, f"is missing beside {other}")
+        if not (settings.token_url or settings.wire.token_path):
+            raise SettingsError("token_url", f"is missing, and dialect {settings.dialect!r} has none of its own")
+        _check_url(settings, "token_url", settings.token_endpoint)
+        return
+    if settings.api_key is None:
+        or_client = ", or client_id and client_secret" if settings.wire.token_path else ""
+        raise SettingsError("api_key", f"is missing, and {settings.base_url} needs a bearer token{or_client}")
+    if not (settings.api_key.isascii() and settings.api_key.isprintable()) or " " in settings.api_key:
+        raise SettingsError("api_key", "has a space, a line break or another character that no bearer token has")
 
 
 def _check_page_size(settings: Settings) -> None:
@@ -164,20 +205,21 @@ def configured_endpoint(resource_name: str) -> Endpoint:
     return DIALECTS.get(name or "", DIALECTS[Settings.dialect]).endpoints[resource_name]
 
 
-def _check_url(settings: Settings) -> None:
+def _check_url(settings: Settings, key: str, value: str) -> None:
     try:
-        url = urlsplit(settings.base_url)
+        url = urlsplit(value)
         host = url.hostname
         _ = url.port
     except ValueError as error:
-        raise SettingsError("base_url", "is not a URL", settings.base_url) from error
+        raise SettingsError(key, "is not a URL", value) from error
     if url.username or url.password:
-        raise SettingsError("base_url", "carries credentials; put the token into api_key")
+        raise SettingsError(key, "carries credentials; put the token into api_key")
     if url.scheme not in {"http", "https"} or not host or url.query or url.fragment:
-        raise SettingsError("base_url", "is not a URL such as https://api.example.com, nor demo", settings.base_url)
+        kinds = "is not a URL such as https://api.example.com" + (", nor demo" if key == "base_url" else "")
+        raise SettingsError(key, kinds, value)
     if url.scheme == "http" and not settings.allow_http and not _is_loopback(host):
         problem = "would send the token unencrypted; use https://, or set allow_http where the network is trusted"
-        raise SettingsError("base_url", problem, settings.base_url)
+        raise SettingsError(key, problem, value)
 
 
 def _is_loopback(host: str) -> bool:

@@ -5,7 +5,7 @@ is where retries and limits belong: they are per request on the wire.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -17,7 +17,8 @@ import dlt
 from analytics_assets.api.answer import Answer, NoAnswerError
 from analytics_assets.api.report import Report
 from analytics_assets.api.settings import Settings
-from analytics_assets.demo.server import DEMO_TOKEN, embedded_url
+from analytics_assets.api.tokens import Tokens
+from analytics_assets.demo.server import DEMO_CREDENTIALS, embedded_url
 
 T = TypeVar("T")
 
@@ -41,11 +42,17 @@ class Wire:
     """The way to the API that all resources of a run share: its credentials, its limits.
 
     Limits are those of the run, whatever the number of resources: `requests_in_flight` at once,
-    `requests_per_second`, and no request at all while a `Retry-After` lasts. Nothing happens before the first request.
+    `requests_per_second`, and no request at all while a `Retry-After` lasts. Nothing is sent before the first request.
     dlt's keys in `[runtime]` (`request_max_attempts`, ...) win over the defaults above.
     """
 
     def __init__(self, settings: Settings) -> None:
+        if settings.is_demo:
+            settings = settings.copy()
+            # What is configured for a real API is not for this one.
+            nothing = dict.fromkeys(("api_key", "client_id", "client_secret", "token_url", "scope"))
+            demo = {"base_url": embedded_url(settings.dialect), **DEMO_CREDENTIALS[settings.dialect]}
+            settings.update({**nothing, **demo})
         self.settings = settings
         self._attempts = int(_runtime("request_max_attempts", ATTEMPTS))
         self._backoff_factor = _runtime("request_backoff_factor", BACKOFF_FACTOR)
@@ -54,9 +61,11 @@ class Wire:
         self._gap = 1 / settings.requests_per_second if settings.requests_per_second else 0.0
         self._in_flight = asyncio.Semaphore(settings.requests_in_flight)
         self._next_start = 0.0
+        pasted = None if settings.has_client else settings.token
+        self._tokens = Tokens(settings, pasted, self._post)
 
     async def get(self, path: str, query: str, report: Report) -> Answer:
-        """The answer to a GET request, after as many retries as are allowed.
+        """The answer to a GET request, after as many retries as are allowed, and one more with a new token on a 401.
 
         Args:
             path: Path under the base URL.
@@ -65,11 +74,35 @@ class Wire:
 
         Raises:
             NoAnswerError: The API cannot be reached, or breaks off in the middle of its answer.
+            StatusError: There is no token to be had.
+            PayloadError: Likewise.
         """
-        base_url, token = self._target()
+        from analytics_assets.api import client  # noqa: PLC0415 - definitions need no HTTP
+
         where = f"{path}?{query}" if query else path
+
+        async def send(token: str) -> Answer:
+            return await self._retry(lambda: client.get(self.settings.base_url, where, token, self._timeout), report)
+
+        answer = await send(await self._tokens.current())
+        if answer.status == 401 and (token := await self._tokens.after(answer.token)):
+            report.retries += 1
+            answer = await send(token)
+        return answer
+
+    def secrets(self) -> list[str | None]:
+        """Values that no message may show."""
+        return [*self.settings.secrets(), *self._tokens.issued]
+
+    async def _post(self, url: str, form: dict[str, str]) -> Answer:
+        from analytics_assets.api import client  # noqa: PLC0415 - definitions need no HTTP
+
+        # Of the run, not of the resource that happens to need a token first.
+        return await self._retry(lambda: client.post_form(url, form, self._timeout), Report())
+
+    async def _retry(self, send: Callable[[], Awaitable[Answer]], report: Report) -> Answer:
         for attempt in range(1, self._attempts + 1):
-            outcome = await self._attempt(base_url, where, token, report)
+            outcome = await self._attempt(send, report)
             if isinstance(outcome, Answer) and outcome.status not in RETRIED_STATUSES:
                 return outcome
             if attempt < self._attempts:
@@ -81,9 +114,7 @@ class Wire:
             return outcome
         raise outcome
 
-    async def _attempt(self, base_url: str, where: str, token: str, report: Report) -> Answer | NoAnswerError:
-        from analytics_assets.api import client  # noqa: PLC0415 - definitions need no HTTP
-
+    async def _attempt(self, send: Callable[[], Awaitable[Answer]], report: Report) -> Answer | NoAnswerError:
         async with self._in_flight:
             while (wait := self._next_start - monotonic()) > 0:
                 with report.waiting("its turn (requests_per_second, or Retry-After of another request)", wait):
@@ -91,7 +122,7 @@ class Wire:
             self._next_start = monotonic() + self._gap
             report.requests += 1
             try:
-                return await client.get(base_url, where, token, self._timeout)
+                return await send()
             except NoAnswerError as error:
                 return error
 
@@ -105,11 +136,6 @@ class Wire:
         hint = "" if asked is None else ", as Retry-After asks"
         with report.waiting(f"retry {attempt} of {self._attempts - 1} after {why}{hint}", wait):
             await pause(wait)
-
-    def _target(self) -> tuple[str, str]:
-        if self.settings.is_demo:
-            return embedded_url(), DEMO_TOKEN
-        return self.settings.base_url, self.settings.token
 
 
 def in_background(coroutine: Coroutine[Any, Any, T]) -> "Future[T]":

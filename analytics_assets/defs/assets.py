@@ -108,7 +108,6 @@ def build_assets() -> dg.AssetsDefinition:
             reading = config.reading()
             with ExitStack() as stack:
                 session = stack.enter_context(analytics.session(context.log.warning, **config.overrides()))
-                secrets = (session.settings.api_key, analytics.destination_credentials)
                 stack.enter_context(exclusive(session.locker, selected, context.log.warning))
                 stack.enter_context(seldom_collected())
                 listings = open_listings(session.settings, selected, tables=True)
@@ -121,6 +120,7 @@ def build_assets() -> dg.AssetsDefinition:
                     try:
                         result = sync(context, listings[resource.name], session, reading, config.mode)
                     except Exception as error:  # noqa: BLE001 - a resource costs only itself, whatever happens to it
+                        secrets = (*listings[resource.name].secrets(), analytics.destination_credentials)
                         failures[resource.name] = explain(error, secrets)
                         permanent = permanent and is_permanent(error)
                         context.log.error(f"{resource.name} failed: {failures[resource.name]}")

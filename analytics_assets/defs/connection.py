@@ -36,11 +36,13 @@ def check_connection(analytics: AnalyticsResource, say: Callable[[str], None]) -
         SettingsError: A setting of the API is missing or wrong. No request has been made then.
     """
     settings = analytics.settings()
-    secrets = (settings.api_key, analytics.destination_credentials)
+    secrets = (*settings.secrets(), analytics.destination_credentials)
     for finding in probe(settings):
         name = finding.resource.name
         if finding.error:
-            yield Verdict(name, passed=False, says=explain(finding.error, secrets).removeprefix(f"{name}: "))
+            yield Verdict(
+                name, passed=False, says=explain(finding.error, (*secrets, *finding.secrets)).removeprefix(f"{name}: ")
+            )
         else:
             yield Verdict(name, passed=True, says=_describe(finding))
     try:
@@ -69,7 +71,7 @@ def build_check_job() -> dg.JobDefinition:
                     failures[verdict.subject] = verdict.says
         except SettingsError as error:
             # Not chained: the cause's own text may quote more than is meant to be seen.
-            raise dg.Failure(redact(str(error), [analytics.api_key])) from None
+            raise dg.Failure(redact(str(error), analytics.secrets())) from None
         if failures:
             lines = [f"- {subject}: {why}" for subject, why in failures.items()]
             raise dg.Failure("\n".join(["The connection check failed.", *lines]), metadata=failures)

@@ -53,6 +53,12 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
 
     base_url: str | None = Field(default=None, description="Base URL of the API, or demo." + FROM_DLT)
     api_key: str | None = Field(default=None, repr=False, description="Bearer token; use an EnvVar." + FROM_DLT)
+    client_id: str | None = Field(
+        default=None, repr=False, description="Client that fetches tokens; use an EnvVar." + FROM_DLT
+    )
+    client_secret: str | None = Field(default=None, repr=False, description="Its secret; use an EnvVar." + FROM_DLT)
+    token_url: str | None = Field(default=None, description="Where tokens are fetched." + FROM_DLT)
+    scope: str | None = Field(default=None, description="Scope of the tokens." + FROM_DLT)
     start_date: str | None = Field(default=None, description="Start of the first sync, ISO 8601." + FROM_DLT)
     dialect: str | None = Field(default=None, description="Wire format of the API." + FROM_DLT)
     page_size: int | None = Field(default=None, description="Rows a page." + FROM_DLT)
@@ -94,7 +100,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
 
     def secrets(self) -> tuple[str | None, ...]:
         """Values that no message may show, as far as they are fields; those of `.dlt` are known once it is read."""
-        return (self.api_key, self.hash_key, self.destination_credentials)
+        return (self.api_key, self.client_id, self.client_secret, self.hash_key, self.destination_credentials)
 
     @contextmanager
     def session(self, say: Callable[[str], None], **overrides: Any) -> Iterator[Session]:  # noqa: ANN401 - as above

@@ -24,6 +24,11 @@ NINJAONE = Dialect(
     least_page_size=10,
     largest_page_size=1000,
     spell=as_epoch_seconds,
+    token_path="/ws/oauth/token",  # noqa: S106 - a path
+    scope="monitoring",
+    hosts=tuple(f"{region}.ninjarmm.com" for region in ("app", "us2", "eu", "ca", "oc", "fed")),
+    expired_code=10,
+    unreadable_token=400,
     endpoints={
         "organizations": Endpoint("/v2/organizations", paging=LAST_ID),
         "policies": Endpoint("/v2/policies"),

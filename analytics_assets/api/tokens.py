@@ -1,0 +1,127 @@
+"""Bearer tokens: one that was pasted, or those that an endpoint issues to a client (OAuth 2 client credentials)."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+from dlt.common.json import json
+
+from analytics_assets.api.answer import Answer
+from analytics_assets.api.guards import PayloadError, StatusError, excerpt
+from analytics_assets.api.settings import Settings
+
+LEEWAY = 60.0
+"""Seconds before its end at which a token is no longer used, so that it outlasts its request."""
+
+LIFETIME = 3600.0
+"""Seconds that a token lasts whose endpoint does not say."""
+
+Post = Callable[[str, dict[str, str]], Awaitable[Answer]]
+
+
+class Tokens:
+    """The token that requests carry. One that was issued is renewed before its end, and when the API refuses it.
+
+    However many requests need a token at once, it is fetched once.
+
+    Args:
+        settings: Where tokens come from.
+        pasted: The token, where none is to be fetched.
+        post: Posts a form to a URL.
+    """
+
+    def __init__(self, settings: Settings, pasted: str | None, post: Post) -> None:
+        self._settings = settings
+        self._token = pasted
+        self._post = post
+        self._renewed_at = math.inf
+        self._fetching: asyncio.Task[str] | None = None
+        self.issued: list[str] = []
+
+    async def current(self) -> str:
+        """The token to send.
+
+        Raises:
+            NoAnswerError: The token endpoint cannot be reached.
+            StatusError: It refuses.
+            PayloadError: It answers something else than a token.
+        """
+        if self._token is not None and monotonic() < self._renewed_at:
+            return self._token
+        if self._fetching is None:
+            self._fetching = asyncio.ensure_future(self._fetch())
+            self._fetching.add_done_callback(self._forget)
+        # One that no longer needs it does not take it from the others.
+        return await asyncio.shield(self._fetching)
+
+    async def after(self, refused: str) -> str | None:
+        """Another token than one that the API refused, or `None` where there is none to be had."""
+        if not self._settings.has_client:
+            return None
+        if self._token == refused:
+            self._token = None
+        return await self.current()
+
+    async def _fetch(self) -> str:
+        settings = self._settings
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": settings.client_id or "",
+            "client_secret": settings.client_secret or "",
+        }
+        if settings.wanted_scope:
+            form["scope"] = settings.wanted_scope
+        asked = monotonic()
+        answer = await self._post(settings.token_endpoint, form)
+        token, lifetime = _read_token(answer, settings)
+        self.issued.append(token)
+        self._token = token
+        self._renewed_at = asked + lifetime - min(LEEWAY, lifetime / 2)
+        return token
+
+    def _forget(self, done: "asyncio.Task[str]") -> None:
+        self._fetching = None
+        # Who waited for it has got its error.
+        _ = done.cancelled() or done.exception()
+
+
+def _read_token(answer: Answer, settings: Settings) -> tuple[str, float]:
+    """The token and the seconds that it lasts."""
+    where = f"POST {settings.token_endpoint} answered {answer.status} {answer.reason}"
+    try:
+        body = json.loadb(answer.body)
+    except ValueError:
+        body = None
+    body = body if isinstance(body, dict) else {}
+    if answer.status >= 300:
+        advice = _advise(answer.status, body.get("error"), settings)
+        shown = excerpt(answer, settings.secrets())
+        raise StatusError(f"No token: {where}. {advice} Its body begins: {shown}", answer.status)
+    token, lifetime = body.get("access_token"), body.get("expires_in", LIFETIME)
+    if not isinstance(token, str) or not token or type(lifetime) not in {int, float}:
+        raise PayloadError(
+            f"No token: {where} with {answer.content_type} of {len(answer.body)} bytes, but without an access_token."
+            " Is sources.analytics.token_url the token endpoint?"
+        )
+    return token, lifetime
+
+
+def _advise(status: int, error: object, settings: Settings) -> str:
+    hosts = ", ".join(settings.wire.hosts)
+    if error == "invalid_scope":
+        return (
+            f"The client may not have the scope {settings.wanted_scope!r}: allow it where the client is registered, or"
+            " set sources.analytics.scope to one that it has."
+        )
+    if error in {"unauthorized_client", "unsupported_grant_type"}:
+        return "The client may not use client credentials: allow this grant where the client is registered."
+    if status == 404:
+        regions = f" (the hosts are {hosts})" if hosts else ""
+        return (
+            f"There is no such client: either base_url is the host of another region than the client's{regions}, or"
+            " sources.analytics.client_id is wrong, or token_url is."
+        )
+    if status in {400, 401, 403}:
+        return "The client is not accepted: check sources.analytics.client_secret, and client_id."
+    return "Check sources.analytics.token_url."

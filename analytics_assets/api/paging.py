@@ -20,9 +20,6 @@ from analytics_assets.api.settings import Settings
 MOST_SETBACKS = 5
 """How often in a row a listing is read again from one page earlier, or brings nothing new, before it fails."""
 
-UNLIKELY = 3
-"""How many pages in a row that look as if the offset were read as an id are no accident."""
-
 REMEMBERED_ROWS = 100_000
 """How many rows back a row that is listed twice is noticed, to bound memory; a merge loads it once in any case."""
 
@@ -96,7 +93,7 @@ class OffsetPaging:
         self._consumed = 0
         self._largest = 0
         self._read_before = 0
-        self._like_ids: set[int] = set()
+        self._like_ids = 0
         self._stride = 0
         self._last_page: list[Any] = []
         self._seen: set[Any] = set()
@@ -179,22 +176,22 @@ class OffsetPaging:
     def _check_meaning(self, position: int, keys: list[Any]) -> None:
         """Notices an API that lists the rows with an id above the offset.
 
-        A page or two may look so by chance, while rows come and go, and any number that are the same page again.
+        Where ids count the rows, that is the same. Where there are fewer of them, every page goes back to the first id
+        above the offset, which rows that move may look like once.
         """
         first = keys[0] if keys else None
-        follows = not self._last_page or [first] == self._last_page[-1:]
-        if follows or type(first) is not int or first not in self._seen:
-            self._like_ids.clear()
+        if [first] == self._last_page[-1:] or first not in self._seen or not 0 < position < REMEMBERED_ROWS:
+            self._like_ids = 0
             return
-        if first != min((key for key in self._seen if type(key) is int and key > position), default=None):
-            self._like_ids.clear()
-            return
-        self._like_ids.add(position)
-        if len(self._like_ids) == UNLIKELY:
+        ids = [key for key in self._seen if type(key) is int]
+        skipped = sum(key <= position for key in ids)
+        is_next = first == min((key for key in ids if key > position), default=None)
+        self._like_ids = self._like_ids + 1 if is_next and 4 * skipped < 3 * position else 0
+        if self._like_ids == 2:
             raise PagingError(
                 f"{self._name}: page {self._pages} ({self._offset_param}={position}) begins with {PRIMARY_KEY} {first},"
-                f" the first {PRIMARY_KEY} above {self._offset_param!r}, as the pages before. The API reads it as an id"
-                f" and not as an offset.{self._advice()}"
+                f" as the page before with the first {PRIMARY_KEY} above {self._offset_param!r}. The API reads it as"
+                f" an id and not as an offset.{self._advice()}"
             )
 
     def _count_setback(self, position: int) -> None:

@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 DAGSTER_HOME := $(CURDIR)/.dagster
-DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME)
+DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME) $(if $(DIALECT),SOURCES__ANALYTICS__DIALECT=$(DIALECT))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-latest check faults bench clean
+.PHONY: help install demo dev test test-latest check faults tour bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -27,7 +27,7 @@ $(DAGSTER_HOME)/dagster.yaml: dagster.yaml
 	@mkdir -p $(DAGSTER_HOME)
 	@cp $< $@
 
-demo: install $(DAGSTER_HOME)/dagster.yaml ## load the built-in demo API into DuckDB through Dagster
+demo: install $(DAGSTER_HOME)/dagster.yaml ## load the built-in demo API into DuckDB through Dagster (DIALECT=ninjaone: in that wire format)
 	$(DEMO_ENV) $(BIN)/python -m analytics_assets sync
 
 dev: install $(DAGSTER_HOME)/dagster.yaml ## open Dagster's UI on http://localhost:3000
@@ -46,6 +46,9 @@ test-latest: install ## run the suite on the newest Dagster, with dagster-dlt in
 
 faults: install ## inject faults, look what was lost, and write docs/reliability.md
 	$(BIN)/python -m analytics_assets_tests.faults
+
+tour: install ## click through the UI in Chromium, assert what it shows, and write docs/tour.md with its pictures
+	$(BIN)/python -m analytics_assets_tests.tour
 
 bench: install ## measure speed and memory beside plain dlt and a floor, and write docs/performance.md (hours; ARGS="--only first20")
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --extra dev --extra bench --compile-bytecode --python $(BIN)/python --inexact

@@ -6,6 +6,7 @@ python -m analytics_assets check
 
 import argparse
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,7 @@ from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.definitions import defs
 from analytics_assets.defs.connection import check_connection
+from analytics_assets.defs.live import live_progress
 from analytics_assets.defs.resources import AnalyticsResource
 from analytics_assets.defs.schedules import SYNC
 from analytics_assets.defs.specs import asset_key
@@ -42,7 +44,7 @@ def sync() -> int:
     """Runs `analytics_sync` on the instance of DAGSTER_HOME; returns the exit status."""
     console = Console()
     job = defs().resolve_job_def(SYNC)
-    with dg.DagsterInstance.get() as instance, console.status("Syncing the eight resources through Dagster ..."):
+    with dg.DagsterInstance.get() as instance, live_progress(console) if console.is_terminal else nullcontext():
         result = job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
     console.print(_table(result))
     if result.success:

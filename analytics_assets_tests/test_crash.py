@@ -7,6 +7,7 @@ that is left alone, the tables are equal to what the API serves.
 
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -96,6 +97,10 @@ class Workers:
 
 @pytest.fixture
 def workers(tmp_path: Path, empty_api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
+    # As the project is shipped: its configuration keeps the staging tables empty.
+    configuration = Path(os.environ["DLT_PROJECT_DIR"], ".dlt", "config.toml")
+    configuration.parent.mkdir(parents=True)
+    shutil.copy(Path(__file__).parents[1] / ".dlt" / "config.toml", configuration)
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "20")
     with nursery() as found:
         yield Workers(found, tmp_path / "unharmed.duckdb", monkeypatch)
@@ -196,7 +201,7 @@ def expect_no_id_twice(database: Path) -> None:
 
 
 def expect_no_remains(database: Path, unharmed: Path) -> None:
-    """The tables of a warehouse in which nothing was ever killed, and in the staging tables the rows of one load.
+    """The tables of a warehouse in which nothing was ever killed, and no row in the staging tables.
 
     Only the staging tables' schema may be there twice, with dlt's table of pipeline states and without it: a rebuild
     that dies when it has dropped the table, and not yet its staging table, leaves the former behind.
@@ -211,9 +216,7 @@ def expect_no_remains(database: Path, unharmed: Path) -> None:
             assert max(versions.values()) <= most, (schema, versions)
         assert twice(connection, "analytics._dlt_loads", "load_id") == []
         for resource in CONTENT:
-            staging = f"analytics_staging.{resource}"
-            assert connection.execute(f"SELECT count(DISTINCT _dlt_load_id) FROM {staging}").fetchone() == (1,)
-            assert twice(connection, staging) == []
+            assert connection.execute(f"SELECT count(*) FROM analytics_staging.{resource}").fetchone() == (0,)
 
 
 def twice(connection: duckdb.DuckDBPyConnection, table: str, key: str = "id") -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ import tomlkit
 import yaml
 
 from analytics_assets.api import catalog
-from analytics_assets.api.catalog import RESOURCES, Resource
+from analytics_assets.api.catalog import DOCS_URL, RESOURCES, Resource
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.definitions import defs
 from analytics_assets.defs.resources import AnalyticsResource
@@ -98,6 +98,57 @@ def test_the_schema_survives_a_run_with_names_types_and_descriptions(api: FakeAp
     result = project.sync("policies")
     schema = metadata(result, "policies")["dagster/column_schema"]
     assert schema == specs()[asset_key("policies")].metadata["dagster/column_schema"]
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
+def test_each_column_leads_back_to_a_field_of_the_api_before_and_after_a_run(
+    empty_api: FakeApi, project: Project, resource: Resource
+) -> None:
+    found = specs()
+    fields = found[upstream_key(resource.name)].metadata["dagster/column_schema"]
+    assert [(field.name, field.description) for field in fields.columns] == [
+        (column.name, column.description) for column in resource.columns
+    ]
+    before = found[asset_key(resource.name)].metadata["dagster/column_lineage"]
+    after = metadata(project.sync(resource.name), resource.name)["dagster/column_lineage"]
+    assert after == before
+    origins = {name: [(dep.asset_key, dep.column_name) for dep in deps] for name, deps in before.deps_by_column.items()}
+    columns = {column.name for column in found[asset_key(resource.name)].metadata["dagster/column_schema"].columns}
+    assert set(origins) == columns - {"deleted_at"}
+    assert {name for [(_, name)] in origins.values()} == {field.name for field in fields.columns}
+    assert {key for [(key, _)] in origins.values()} == {upstream_key(resource.name)}
+
+
+def test_lineage_and_constraints_are_the_apis() -> None:
+    activities = specs()[asset_key("activities")].metadata["dagster/column_lineage"]
+    [origin] = activities.deps_by_column["activity_time"]
+    assert (origin.asset_key, origin.column_name) == (dg.AssetKey(["api", "activities"]), "activityTime")
+    locations = specs()[asset_key("locations")].metadata["dagster/column_schema"]
+    constraints = {column.name: column.constraints.other for column in locations.columns if column.constraints.other}
+    assert constraints == {"id": ["primary key"], "organization_id": ["references organizations.id"]}
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
+def test_assets_and_endpoints_link_to_the_documentation_and_say_their_limits(resource: Resource) -> None:
+    for key in (asset_key(resource.name), upstream_key(resource.name)):
+        spec = specs()[key]
+        assert spec.metadata["docs"].url == DOCS_URL
+        assert DOCS_URL in str(spec.description)
+    assert resource.limits
+    assert all(limit in str(specs()[asset_key(resource.name)].description) for limit in resource.limits)
+
+
+def test_tags_select_what_is_incremental_and_what_are_events() -> None:
+    graph = defs().resolve_asset_graph()
+    by_tag = {
+        tag: sorted(key.path[-1] for key in dg.AssetSelection.from_string(f"tag:{tag}").resolve(graph))
+        for tag in ("sync=incremental", "sync=complete", "rows=events")
+    }
+    assert by_tag == {
+        "sync=incremental": ["activities", "automation_scripts", "groups", "policies", "roles"],
+        "sync=complete": ["locations", "organizations", "software_products"],
+        "rows=events": ["activities"],
+    }
 
 
 def test_the_kind_follows_the_destination(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,105 +1,128 @@
-"""The demo API: faithful, reproducible and alive."""
-
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
-from analytics_assets.api.catalog import RESOURCES, Resource
-from analytics_assets.api.dialects.analytics import ANALYTICS
-from analytics_assets.demo.server import DEMO_TOKEN, DemoServer
+from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
+from analytics_assets.demo.data import Row, read_listing
+from analytics_assets.demo.server import DEMO_CREDENTIALS, DEMO_TOKEN
 from analytics_assets_tests.conftest import Project, metadata
+from analytics_assets_tests.demo_api import DEMOS, NOON, Demo, serving
+from analytics_assets_tests.fake_api import PATHS
 
-NOON = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+EVERY_RESOURCE = pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
 
 
-class Demo:
-    """A demo API whose clock the test sets."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-        self.server = DemoServer(clock=lambda: self.now)
-
-    def get(self, path: str, token: str = DEMO_TOKEN, **query: Any) -> requests.Response:
-        headers = {"Authorization": f"Bearer {token}"}
-        return requests.get(self.server.url + path, params=query, headers=headers, timeout=10)
-
-    def rows(self, resource: Resource, **query: Any) -> list[dict[str, Any]]:
-        endpoint = ANALYTICS.endpoints[resource.name]
-        return self.get(endpoint.path, **query).json()[endpoint.selector]  # type: ignore[no-any-return]
-
-    def listing(self, resource: Resource) -> list[dict[str, Any]]:
-        paged = ANALYTICS.endpoints[resource.name].paging
-        return self.rows(resource, limit=1000) + self._rest(resource) if paged else self.rows(resource)
-
-    def _rest(self, resource: Resource) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        while page := self.rows(resource, limit=1000, after=1000 + len(rows)):
-            rows += page
-        return rows
+@pytest.fixture(params=DEMOS)
+def demo(request: pytest.FixtureRequest) -> Iterator[Demo]:
+    """A demo API, in each dialect."""
+    demo = DEMOS[request.param]()
+    with serving(demo):
+        yield demo
 
 
 @pytest.fixture
-def demo() -> Iterator[Demo]:
+def analytics() -> Iterator[Demo]:
     demo = Demo()
-    thread = threading.Thread(target=demo.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield demo
-    demo.server.shutdown()
-    demo.server.server_close()
-    thread.join()
+    with serving(demo):
+        yield demo
 
 
-@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
-def test_rows_have_declared_fields_unique_ids_and_iso_times(demo: Demo, resource: Resource) -> None:
-    rows = demo.listing(resource)
+def instant(spelled: str | float) -> datetime:
+    """Reads a point in time as either dialect spells it, which has to be strict."""
+    if isinstance(spelled, str):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", spelled)
+        return datetime.fromisoformat(spelled.removesuffix("Z")).replace(tzinfo=timezone.utc)
+    assert isinstance(spelled, float)
+    return datetime.fromtimestamp(spelled, timezone.utc)
+
+
+def meant(row: Row, resource: Resource) -> Row:
+    """What a row means, however it is spelled: times as instants, and nulls as fields that are not there."""
+    times = {column.name for column in resource.columns if column.type == "timestamp"}
+    return {name: instant(value) if name in times else value for name, value in row.items() if value is not None}
+
+
+def made(resource: Resource, now: datetime = NOON) -> list[Row]:
+    """What the demo's rows are before a dialect spells them."""
+    rows = read_listing(PATHS[resource.name], now) or []
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+@EVERY_RESOURCE
+def test_rows_have_declared_fields_unique_ids_and_no_time_to_come(resource: Resource) -> None:
+    rows = made(resource)
     declared = {column.name: column for column in resource.columns}
     assert len({row["id"] for row in rows}) == len(rows) > 15
     for row in rows:
         assert set(row) <= set(declared)
-        for name, value in row.items():
-            if declared[name].type == "timestamp" and value is not None:
-                assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", value)
-                assert value <= "2026-07-01T12:00:00Z"
-    assert demo.listing(resource) == rows
+        assert all(value <= NOON for value in row.values() if isinstance(value, datetime))
+        assert {name for name, value in row.items() if isinstance(value, datetime)} <= {
+            name for name, column in declared.items() if column.type == "timestamp"
+        }
 
 
-def test_there_are_nulls_absent_fields_and_nested_values(demo: Demo) -> None:
-    rows = [row for resource in RESOURCES for row in demo.listing(resource)]
+@EVERY_RESOURCE
+def test_each_dialect_tells_the_same_rows_to_the_microsecond(demo: Demo, resource: Resource) -> None:
+    listed = sorted((meant(row, resource) for row in demo.listing(resource.name)), key=lambda row: row["id"])
+    assert listed == sorted(made(resource), key=lambda row: row["id"])
+
+
+def test_there_are_nulls_absent_fields_nested_values_and_microseconds(analytics: Demo) -> None:
+    rows = [row for name in PATHS for row in analytics.listing(name)]
     assert any(value is None for row in rows for value in row.values())
     assert any(isinstance(value, dict) and value for row in rows for value in row.values())
     assert any(isinstance(value, list) and value for row in rows for value in row.values())
-    activities = next(resource for resource in RESOURCES if resource.name == "activities")
-    assert len({frozenset(row) for row in demo.rows(activities, limit=100)}) > 1
-    assert 3_000 < len(demo.listing(activities)) < 6_000
+    assert len({frozenset(row) for row in analytics.rows("activities", limit=100)}) > 1
+    activities = made(BY_NAME["activities"])
+    assert 3_000 < len(activities) < 6_000
+    assert len({row["activityTime"].microsecond % 1000 for row in activities}) > 900
 
 
-def test_pages_follow_each_other_and_end_on_an_empty_one(demo: Demo) -> None:
-    organizations = RESOURCES[0]
-    assert len(demo.rows(organizations)) == 20
-    pages = [[row["id"] for row in demo.rows(organizations, after=after, limit=30)] for after in (0, 30, 60)]
+def test_ids_of_activities_are_not_strictly_in_the_order_of_time_but_within_the_lag(demo: Demo) -> None:
+    """The lag is how far behind its cursor a sync starts: what is reported later than that would be lost."""
+    activities = BY_NAME["activities"]
+    rows = sorted((meant(row, activities) for row in demo.listing("activities")), key=lambda row: row["id"])
+    newest = datetime.min.replace(tzinfo=timezone.utc)
+    behind = timedelta()
+    for row in rows:
+        behind = max(behind, newest - row["activityTime"]) if newest.year > 1 else behind
+        newest = max(newest, row["activityTime"])
+    assert timedelta(minutes=1) < behind < timedelta(seconds=activities.lag_seconds)
+
+
+def test_pages_follow_each_other_and_end_on_an_empty_one(analytics: Demo) -> None:
+    assert len(analytics.rows("organizations")) == 20
+    pages = [[row["id"] for row in analytics.rows("organizations", after=after, limit=30)] for after in (0, 30, 60)]
     assert pages[0] == list(range(1, 31))
     assert pages[1][0] == 31
     assert pages[2] == []
 
 
-def test_an_hour_later_there_is_news(demo: Demo) -> None:
-    before = {resource.name: demo.listing(resource) for resource in RESOURCES}
-    demo.now += timedelta(hours=1)
-    after = {resource.name: demo.listing(resource) for resource in RESOURCES}
-
-    assert len(after["activities"]) == len(before["activities"]) + 12
-    assert after["activities"][: len(before["activities"])] == before["activities"]
-    demo.now += timedelta(days=1)
+def test_an_hour_later_there_is_news() -> None:
+    before = {resource.name: made(resource) for resource in RESOURCES}
+    activities = made(BY_NAME["activities"], NOON + timedelta(hours=1))
+    assert len(activities) == len(before["activities"]) + 12
+    assert activities[: len(before["activities"])] == before["activities"]
     for resource in RESOURCES:
         if resource.cursor and resource.name != "roles":
-            assert demo.listing(resource) != before[resource.name]
+            assert made(resource, NOON + timedelta(hours=25)) != before[resource.name]
+
+
+def test_before_its_world_begins_there_are_no_activities(demo: Demo) -> None:
+    demo.now = datetime(2025, 12, 31, tzinfo=timezone.utc)
+    assert demo.rows("activities") == []
+    assert len(demo.rows("organizations")) >= 20
 
 
 @pytest.mark.parametrize(
@@ -112,19 +135,21 @@ def test_an_hour_later_there_is_news(demo: Demo) -> None:
         ("/", "none", {}, 200),
     ],
 )
-def test_answers_to_wrong_requests(demo: Demo, path: str, token: str, query: dict[str, Any], status: int) -> None:
-    assert demo.get(path, token, **query).status_code == status
+def test_answers_to_wrong_requests(analytics: Demo, path: str, token: str, query: dict[str, Any], status: int) -> None:
+    assert analytics.get(path, f"Bearer {token}", **query).status_code == status
 
 
-def test_it_runs_alone_on_a_loopback_port(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = [sys.executable, "-m", "analytics_assets.demo", "--port", "0"]
+@pytest.mark.parametrize("dialect", DEMOS)
+def test_it_runs_alone_and_says_what_the_assets_have_to_be_told(
+    dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-m", "analytics_assets.demo", "--port", "0", "--dialect", dialect]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        url = process.stdout.readline().split()[3].rstrip(".")
+        assert "http://127.0.0.1:" in process.stdout.readline()
         try:
-            assert url.startswith("http://127.0.0.1:")
-            monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", url)
-            monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", DEMO_TOKEN)
+            for setting in process.stdout.readline().split():
+                monkeypatch.setenv(*setting.split("=", 1))
             result = project.sync("roles")
         finally:
             # Not terminate: whoever runs the tests may have that signal ignored.
@@ -132,7 +157,51 @@ def test_it_runs_alone_on_a_loopback_port(project: Project, monkeypatch: pytest.
     assert metadata(result, "roles")["rows_loaded"] > 15
 
 
-def test_the_embedded_one_serves_a_run_with_nothing_configured(project: Project) -> None:
+@pytest.mark.parametrize("dialect", DEMOS)
+def test_the_embedded_one_serves_a_run_with_nothing_configured(
+    dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__DIALECT", dialect)
+    # Left over from another API.
+    for key in ("API_KEY", "CLIENT_ID", "CLIENT_SECRET"):
+        monkeypatch.setenv(f"SOURCES__ANALYTICS__{key}", "another")
     result = project.sync("activities", "locations")
     assert metadata(result, "activities")["rows_loaded"] > 3_000
     assert metadata(result, "locations")["dagster/row_count"] > 50
+
+
+@pytest.mark.parametrize("dialect", DEMOS)
+def test_its_rows_are_the_tables_cell_by_cell(dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = DEMOS[dialect]()
+    settings = {"dialect": dialect, "base_url": demo.server.url, **DEMO_CREDENTIALS[dialect]}
+    for key, value in settings.items():
+        monkeypatch.setenv(f"SOURCES__ANALYTICS__{key.upper()}", value)
+    with serving(demo):
+        project.sync()
+    for resource in RESOURCES:
+        columns = {column.name: re.sub("([A-Z])", r"_\1", column.name).lower() for column in resource.columns}
+        cells = project.query(f"SELECT {', '.join(columns.values())} FROM analytics.{resource.name} ORDER BY id")
+        nested = {column.name for column in resource.columns if column.type == "json"}
+        loaded = [
+            {
+                name: json.loads(cell) if name in nested else cell
+                for name, cell in zip(columns, row, strict=True)
+                if cell is not None
+            }
+            for row in cells
+        ]
+        assert loaded == sorted(made(resource), key=lambda row: row["id"])
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_passes_the_dialect_on() -> None:
+    # Without what a make that runs these tests was told.
+    environment = {name: value for name, value in os.environ.items() if name not in {"DIALECT", "MAKEFLAGS"}}
+
+    def commands(*arguments: str) -> str:
+        command = ["make", "--dry-run", *arguments]
+        return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True).stdout
+
+    for target in ("demo", "dev"):
+        assert "SOURCES__ANALYTICS__DIALECT=ninjaone " in commands(target, "DIALECT=ninjaone")
+        assert "DIALECT" not in commands(target)

@@ -260,6 +260,21 @@ def test_the_checks_measure_postgres_as_they_do_duckdb(
     assert said == {"rows": 7, "live_rows": 27, "ids": [300, 301, 302, 303, 304]}
 
 
+def test_postgres_shows_the_newest_rows_and_the_chart_as_duckdb_does(
+    postgres: str, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.rows["groups"] = [group(1), group(2, None), group(3, "2024-06-01T02:00:00+02:00"), group(4, shared=True)]
+    shown = []
+    for destination in ("duckdb", "postgres"):
+        monkeypatch.setenv("DESTINATION_TYPE", destination)
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
+        result = project.sync(config={"mode": "rebuild"})
+        shown.append({name: metadata(result, name)["preview"] for name in PATHS})
+        shown[-1]["chart"] = metadata(result, "activities")["activities_per_day"]
+    assert shown[0] == shown[1]
+    assert "| 3 | Group 3 |" in shown[0]["groups"].splitlines()[2]
+
+
 def test_a_run_waits_for_another_that_loads_the_same_postgres_table(
     postgres: str, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,9 @@ ColumnType = Literal["bigint", "bool", "json", "text", "timestamp"]
 PRIMARY_KEY = "id"
 DELETED_AT = "deleted_at"
 
+DOCS_URL = "https://app.ninjarmm.com/apidocs/"
+"""Documentation of the public API whose columns these are. `base_url` may be another that is like it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -39,7 +42,14 @@ class Resource:
 
     `cursor` names the field by which a resource is incremental, `lag_seconds` how far behind the newest value each sync
     starts again, for rows that appear late. Rows of an `append_only` resource are events: they are never edited and
-    never marked as deleted. Where the listing is and how it is asked for differs by dialect: `dialects/`.
+    never marked as deleted. Where the listing is and how it is asked for differs by dialect: `dialects/`. `limits` are
+    sentences on what the table cannot tell, as the API does not.
+
+    Fields in `hashed` and `dropped` never reach the warehouse, a message or a log as they are: `hide` says how. Each is
+    a path in the API's spelling, such as `data.message.params.email`; it leads through lists.
+
+    Raises:
+        ValueError: A path names the key, the cursor or a column that cannot be hidden that way.
     """
 
     name: str
@@ -48,6 +58,26 @@ class Resource:
     cursor: str | None = None
     lag_seconds: int = 0
     append_only: bool = False
+    limits: tuple[str, ...] = ()
+    hashed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        columns = {column.name: column for column in self.columns}
+        for path in (*self.hashed, *self.dropped):
+            if path.split(".")[0] in {PRIMARY_KEY, self.cursor}:
+                raise ValueError(f"{self.name}: {path} is needed as it is: it is the key or the cursor.")
+        for path in self.dropped:
+            if path in columns:
+                raise ValueError(f"{self.name}: {path} is dropped and can be no column: take it out of columns.")
+        for path in self.hashed:
+            if path in columns and columns[path].type not in {"json", "text"}:
+                raise ValueError(f"{self.name}: {path} is hashed to text, and its column is {columns[path].type}.")
+
+    @property
+    def is_sensitive(self) -> bool:
+        """Whether there are fields that must not be seen."""
+        return bool(self.hashed or self.dropped)
 
     @property
     def table_columns(self) -> tuple[Column, ...]:
@@ -62,6 +92,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="organizations",
         description=("One row per organization, the customer that devices, locations and policies belong to."),
+        limits=("When an organization was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Organization identifier", nullable=False),
             Column("name", "text", "Full name"),
@@ -77,6 +108,7 @@ RESOURCES: tuple[Resource, ...] = (
         description=("One row per policy, the set of conditions and schedules that a class of devices is managed by."),
         cursor="updated",
         lag_seconds=60,
+        limits=("Conditions and schedules themselves are not in the listing.",),
         columns=(
             Column("id", "bigint", "Policy identifier", nullable=False),
             Column("parentPolicyId", "bigint", "Policy that this one inherits from"),
@@ -97,6 +129,11 @@ RESOURCES: tuple[Resource, ...] = (
         cursor="activityTime",
         lag_seconds=300,
         append_only=True,
+        limits=(
+            "How long the API keeps activities is unknown: those that are gone before the first sync are lost.",
+            "Ids are not strictly in the order of time: sort by `activity_time`.",
+            "`data` differs by type of activity, and may hold personal data.",
+        ),
         columns=(
             Column("id", "bigint", "Activity identifier", nullable=False),
             Column("activityTime", "timestamp", "When it happened"),
@@ -122,6 +159,7 @@ RESOURCES: tuple[Resource, ...] = (
         description=("One row per script in the automation library."),
         cursor="updatedOn",
         lag_seconds=60,
+        limits=("The source of a script is not in the listing.",),
         columns=(
             Column("id", "bigint", "Script identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -143,6 +181,10 @@ RESOURCES: tuple[Resource, ...] = (
         description=("One row per device group, a saved search whose membership is evaluated now and then."),
         cursor="updated",
         lag_seconds=60,
+        limits=(
+            "A group that nobody has edited may lack `updated`: it is loaded when it is new or differs.",
+            "Members are not in the listing, and `device_count` is as old as `last_evaluated`.",
+        ),
         columns=(
             Column("id", "bigint", "Group identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -159,6 +201,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="locations",
         description=("One row per location, a site of an organization."),
+        limits=("When a location was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Location identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -175,6 +218,7 @@ RESOURCES: tuple[Resource, ...] = (
         description=("One row per device role, for example a Windows server or a cloud monitor target."),
         cursor="created",
         lag_seconds=60,
+        limits=("An edit does not move `created`: only the weekly reconcile brings it.",),
         columns=(
             Column("id", "bigint", "Role identifier", nullable=False),
             Column("name", "text", "Name"),
@@ -192,6 +236,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="software_products",
         description=("One row per software product that patching knows."),
+        limits=("When a product was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "text", "Product identifier, a UUID", nullable=False),
             Column("vendorName", "text", "Name of the vendor"),

@@ -11,6 +11,7 @@ from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.dialect import Endpoint
 from analytics_assets.api.dialects.registry import advise
 from analytics_assets.api.redaction import redact
+from analytics_assets.api.report import Report
 from analytics_assets.api.settings import Settings
 
 EXCERPT = 80
@@ -18,6 +19,9 @@ EXCERPT = 80
 
 SEARCHED = 10_000
 """Bytes of a wrong body that are searched for the token, which some servers send back."""
+
+TOTAL = "total"
+"""Key of a body that says how many rows the listing has; dlt's own default. The progress needs it, nothing else."""
 
 ADVICE = {
     401: "The API did not accept the token: check sources.analytics.api_key, and that it has not expired.",
@@ -39,8 +43,8 @@ class PayloadError(ValueError):
     """The API answered 200, but not with what the resource's rows look like."""
 
 
-def read_rows(answer: Answer, resource: Resource, settings: Settings) -> list[dict[str, Any]]:
-    """The rows of an answer.
+def read_rows(answer: Answer, resource: Resource, settings: Settings, report: Report) -> list[dict[str, Any]]:
+    """The rows of an answer. Counts it, and notes how many rows there are in all, if the answer says so.
 
     Raises:
         StatusError: Its status is an error.
@@ -48,20 +52,23 @@ def read_rows(answer: Answer, resource: Resource, settings: Settings) -> list[di
     """
     where = f"{resource.name}: GET {answer.where}"
     if answer.status >= 300:
-        raise StatusError(
-            f"{where} answered {answer.status} {answer.reason}. {_advise(answer, settings)}", answer.status
-        )
+        advice = _advise(answer, resource, settings)
+        raise StatusError(f"{where} answered {answer.status} {answer.reason}. {advice}", answer.status)
     endpoint = settings.endpoint(resource.name)
     try:
         body = json.loadb(answer.body)
     except ValueError as error:
         raise PayloadError(
             f"{where} answered {answer.status} with a body that is not JSON ({answer.content_type}, {len(answer.body)}"
-            f" bytes), beginning: {excerpt(answer)}. Is base_url the API itself, not a proxy or a login page?"
+            f" bytes), beginning: {_shown(answer, resource)}. Is base_url the API itself, not a proxy or a login page?"
         ) from error
     rows = endpoint.find(body)
     if not isinstance(rows, list):
         raise PayloadError(f"{where} answered {answer.status}, but {_describe_mismatch(body, resource, endpoint)}")
+    report.pages += 1
+    report.body_bytes += len(answer.body)
+    if isinstance(body, dict) and type(total := body.get(TOTAL)) is int:
+        report.total = total
     listed: set[int | str] = set()
     for position, row in enumerate(rows, 1):
         # The usual row first: this runs for every one of them.
@@ -75,7 +82,7 @@ def read_rows(answer: Answer, resource: Resource, settings: Settings) -> list[di
     return rows
 
 
-def _advise(answer: Answer, settings: Settings) -> str:
+def _advise(answer: Answer, resource: Resource, settings: Settings) -> str:
     status, wire = answer.status, settings.wire
     if status == 401 and settings.has_client:
         return (
@@ -95,7 +102,7 @@ def _advise(answer: Answer, settings: Settings) -> str:
     hint = (
         " The API answers so, too, if it cannot read the token: check sources.analytics.api_key." if unreadable else ""
     )
-    return f"Its body begins: {excerpt(answer)}.{hint}"
+    return f"Its body begins: {_shown(answer, resource)}.{hint}"
 
 
 def _error_code(answer: Answer) -> object:
@@ -123,6 +130,10 @@ def _problem(row: Any, where: str) -> str:  # noqa: ANN401 - whatever JSON holds
         return f"{where} is not an object but {type(row).__name__}."
     found = f"{row[PRIMARY_KEY]!r:.40}" if PRIMARY_KEY in row else f"only the keys {sorted(row)[:8]}"
     return f"{where} has no {PRIMARY_KEY!r} to merge on: found {found}."
+
+
+def _shown(answer: Answer, resource: Resource) -> str:
+    return "(not shown, as this resource has sensitive fields)" if resource.is_sensitive else excerpt(answer)
 
 
 def excerpt(answer: Answer, secrets: Iterable[str | None] = ()) -> str:

@@ -10,7 +10,7 @@ import gc
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,7 +26,8 @@ from analytics_assets.api.dialect import ById
 from analytics_assets.api.guards import read_rows
 from analytics_assets.api.paging import start_paging
 from analytics_assets.api.report import Report
-from analytics_assets.api.settings import Settings
+from analytics_assets.api.sensitive import hide
+from analytics_assets.api.settings import Settings, SettingsError
 from analytics_assets.api.slices import SLICE_PAGES
 from analytics_assets.api.transport import Wire, in_background
 
@@ -43,7 +44,10 @@ ROWS = "rows"
 COLLECT_AFTER = 200_000
 """Objects, more than a sync has in its batches; those that are not rows are few."""
 
-BATCH_ROWS = 1_000
+WATCHED_EVERY = 0.2
+"""Seconds between two looks at what is going on, while nothing comes."""
+
+BATCH_ROWS = 2_000
 """Rows that dlt gets at once, at least, while there are so many. What a sync holds in memory is a few times this."""
 
 
@@ -53,6 +57,7 @@ class Listing:
     `report` counts what this listing sends over the wire, which it shares with others. `most_pages` cuts the listing
     after so many pages that bring rows. With `tables`, rows that are just what the catalogue declares come as one Arrow
     table. It is made in the background: to pass a million objects from thread to thread costs more than to make them.
+    `watch` is called now and then where a batch is asked for, also while none comes.
     """
 
     def __init__(self, resource: Resource, wire: Wire, *, most_pages: int = sys.maxsize, tables: bool = False) -> None:
@@ -60,6 +65,7 @@ class Listing:
         self.report = Report()
         self.settings = wire.settings
         self.endpoint = wire.settings.endpoint(resource.name)
+        self.watch: Callable[[], None] = lambda: None
         self._wire = wire
         self._most_pages = most_pages
         self._tables = tables
@@ -93,11 +99,17 @@ class Listing:
             Exception: What the wire, a guard or the paging raised.
         """
         if self._reader is None:
+            self.report.is_read = True
             return []
         self._handed_out = True
-        batch = in_background(self._batches.get()).result()
+        coming = in_background(self._batches.get())
+        while not wait([coming], WATCHED_EVERY).done:
+            self.watch()
+        batch = coming.result()
         if isinstance(batch, Exception):
             raise batch
+        self.report.is_read = not batch
+        self.watch()
         return batch
 
     def secrets(self) -> list[str | None]:
@@ -129,7 +141,15 @@ class Listing:
 def open_listings(
     settings: Settings, resources: Iterable[Resource], *, most_pages: int = sys.maxsize, tables: bool = False
 ) -> dict[str, Listing]:
-    """Listings of resources that share a wire, by name. No request is made before one of them is started."""
+    """Listings of resources that share a wire, by name. No request is made before one of them is started.
+
+    Raises:
+        SettingsError: There is no key for the fields that are to be hashed.
+    """
+    resources = list(resources)
+    hashed = [f"{resource.name}.{path}" for resource in resources for path in resource.hashed]
+    if hashed and settings.hash_key is None:
+        raise SettingsError("hash_key", f"is missing, and needed to hash {', '.join(hashed)}")
     wire = Wire(settings)
     return {resource.name: Listing(resource, wire, most_pages=most_pages, tables=tables) for resource in resources}
 
@@ -194,8 +214,8 @@ async def _pages(
                     requested[each] = asyncio.ensure_future(wire.get(endpoint.path, parameters, report))
             # Read in its turn: bodies take a fraction of the memory that rows do.
             answer = await requested.pop(position)
-            rows = read_rows(answer, resource, wire.settings)
-            report.body_bytes += len(answer.body)
+            rows = read_rows(answer, resource, wire.settings, report)
+            hide(rows, resource, wire.settings.hash_key)
             position = paging.accept(position, rows)
             window = min(2 * window, wire.settings.requests_in_flight)
             # A page without news settles nothing yet: the paging goes on until it ends or says what is wrong.

@@ -92,6 +92,7 @@ class OffsetPaging:
         self._setbacks = 0
         self._consumed = 0
         self._largest = 0
+        self._read_before = 0
         self._like_ids = 0
         self._stride = 0
         self._last_page: list[Any] = []
@@ -129,7 +130,7 @@ class OffsetPaging:
             rows.clear()
             return self._set_back(position)
         again = [key for key in keys[_leading(keys, self._seen) :] if key in self._seen]
-        if again and keys[:1] == self._last_page[-1:]:
+        if again and keys[:1] == self._last_page[-1:] and position >= self._read_before:
             raise PagingError(
                 f"{self._name}: {PRIMARY_KEY} {again[0]!r} is listed twice, the second time on page {self._pages}"
                 f" ({self._offset_param}={position}). Either the listing changed while it was read, and another run"
@@ -163,6 +164,8 @@ class OffsetPaging:
 
     def _set_back(self, position: int) -> int:
         self._count_setback(position)
+        # Known rows come again then, perhaps a little further on.
+        self._read_before = max(self._read_before, self._consumed + self._largest)
         self._last_page = []
         self._stride = 0
         if position == self._consumed:

@@ -1,9 +1,20 @@
 """What one sync of one resource did, counted while it runs."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
+from time import monotonic
 
 from analytics_assets.api.slices import Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a request is waiting for, and until when on the monotonic clock."""
+
+    why: str
+    until: float
 
 
 @dataclass(slots=True)
@@ -15,9 +26,13 @@ class Report:
     filter, `rows_unchanged` those of them that were read again because of the lag and dropped because nothing about
     them had changed. `left_at` is the position at which a listing was cut, `gap` what has still to be read of one in
     slices. The cursors are where an incremental resource stood before and after (`None` where there is none).
+
+    `pages` are the answers that hold a list, `total` is how many rows the API says that the listing has, if it does.
+    `waits` are what requests wait for now, and `is_read` tells whether the listing has come to its end.
     """
 
     requests: int = 0
+    pages: int = 0
     retries: int = 0
     body_bytes: int = 0
     seconds_waited: float = 0.0
@@ -29,3 +44,16 @@ class Report:
     gap: Gap | None = None
     cursor_before: datetime | None = None
     cursor_after: datetime | None = None
+    total: int | None = None
+    waits: list[Wait] = field(default_factory=list)
+    is_read: bool = False
+
+    @contextmanager
+    def waiting(self, why: str, seconds: float) -> Iterator[None]:
+        """Says meanwhile that a request waits so many seconds."""
+        wait = Wait(why, monotonic() + seconds)
+        self.waits.append(wait)
+        try:
+            yield
+        finally:
+            self.waits.remove(wait)

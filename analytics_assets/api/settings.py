@@ -22,7 +22,10 @@ from analytics_assets.api.instants import parse_instant
 
 SECTION = ("sources", "analytics")
 DEMO = "demo"
-SECRETS = frozenset({"api_key", "client_id", "client_secret"})
+SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key"})
+
+SHORTEST_HASH_KEY = 16
+"""Characters. A key that can be guessed lets the hashed values be guessed."""
 
 
 class SettingsError(ValueError):
@@ -71,6 +74,8 @@ class Settings(BaseConfiguration):
     """Most requests a second, over all resources of a run; unlimited by default."""
     allow_http: bool = False
     """Whether `base_url` may be unencrypted `http://` on another host than this one."""
+    hash_key: TSecretStrValue | None = None
+    """Secret with which sensitive fields are hashed; needed where the catalogue has any."""
 
     @property
     def is_demo(self) -> bool:
@@ -162,6 +167,8 @@ def _check(settings: Settings) -> None:
             raise SettingsError(key, f"is below {least}", value)
     if settings.requests_per_second is not None and settings.requests_per_second <= 0:
         raise SettingsError("requests_per_second", "is not above 0", settings.requests_per_second)
+    if settings.hash_key is not None and len(settings.hash_key) < SHORTEST_HASH_KEY:
+        raise SettingsError("hash_key", f"is shorter than {SHORTEST_HASH_KEY} characters")
     if not 0 <= settings.max_deleted_share <= 1:
         raise SettingsError("max_deleted_share", "is not between 0 and 1", settings.max_deleted_share)
 

@@ -18,7 +18,7 @@ from analytics_assets.api.answer import Answer, NoAnswerError
 from analytics_assets.api.report import Report
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.tokens import Tokens
-from analytics_assets.demo.server import DEMO_TOKEN, embedded_url
+from analytics_assets.demo.server import DEMO_CREDENTIALS, embedded_url
 
 T = TypeVar("T")
 
@@ -42,11 +42,17 @@ class Wire:
     """The way to the API that all resources of a run share: its credentials, its limits.
 
     Limits are those of the run, whatever the number of resources: `requests_in_flight` at once,
-    `requests_per_second`, and no request at all while a `Retry-After` lasts. Nothing happens before the first request.
+    `requests_per_second`, and no request at all while a `Retry-After` lasts. Nothing is sent before the first request.
     dlt's keys in `[runtime]` (`request_max_attempts`, ...) win over the defaults above.
     """
 
     def __init__(self, settings: Settings) -> None:
+        if settings.is_demo:
+            settings = settings.copy()
+            # What is configured for a real API is not for this one.
+            nothing = dict.fromkeys(("api_key", "client_id", "client_secret", "token_url", "scope"))
+            demo = {"base_url": embedded_url(settings.dialect), **DEMO_CREDENTIALS[settings.dialect]}
+            settings.update({**nothing, **demo})
         self.settings = settings
         self._attempts = int(_runtime("request_max_attempts", ATTEMPTS))
         self._backoff_factor = _runtime("request_backoff_factor", BACKOFF_FACTOR)
@@ -55,7 +61,7 @@ class Wire:
         self._gap = 1 / settings.requests_per_second if settings.requests_per_second else 0.0
         self._in_flight = asyncio.Semaphore(settings.requests_in_flight)
         self._next_start = 0.0
-        pasted = DEMO_TOKEN if settings.is_demo else None if settings.has_client else settings.token
+        pasted = None if settings.has_client else settings.token
         self._tokens = Tokens(settings, pasted, self._post)
 
     async def get(self, path: str, query: str, report: Report) -> Answer:
@@ -74,10 +80,9 @@ class Wire:
         from analytics_assets.api import client  # noqa: PLC0415 - definitions need no HTTP
 
         where = f"{path}?{query}" if query else path
-        base_url = embedded_url() if self.settings.is_demo else self.settings.base_url
 
         async def send(token: str) -> Answer:
-            return await self._retry(lambda: client.get(base_url, where, token, self._timeout), report)
+            return await self._retry(lambda: client.get(self.settings.base_url, where, token, self._timeout), report)
 
         answer = await send(await self._tokens.current())
         if answer.status == 401 and (token := await self._tokens.after(answer.token)):
@@ -102,7 +107,7 @@ class Wire:
                 return outcome
             if attempt < self._attempts:
                 ended = monotonic()
-                await self._wait_after(outcome, attempt)
+                await self._wait_after(outcome, attempt, report)
                 report.retries += 1
                 report.seconds_waited += monotonic() - ended
         if isinstance(outcome, Answer):
@@ -112,7 +117,8 @@ class Wire:
     async def _attempt(self, send: Callable[[], Awaitable[Answer]], report: Report) -> Answer | NoAnswerError:
         async with self._in_flight:
             while (wait := self._next_start - monotonic()) > 0:
-                await pause(wait)
+                with report.waiting("its turn (requests_per_second, or Retry-After of another request)", wait):
+                    await pause(wait)
             self._next_start = monotonic() + self._gap
             report.requests += 1
             try:
@@ -120,14 +126,15 @@ class Wire:
             except NoAnswerError as error:
                 return error
 
-    async def _wait_after(self, outcome: Answer | NoAnswerError, attempt: int) -> None:
+    async def _wait_after(self, outcome: Answer | NoAnswerError, attempt: int, report: Report) -> None:
         asked = _seconds(outcome.retry_after) if isinstance(outcome, Answer) else None
-        if asked is None:
-            await pause(min(self._backoff_factor * 2 ** (attempt - 1), self._longest_wait))
-        else:
+        wait = min(self._backoff_factor * 2 ** (attempt - 1) if asked is None else asked, self._longest_wait)
+        if asked is not None:
             # The API means the client, not this one request.
-            wait = min(asked, self._longest_wait)
             self._next_start = max(self._next_start, monotonic() + wait)
+        why = f"{outcome.status} {outcome.reason}" if isinstance(outcome, Answer) else "no answer"
+        hint = "" if asked is None else ", as Retry-After asks"
+        with report.waiting(f"retry {attempt} of {self._attempts - 1} after {why}{hint}", wait):
             await pause(wait)
 
 

@@ -18,6 +18,8 @@ from analytics_assets.defs.checks import UNDECLARED
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
 from analytics_assets.defs.failures import NO_RUN_RETRY, explain, is_permanent
 from analytics_assets.defs.freshness import freshness_policy
+from analytics_assets.defs.previews import chart_per_day, preview
+from analytics_assets.defs.progress import Progress
 from analytics_assets.defs.resources import AnalyticsResource, Session
 from analytics_assets.defs.schedules import SYNC, read_cron
 from analytics_assets.defs.specs import (
@@ -27,9 +29,12 @@ from analytics_assets.defs.specs import (
     POOL,
     asset_key,
     code_reference,
+    column_lineage,
     describe,
+    docs_link,
     table_name,
     table_schema,
+    tags,
     upstream_key,
 )
 from analytics_assets.warehouse.destination import DestinationError, destination_type
@@ -69,12 +74,15 @@ class AnalyticsTranslator(DagsterDltTranslator):
             description=describe(resource),
             kinds={"dlt", destination},
             owners=[OWNER],
+            tags=tags(resource),
             freshness_policy=freshness_policy(resource, read_cron(SYNC)),
             metadata={
                 "dagster/table_name": table_name(resource),
                 "dagster/column_schema": table_schema(resource),
+                "dagster/column_lineage": column_lineage(resource),
                 "dagster/code_references": code_reference(resource),
                 "dagster/storage_kind": destination,
+                "docs": docs_link(),
             },
         )
 
@@ -107,7 +115,9 @@ def build_assets() -> dg.AssetsDefinition:
                 for listing in listings.values():
                     listing.start_ahead()
                     stack.callback(listing.stop)
+                progress = Progress(listings, context.log.info)
                 for resource in selected:
+                    progress.begin(resource.name)
                     try:
                         result = sync(context, listings[resource.name], session, reading, config.mode)
                     except Exception as error:  # noqa: BLE001 - a resource costs only itself, whatever happens to it
@@ -115,8 +125,11 @@ def build_assets() -> dg.AssetsDefinition:
                         failures[resource.name] = explain(error, secrets)
                         permanent = permanent and is_permanent(error)
                         context.log.error(f"{resource.name} failed: {failures[resource.name]}")
+                        progress.end(resource.name)
                     else:
+                        progress.end(resource.name, result.metadata)
                         yield result
+                context.log.info(f"What this run did:\n{progress.summary()}")
         except (SettingsError, RunConfigError, DestinationError) as error:
             if not isinstance(error, DestinationError):
                 context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
@@ -137,7 +150,8 @@ def sync(
 
     Raises:
         ShrunkListingError: The listing is loaded, but too much of the table was not in it; nothing is marked.
-        Exception: Whatever dlt, the API or the destination raises; nothing of the resource has been written then.
+        Exception: Whatever dlt, the API or the destination raises; nothing of the resource has been written then, or
+            of a sliced listing the slices before.
     """
     from analytics_assets.warehouse.parquet import write_parquet  # noqa: PLC0415 - definitions need no Arrow
 
@@ -168,6 +182,7 @@ def sync(
         loaded += rows_loaded(pipeline, resource)
     complete = resource.cursor is None or reading.everything
     total = deleted = 0
+    shown: dict[str, str] = {}
     with session.client as client:
         if has_table(client, resource):
             if complete and not resource.append_only:
@@ -176,11 +191,15 @@ def sync(
                     client, resource, last_load_id(pipeline), settings.start, settings.max_deleted_share
                 )
             total = count_rows(client, resource)
+            shown["preview"] = preview(client, resource, [session.settings.api_key])
+            if resource.append_only and resource.cursor:
+                shown[f"{resource.name}_per_day"] = chart_per_day(client, resource, resource.cursor)
     seconds = time.monotonic() - started
     metadata: dict[str, dg.RawMetadataValue] = {
         "dagster/row_count": total,
         "dagster/table_name": table_name(resource),
         "dagster/column_schema": table_schema(resource),
+        "dagster/column_lineage": column_lineage(resource),
         "rows_loaded": loaded,
         "rows_read": report.rows_read,
         "rows_unchanged": report.rows_unchanged,
@@ -202,6 +221,8 @@ def sync(
     for name, moment in (("cursor_before", report.cursor_before), ("cursor_after", report.cursor_after)):
         if moment is not None:
             metadata[name] = dg.MetadataValue.timestamp(moment)
+    for name, text in shown.items():
+        metadata[name] = dg.MetadataValue.md(text)
     context.log.info(f"{resource.name}: {loaded} rows loaded, {report.rows_read} read in {report.requests} requests")
     # dlt's own metadata is left out: it names files that are gone, and its column schema loses names (dagster#34052).
     return dg.MaterializeResult(asset_key=result.asset_key, metadata=metadata)

@@ -70,6 +70,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     requests_in_flight: int | None = Field(default=None, description="Most requests at once." + FROM_DLT)
     requests_per_second: float | None = Field(default=None, description="Most requests a second." + FROM_DLT)
     allow_http: bool | None = Field(default=None, description="Allow http:// beyond this host." + FROM_DLT)
+    hash_key: str | None = Field(
+        default=None, repr=False, description="Key of the hashes of sensitive fields; use an EnvVar." + FROM_DLT
+    )
     destination_type: str | None = Field(
         default=None, description="dlt destination, e.g. duckdb or postgres." + FROM_DLT
     )
@@ -97,7 +100,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
 
     def secrets(self) -> tuple[str | None, ...]:
         """Values that no message may show, as far as they are fields; those of `.dlt` are known once it is read."""
-        return (self.api_key, self.client_id, self.client_secret, self.destination_credentials)
+        return (self.api_key, self.client_id, self.client_secret, self.hash_key, self.destination_credentials)
 
     @contextmanager
     def session(self, say: Callable[[str], None], **overrides: Any) -> Iterator[Session]:  # noqa: ANN401 - as above

@@ -7,7 +7,7 @@ from functools import cache
 import dagster as dg
 
 from analytics_assets.api import catalog
-from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
+from analytics_assets.api.catalog import DOCS_URL, PRIMARY_KEY, RESOURCES, Column, Resource
 from analytics_assets.api.settings import configured_endpoint
 from analytics_assets.api.source import column_name
 from analytics_assets.warehouse.destination import DATASET
@@ -40,10 +40,13 @@ def upstream_specs() -> list[dg.AssetSpec]:
         dg.AssetSpec(
             upstream_key(resource.name),
             group_name=UPSTREAM_GROUP,
-            description=f"`{endpoint}` of the API. {resource.description}",
+            description=f"`{endpoint}` of the API. {resource.description} [Documentation]({DOCS_URL})",
             kinds={"api"},
             owners=[OWNER],
             metadata={
+                "docs": docs_link(),
+                "dagster/column_schema": api_schema(resource),
+                "dagster/code_references": code_reference(resource),
                 "path": endpoint.path,
                 "paging": endpoint.paging_is,
                 "rows": endpoint.rows_are,
@@ -65,26 +68,55 @@ def describe(resource: Resource) -> str:
         f"- **Incremental**: {_incremental(resource)}",
         f"- **Deleted upstream**: {_deletions(resource)}",
         f"- **Table**: `{table_name(resource)}`, merged on `{PRIMARY_KEY}`; nested values are JSON",
+        *_sensitive(resource),
+        *(f"- **Limit**: {limit}" for limit in resource.limits),
+        "",
+        f"[Documentation of the API]({DOCS_URL})",
     ]
     return "\n".join(lines)
 
 
+def docs_link() -> dg.UrlMetadataValue:
+    """Where the API is documented."""
+    return dg.MetadataValue.url(DOCS_URL)
+
+
+def tags(resource: Resource) -> dict[str, str]:
+    """Tags to select assets by, such as `tag:sync=incremental`."""
+    return {
+        "sync": "complete" if resource.cursor is None else "incremental",
+        "rows": "events" if resource.append_only else "objects",
+    }
+
+
 def table_schema(resource: Resource) -> dg.TableSchema:
     """The columns of the table, as declared."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                name=column_name(column.name),
-                type=column.type,
-                description=column.description,
-                constraints=dg.TableColumnConstraints(
-                    nullable=column.nullable,
-                    unique=column.name == PRIMARY_KEY,
-                    other=["primary key"] if column.name == PRIMARY_KEY else [],
-                ),
-            )
-            for column in resource.table_columns
-        ]
+    return dg.TableSchema([_table_column(column, column_name(column.name)) for column in resource.table_columns])
+
+
+def api_schema(resource: Resource) -> dg.TableSchema:
+    """The fields of the endpoint's rows, in the API's spelling."""
+    return dg.TableSchema([_table_column(column, column.name) for column in resource.columns])
+
+
+def column_lineage(resource: Resource) -> dg.TableColumnLineage:
+    """Which field of the API each column comes from. The mark of deleted rows and dlt's own columns have none."""
+    upstream = upstream_key(resource.name)
+    return dg.TableColumnLineage(
+        {column_name(column.name): [dg.TableColumnDep(upstream, column.name)] for column in resource.columns}
+    )
+
+
+def _table_column(column: Column, name: str) -> dg.TableColumn:
+    is_key = column.name == PRIMARY_KEY
+    other = ["primary key"] if is_key else []
+    if column.references:
+        other.append(f"references {column.references}.{PRIMARY_KEY}")
+    return dg.TableColumn(
+        name,
+        column.type,
+        column.description,
+        dg.TableColumnConstraints(nullable=column.nullable, unique=is_key, other=other),
     )
 
 
@@ -116,10 +148,17 @@ def _incremental(resource: Resource) -> str:
     )
 
 
+def _sensitive(resource: Resource) -> list[str]:
+    return [
+        f"- **{word}**: {', '.join(f'`{path}`' for path in paths)}"
+        for word, paths in (("Hashed before it is loaded", resource.hashed), ("Never loaded", resource.dropped))
+        if paths
+    ]
+
+
 def _deletions(resource: Resource) -> str:
     if resource.append_only:
         return "never marked; events stay"
     if resource.cursor is None:
         return "marked in `deleted_at` by every sync"
-    hint = " (edits arrive then, too: an edit does not move `created`)" if resource.cursor == "created" else ""
-    return f"marked in `deleted_at` by the weekly reconcile{hint}"
+    return "marked in `deleted_at` by the weekly reconcile"

@@ -1,9 +1,9 @@
-"""Runs the demo API by itself: `python -m analytics_assets.demo --port 8765`."""
+"""Runs the demo API by itself: `python -m analytics_assets.demo --port 8765 --dialect ninjaone`."""
 
 import argparse
 import sys
 
-from analytics_assets.demo.server import DEMO_TOKEN, DemoServer
+from analytics_assets.demo.server import DEFAULT_DIALECT, DEMO_CREDENTIALS, DIALECTS, DemoServer
 
 
 def main() -> None:
@@ -12,16 +12,21 @@ def main() -> None:
         prog="python -m analytics_assets.demo", description="The demo API on a loopback port."
     )
     parser.add_argument("--port", type=int, default=8765, help="port to listen on; 0 picks a free one (default: 8765)")
+    parser.add_argument(
+        "--dialect",
+        choices=sorted(DIALECTS),
+        default=DEFAULT_DIALECT,
+        help=f"wire format to speak (default: {DEFAULT_DIALECT})",
+    )
     arguments = parser.parse_args()
     try:
-        server = DemoServer(arguments.port)
+        server = DemoServer(arguments.port, dialect=arguments.dialect)
     except (OSError, OverflowError) as error:
         sys.exit(f"Cannot listen on port {arguments.port}: {error}")
     with server:
-        sys.stdout.write(
-            f"Demo API on {server.url}. Point the assets at it with\n"
-            f"  SOURCES__ANALYTICS__BASE_URL={server.url} SOURCES__ANALYTICS__API_KEY={DEMO_TOKEN}\n"
-        )
+        settings = {"dialect": arguments.dialect, "base_url": server.url, **DEMO_CREDENTIALS[arguments.dialect]}
+        words = " ".join(f"SOURCES__ANALYTICS__{key.upper()}={value}" for key, value in settings.items())
+        sys.stdout.write(f"Demo API on {server.url}. Point the assets at it with\n  {words}\n")
         sys.stdout.flush()
         try:
             server.serve_forever()

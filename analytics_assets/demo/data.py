@@ -2,13 +2,16 @@
 
 As time passes, activities happen (one every five minutes, kept for two weeks), policies, scripts and groups are edited,
 and now and then an organization, a location or a role is added and a software product withdrawn.
+
+These are the rows of every dialect, each of which spells them in its own way. Here, a point in time is an aware UTC
+date-time, exact to the microsecond, and `None` is a null.
 """
 
 import random
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, overload
 
 Row = dict[str, Any]
 
@@ -17,6 +20,12 @@ ORIGIN = datetime(2026, 1, 5, tzinfo=timezone.utc)
 
 ACTIVITY_EVERY = timedelta(minutes=5)
 ACTIVITIES_KEPT = timedelta(days=14)
+
+ACTIVITY_LATE = timedelta(minutes=8)
+"""An activity is in the log at most this long after it happened. As that is more than lies between two of them, ids are
+not strictly in the order of time, as with the real API."""
+
+ACTIVITIES = "/v2/activities"
 
 CITIES = ("Aarhus", "Bergen", "Cork", "Dresden", "Evora", "Ferrara", "Ghent", "Haarlem", "Innsbruck", "Jena", "Krakow")
 TRADES = ("Logistics", "Dental", "Foods", "Legal", "Robotics", "Textiles", "Energy", "Media", "Travel", "Optics")
@@ -28,25 +37,16 @@ SEVERITIES = ("NONE", "NONE", "NONE", "MINOR", "MODERATE", "MAJOR", "CRITICAL")
 PRIORITIES = ("NONE", "LOW", "MEDIUM", "HIGH")
 
 
-def read_rows(path: str, now: datetime, after: int, limit: int | None) -> list[Row] | None:
-    """Rows of the listing at `path` as of `now`: `limit` rows after the first `after`, or all that follow.
+def read_listing(path: str, now: datetime) -> Sequence[Row] | None:
+    """The rows of the listing at `path` as of `now`, or `None` for an unknown path.
 
-    Returns `None` for an unknown path.
+    They ascend by id, but for software products, whose ids are UUIDs. Those of the activities are made when asked for.
     """
-    if path == "/v2/activities":
-        return _activities(now, after, limit)
-    if path not in LISTINGS:
-        return None
-    rows = list(LISTINGS[path](now))
-    return rows[after:] if limit is None else rows[after : after + limit]
+    return LISTINGS[path](now) if path in LISTINGS else None
 
 
 def _dice(kind: str, number: int) -> random.Random:
     return random.Random(f"{kind}:{number}")  # noqa: S311 - made-up data, not cryptography
-
-
-def _iso(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _weeks(now: datetime) -> int:
@@ -59,7 +59,7 @@ def _last_edit(kind: str, number: int, now: datetime, every: timedelta) -> tuple
     rhythm = every * dice.uniform(0.6, 1.6)
     phase = rhythm * dice.random()
     edits = max(0, (now - ORIGIN - phase) // rhythm)
-    return edits, (ORIGIN + phase + edits * rhythm).replace(microsecond=0)
+    return edits, ORIGIN + phase + edits * rhythm
 
 
 def _organizations(now: datetime) -> Iterable[Row]:
@@ -106,7 +106,7 @@ def _policies(now: datetime) -> Iterable[Row]:
             "name": f"{node_class.replace('_', ' ').title()} policy {number}",
             "description": f"Revision {edits + 1}",
             "nodeClass": node_class,
-            "updated": _iso(updated),
+            "updated": updated,
             "nodeClassDefault": number <= len(CLASSES),
         }
         if number > len(CLASSES):
@@ -114,14 +114,26 @@ def _policies(now: datetime) -> Iterable[Row]:
         yield row
 
 
-def _activities(now: datetime, after: int, limit: int | None) -> list[Row]:
-    # The two weeks start at a midnight, so that a listing does not lose its first rows while it is being paged.
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    first = max(0, (midnight - ACTIVITIES_KEPT - ORIGIN) // ACTIVITY_EVERY)
-    end = max(0, (now - ORIGIN) // ACTIVITY_EVERY + 1)
-    stop = end if limit is None else min(end, first + after + limit)
-    rows = [_activity(number) for number in range(first + after, stop)]
-    return [row for row in rows if row["activityTime"] <= _iso(now)]
+class _ActivityLog(Sequence[Row]):
+    """The activities that are kept as of `now`; thousands, of which a request wants a page."""
+
+    def __init__(self, now: datetime) -> None:
+        # The two weeks start at a midnight, so that a listing does not lose its first rows while it is being paged.
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        first = max(0, (midnight - ACTIVITIES_KEPT - ORIGIN) // ACTIVITY_EVERY)
+        self._numbers = range(first, max(first, (now - ORIGIN) // ACTIVITY_EVERY + 1))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [_activity(number) for number in self._numbers[index]]
+        return _activity(self._numbers[index])
 
 
 def _activity(number: int) -> Row:
@@ -129,9 +141,11 @@ def _activity(number: int) -> Row:
     code, words = dice.choice(TYPES)
     status_code, status = dice.choice(STATUSES)
     failed = dice.random() < 0.07
+    # One in ten is reported late: after others that happened later, and that have a smaller id.
+    late = ACTIVITY_LATE * (dice.uniform(0.65, 1) if dice.random() < 0.1 else dice.uniform(0, 0.5))
     row: Row = {
         "id": 100_000 + number,
-        "activityTime": _iso(ORIGIN + number * ACTIVITY_EVERY + timedelta(seconds=dice.randint(0, 240))),
+        "activityTime": ORIGIN + number * ACTIVITY_EVERY - late,
         "deviceId": dice.randint(1, 400) if code != "SYSTEM" else None,
         "severity": dice.choice(SEVERITIES),
         "priority": dice.choice(PRIORITIES),
@@ -167,12 +181,12 @@ def _automation_scripts(now: datetime) -> Iterable[Row]:
             "language": language,
             "architecture": ["32", "64"] if number % 2 else ["64"],
             "operatingSystems": ["Windows"] if language in {"powershell", "batchfile"} else ["Mac", "Linux"],
-            "scriptParameters": [{"name": "path", "required": True}] if number % 3 == 0 else [],
-            "scriptVariables": [],
+            "scriptParameters": ["-Path", "-Verbose"] if number % 3 == 0 else [],
+            "scriptVariables": [{"id": "1", "name": "path", "type": "TEXT", "required": True}] * (number % 4 == 0),
             "createdBy": f"tech{dice.randint(1, 9)}",
             "lastUpdatedBy": f"tech{edits % 9 + 1}",
-            "createdOn": _iso(ORIGIN - timedelta(days=number)),
-            "updatedOn": _iso(updated),
+            "createdOn": ORIGIN - timedelta(days=number),
+            "updatedOn": updated,
         }
 
 
@@ -186,10 +200,10 @@ def _groups(now: datetime) -> Iterable[Row]:
             "name": f"{dice.choice(CLASSES).replace('_', ' ').title()} in {dice.choice(CITIES)}",
             "description": None,
             "shared": number % 2 == 0,
-            "created": _iso(ORIGIN - timedelta(days=3 * number)),
-            "updated": None if number % 12 == 0 else _iso(updated),
+            "created": ORIGIN - timedelta(days=3 * number),
+            "updated": None if number % 12 == 0 else updated,
             "deviceCount": dice.randint(0, 300) + edits if evaluated else None,
-            "lastEvaluated": _iso(updated) if evaluated else None,
+            "lastEvaluated": updated if evaluated else None,
         }
 
 
@@ -205,7 +219,7 @@ def _roles(now: datetime) -> Iterable[Row]:
             "nodeClass": dice.choice(CLASSES),
             "custom": custom,
             "chassisType": dice.choice(("UNKNOWN", "DESKTOP", "LAPTOP")),
-            "created": _iso(created),
+            "created": created,
             "icon": None,
         }
         if custom:
@@ -226,12 +240,18 @@ def _software_products(now: datetime) -> Iterable[Row]:
         }
 
 
-LISTINGS: dict[str, Callable[[datetime], Iterable[Row]]] = {
-    "/v2/organizations": _organizations,
-    "/v2/policies": _policies,
-    "/v2/automation/scripts": _automation_scripts,
-    "/v2/groups": _groups,
-    "/v2/locations": _locations,
-    "/v2/roles": _roles,
-    "/v2/software-products": _software_products,
+def _whole(rows: Callable[[datetime], Iterable[Row]]) -> Callable[[datetime], Sequence[Row]]:
+    return lambda now: tuple(rows(now))
+
+
+LISTINGS: dict[str, Callable[[datetime], Sequence[Row]]] = {
+    ACTIVITIES: _ActivityLog,
+    "/v2/automation/scripts": _whole(_automation_scripts),
+    "/v2/groups": _whole(_groups),
+    "/v2/locations": _whole(_locations),
+    "/v2/organizations": _whole(_organizations),
+    "/v2/policies": _whole(_policies),
+    "/v2/roles": _whole(_roles),
+    "/v2/software-products": _whole(_software_products),
 }
+"""The endpoints, and what each lists as of a point in time."""

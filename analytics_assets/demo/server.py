@@ -1,27 +1,46 @@
-"""The demo API: a loopback HTTP server that speaks the specification's wire format."""
+"""The demo API: a loopback HTTP server that speaks one of the dialects of the assets."""
 
 import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from dlt.common.json import json
 
-from analytics_assets.demo.data import LISTINGS, read_rows
+from analytics_assets.demo.analytics import Analytics
+from analytics_assets.demo.data import LISTINGS
+from analytics_assets.demo.exchange import Dialect, Reply, Request
+from analytics_assets.demo.ninjaone import NinjaOne
 
 LOOPBACK = "127.0.0.1"
 
 DEMO_TOKEN = "demo"  # noqa: S105 - made up, and all it opens is made-up data
-"""The bearer token that the demo API wants."""
+"""The bearer token that the demo API wants in the dialect `analytics`."""
 
-PAGED = ("/v2/organizations", "/v2/activities", "/v2/locations")
-PAGE_SIZE = 20
-LARGEST_PAGE = 1000
+DEMO_CLIENT_ID = "demo"
+DEMO_CLIENT_SECRET = "demo-secret"  # noqa: S105 - made up, too
+"""With the id above, what the demo API issues a token for in the dialect `ninjaone`."""
+
+DIALECTS: dict[str, Callable[[], Dialect]] = {
+    "analytics": partial(Analytics, DEMO_TOKEN),
+    "ninjaone": partial(NinjaOne, DEMO_CLIENT_ID, DEMO_CLIENT_SECRET),
+}
+"""By the name that the setting `dialect` has."""
+
+DEMO_CREDENTIALS = {
+    "analytics": {"api_key": DEMO_TOKEN},
+    "ninjaone": {"client_id": DEMO_CLIENT_ID, "client_secret": DEMO_CLIENT_SECRET},
+}
+"""By dialect, the settings with which the assets get in."""
+
+DEFAULT_DIALECT = "analytics"
+
+FORM = "application/x-www-form-urlencoded"
 
 
 def utc_now() -> datetime:
@@ -35,16 +54,19 @@ class DemoServer(ThreadingHTTPServer):
     Args:
         port: Port to listen on; 0 picks a free one.
         clock: Says what time it is.
+        dialect: One of `DIALECTS`. The paths of two clash, so that a server has but one.
 
     Raises:
+        KeyError: There is no such dialect.
         OSError: The port is taken.
     """
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0, clock: Callable[[], datetime] = utc_now) -> None:
-        super().__init__((LOOPBACK, port), _Handler)
+    def __init__(self, port: int = 0, clock: Callable[[], datetime] = utc_now, dialect: str = DEFAULT_DIALECT) -> None:
         self.clock = clock
+        self.dialect = DIALECTS[dialect]()
+        super().__init__((LOOPBACK, port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as socketserver has it
         """Keeps quiet about clients that hang up, as they do when they no longer need a page they asked for ahead."""
@@ -58,10 +80,16 @@ class DemoServer(ThreadingHTTPServer):
 
 
 @cache
-def embedded_url() -> str:
-    """Base URL of a demo API inside this process; started by the first call, it ends with the process."""
-    server = DemoServer()
-    threading.Thread(target=server.serve_forever, name="demo-api", daemon=True).start()
+def embedded_url(dialect: str = DEFAULT_DIALECT) -> str:
+    """Base URL of a demo API inside this process, one for each dialect.
+
+    The first call starts it, and it ends with the process.
+
+    Raises:
+        KeyError: There is no such dialect.
+    """
+    server = DemoServer(dialect=dialect)
+    threading.Thread(target=server.serve_forever, name=f"demo-api-{dialect}", daemon=True).start()
     return server.url
 
 
@@ -71,28 +99,28 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
+        self._handle({})
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit()):
+            self.close_connection = True
+            self._send(Reply(HTTPStatus.LENGTH_REQUIRED, {"error": "the body needs a Content-Length"}))
+            return
+        body = self.rfile.read(int(length)).decode("utf-8", "replace")
+        self._handle(dict(parse_qsl(body)) if self.headers.get_content_type() == FORM else {})
+
+    def _handle(self, form: dict[str, str]) -> None:
         url = urlsplit(self.path)
         if url.path == "/":
-            self._answer(HTTPStatus.OK, {"endpoints": sorted([*LISTINGS, "/v2/activities"])})
+            self._send(Reply(HTTPStatus.OK, {"endpoints": sorted(LISTINGS)}))
             return
-        if self.headers.get("Authorization") != f"Bearer {DEMO_TOKEN}":
-            self._answer(HTTPStatus.UNAUTHORIZED, {"error": f"the demo API wants the bearer token {DEMO_TOKEN!r}"})
-            return
-        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
-        try:
-            after, limit = _paging(url.path, query)
-        except ValueError:
-            self._answer(HTTPStatus.BAD_REQUEST, {"error": "after and limit are whole numbers, limit from 1"})
-            return
-        rows = read_rows(url.path, self.server.clock(), after, limit)
-        if rows is None:
-            self._answer(HTTPStatus.NOT_FOUND, {"error": f"no endpoint {url.path}"})
-            return
-        self._answer(HTTPStatus.OK, {"activities" if url.path == "/v2/activities" else "data": rows})
+        request = Request(self.command, url.path, dict(parse_qsl(url.query)), form, self.headers.get("Authorization"))
+        self._send(self.server.dialect.answer(request, self.server.clock()))
 
-    def _answer(self, status: HTTPStatus, body: object) -> None:
-        payload = json.dumpb(body)
-        self.send_response(status)
+    def _send(self, reply: Reply) -> None:
+        payload = json.dumpb(reply.body)
+        self.send_response(reply.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
@@ -100,13 +128,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Keeps quiet: the sync reports its requests itself."""
-
-
-def _paging(path: str, query: dict[str, str]) -> tuple[int, int | None]:
-    if path not in PAGED:
-        return 0, None
-    after = int(query.get("after", "0"))
-    limit = int(query.get("limit", PAGE_SIZE))
-    if after < 0 or limit < 1:
-        raise ValueError
-    return after, min(limit, LARGEST_PAGE)

@@ -67,6 +67,11 @@ def references(resource: Resource) -> list[Column]:
     return [column for column in resource.columns if column.references]
 
 
+def is_live(client: SqlJobClientBase, resource: Resource, prefix: str = "") -> str:
+    """The condition that a row is not marked as deleted."""
+    return "1 = 1" if resource.append_only else f"{prefix}{client.sql_client.escape_column_name(DELETED_AT)} IS NULL"
+
+
 def measure(client: SqlJobClientBase, resources: Sequence[Resource], horizon: datetime) -> dict[str, Facts]:
     """Measures the tables of some resources, by name. The client is connected.
 
@@ -107,7 +112,7 @@ def _measure(
     if resource.name not in existing:
         return Facts(last_load=last_load)
     escape = client.sql_client.escape_column_name
-    key, live = escape(PRIMARY_KEY), _live(client, resource)
+    key, live = escape(PRIMARY_KEY), is_live(client, resource)
     counts = {
         "rows": "count(*)",
         "live_rows": f"count(CASE WHEN {live} THEN 1 END)",
@@ -150,15 +155,10 @@ def _dangling(client: SqlJobClientBase, resource: Resource, column: Column) -> D
     # Rows are counted beside the first few rather than limited to them, for which destinations have different words.
     query = (
         f"SELECT child.{key}, count(*) OVER () FROM {qualify(resource.name)} child"
-        f" LEFT JOIN (SELECT {key} FROM {qualify(parent.name)} WHERE {_live(client, parent)}) parent"
+        f" LEFT JOIN (SELECT {key} FROM {qualify(parent.name)} WHERE {is_live(client, parent)}) parent"
         f" ON parent.{key} = child.{escape(column_name(column.name))}"
-        f" WHERE {_live(client, resource, 'child.')} AND parent.{key} IS NULL ORDER BY child.{key}"
+        f" WHERE {is_live(client, resource, 'child.')} AND parent.{key} IS NULL ORDER BY child.{key}"
     )
     with client.sql_client.execute_query(query) as cursor:
         rows = cursor.fetchmany(SHOWN_IDS)
     return Dangling(rows[0][1] if rows else 0, [row[0] for row in rows])
-
-
-def _live(client: SqlJobClientBase, resource: Resource, prefix: str = "") -> str:
-    """The condition that a row is not marked as deleted."""
-    return "1 = 1" if resource.append_only else f"{prefix}{client.sql_client.escape_column_name(DELETED_AT)} IS NULL"

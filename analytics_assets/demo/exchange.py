@@ -1,0 +1,48 @@
+"""What the demo API's server hands to a dialect, and what it gets back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it arrived; of a repeated parameter the last one. `form` is empty unless the body is a form."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
+    authorization: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A status, and a body to be sent as JSON."""
+
+    status: HTTPStatus
+    body: Any
+
+
+class Dialect(Protocol):
+    """A wire format, with the credentials that it wants."""
+
+    def answer(self, request: Request, now: datetime) -> Reply:
+        """The answer to a request at a point in time; refusals are answers, too."""
+
+
+def whole_number(query: Mapping[str, str], name: str, least: int, default: int) -> int:
+    """A parameter that is a whole number from `least`, or `default` where it is not given.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if name not in query:
+        return default
+    text = query[name]
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if number < least:
+        raise ValueError(f"{name} = {text!r} is not a whole number from {least}")
+    return number

@@ -1,0 +1,69 @@
+"""What a table shows of itself beside numbers about all of it: its newest rows, and how many rows each day has."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from analytics_assets.api.catalog import DELETED_AT, PRIMARY_KEY, Resource
+from analytics_assets.api.instants import parse_instant
+from analytics_assets.api.source import column_name
+from analytics_assets.warehouse.facts import is_live
+
+DAY = timedelta(days=1)
+
+Row = dict[str, Any]
+
+
+def newest_rows(client: SqlJobClientBase, resource: Resource, count: int) -> list[Row]:
+    """The newest live rows, first by cursor, without dlt's columns. The table exists and the client is connected.
+
+    Where there is no cursor, they are those of the newest load with the largest ids.
+    """
+    escape = client.sql_client.escape_column_name
+    newest = escape(column_name(resource.cursor) if resource.cursor else "_dlt_load_id")
+    # Destinations do not agree on where nulls stand.
+    order = f"CASE WHEN {newest} IS NULL THEN 1 ELSE 0 END, {newest} DESC, {escape(PRIMARY_KEY)} DESC"
+    table = client.sql_client.make_qualified_table_name(resource.name)
+    query = f"SELECT * FROM {table} WHERE {is_live(client, resource)} ORDER BY {order} LIMIT {count}"
+    with client.sql_client.execute_query(query) as cursor:
+        # Some destinations fold names, which are in lower case as dlt makes them, to upper case.
+        names = [column[0].lower() for column in cursor.description]
+        return [
+            {
+                name: value
+                for name, value in zip(names, row, strict=True)
+                if not name.startswith("_dlt") and name != DELETED_AT
+            }
+            for row in cursor.fetchall()
+        ]
+
+
+def rows_per_day(
+    client: SqlJobClientBase, resource: Resource, cursor: str, horizon: datetime, days: int
+) -> tuple[datetime, list[int]] | None:
+    """Rows by day in UTC of their cursor, over the days that end with the newest. The table exists.
+
+    Args:
+        client: Asks the destination; it is connected.
+        resource: Whose table.
+        cursor: The field of the API that tells the day.
+        horizon: Cursor values beyond it are in the future and left out.
+        days: How many days, those without a row included.
+
+    Returns:
+        The first day and the numbers from there on; `None` if no row has a day.
+    """
+    sql = client.sql_client
+    table, column = sql.make_qualified_table_name(resource.name), sql.escape_column_name(column_name(cursor))
+    [(newest,)] = sql.execute_sql(f"SELECT max({column}) FROM {table} WHERE {column} <= %s", horizon) or ()
+    if newest is None:
+        return None
+    last = parse_instant(newest).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = last - (days - 1) * DAY
+    # A count for each day: destinations do not agree on how a day is made of an instant, nor in which time zone.
+    count = f"count(CASE WHEN {column} >= %s AND {column} < %s THEN 1 END)"
+    bounds = [first + step * DAY + edge for step in range(days) for edge in (timedelta(), DAY)]
+    query = f"SELECT {', '.join([count] * days)} FROM {table} WHERE {column} >= %s AND {column} < %s"
+    [counts] = sql.execute_sql(query, *bounds, first, last + DAY) or ()
+    return first, [int(number) for number in counts]

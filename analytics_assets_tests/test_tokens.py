@@ -246,6 +246,13 @@ def test_a_token_that_a_row_holds_is_redacted(ninjaone: FakeNinjaOne, project: P
     assert "has updated = '***'" in verdicts["policies"]
 
 
+def test_a_token_that_a_row_holds_is_redacted_in_the_preview(ninjaone: FakeNinjaOne, project: Project) -> None:
+    ninjaone.rows["organizations"][-1].update(name="issued-0-canary", description=CLIENT_SECRET)
+    preview = metadata(project.sync("organizations"), "organizations")["preview"]
+    assert "Organization 44" in preview
+    assert "canary" not in preview
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

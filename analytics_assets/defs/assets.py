@@ -191,7 +191,7 @@ def sync(
                     client, resource, last_load_id(pipeline), settings.start, settings.max_deleted_share
                 )
             total = count_rows(client, resource)
-            shown["preview"] = preview(client, resource, [session.settings.api_key])
+            shown["preview"] = preview(client, resource, listing.secrets())
             if resource.append_only and resource.cursor:
                 shown[f"{resource.name}_per_day"] = chart_per_day(client, resource, resource.cursor)
     seconds = time.monotonic() - started

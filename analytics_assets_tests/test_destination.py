@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import dlt
+import duckdb
 import psycopg2
 import pytest
 from dlt.common.destination.reference import Destination
@@ -41,7 +42,7 @@ def test_demo_rows_and_real_rows_have_files_of_their_own(monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     data = project_dir() / "data"
     assert read_target(read_settings()) == Target("duckdb", data / "demo.duckdb")
-    assert read_target(read_settings(base_url=URL, api_key="x")) == Target("duckdb", data / "analytics.duckdb")
+    assert read_target(read_settings(base_url=URL, api_key="x")) == Target("duckdb", data / "warehouse.duckdb")
     assert data.is_absolute()
 
 
@@ -57,6 +58,25 @@ def test_relative_paths_start_at_the_project(monkeypatch: pytest.MonkeyPatch, co
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", configured)
     assert read_target(read_settings()).duckdb_path == project_dir() / path
     assert read_target(read_settings(), credentials="explicit.duckdb").duckdb_path == project_dir() / "explicit.duckdb"
+
+
+def test_a_real_api_is_loaded_into_the_default_file(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DESTINATION__DUCKDB__CREDENTIALS")
+    assert project.sync().success
+    with duckdb.connect(str(project_dir() / "data" / "warehouse.duckdb")) as connection:
+        assert connection.execute("SELECT count(*) FROM analytics.roles").fetchone() == (len(api.rows["roles"]),)
+
+
+@pytest.mark.parametrize("name", ["analytics", "Analytics", "analytics_staging", "reports"])
+def test_a_file_that_is_named_like_a_schema_is_refused_before_any_request(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(tmp_path / f"{name}.duckdb"))
+    result = project.sync("roles")
+    assert f"Rename the file, for example to {name}_warehouse.duckdb" in failure_message(result)
+    assert not api.requests
 
 
 @pytest.mark.parametrize("type_", ["duckdb", "postgres"])

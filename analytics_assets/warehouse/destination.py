@@ -16,6 +16,9 @@ from analytics_assets.project import project_dir
 
 DUCKDB = "duckdb"
 DATASET = "analytics"
+REPORTS_SCHEMA = "reports"
+SCHEMAS = frozenset({DATASET, f"{DATASET}_staging", REPORTS_SCHEMA})
+"""The schemas of a warehouse: the tables, dlt's staging tables, and the reports."""
 
 DUCKDB_MEMORY = "128MB"
 """DuckDB would keep what it merges in memory, a gigabyte for a million rows; it writes it to disk beyond this."""
@@ -44,7 +47,7 @@ def destination_type(explicit: str | None = None) -> str:
 def read_target(settings: Settings, type_: str | None = None, credentials: str | None = None) -> Target:
     """The target that is configured; does no I/O beyond reading `.dlt`.
 
-    Without credentials, DuckDB's file is `data/analytics.duckdb` of the project, or `data/demo.duckdb` for the demo
+    Without credentials, DuckDB's file is `data/warehouse.duckdb` of the project, or `data/demo.duckdb` for the demo
     API, so that made-up rows never land among real ones. Relative paths start at the project.
 
     Args:
@@ -53,21 +56,28 @@ def read_target(settings: Settings, type_: str | None = None, credentials: str |
         credentials: Credentials, for DuckDB the path; win over the configured ones.
 
     Raises:
-        DestinationError: The database would not outlive the run.
+        DestinationError: The database would not outlive the run, or is named like a schema in it.
     """
     type_ = destination_type(type_)
     if type_ != DUCKDB:
         return Target(type_)
     name = credentials or _duckdb_database()
     if name is None:
-        name = f"data/{'demo' if settings.is_demo else 'analytics'}.duckdb"
+        name = f"data/{'demo' if settings.is_demo else 'warehouse'}.duckdb"
     name = name.removeprefix("duckdb:///")
     if name.startswith(":"):
         raise DestinationError(
             f"destination.duckdb.credentials = {name!r} is no file: tables and cursors would be gone after the run. Set"
             " DESTINATION__DUCKDB__CREDENTIALS to a path, or leave it out."
         )
-    return Target(type_, project_dir() / Path(name).expanduser())
+    path = project_dir() / Path(name).expanduser()
+    if path.stem.lower() in SCHEMAS:
+        raise DestinationError(
+            f"destination.duckdb.credentials = {name!r} cannot be used: DuckDB names a database after its file, and in"
+            f" {path.stem!r} it could not tell the database from the schema of that name. Rename the file, for example"
+            f" to {path.stem}_warehouse{path.suffix}."
+        )
+    return Target(type_, path)
 
 
 def _duckdb_database() -> str | None:

@@ -13,13 +13,12 @@ from analytics_assets.defs.automation import after_inputs
 from analytics_assets.defs.failures import NO_RUN_RETRY
 from analytics_assets.defs.resources import AnalyticsResource
 from analytics_assets.defs.specs import OWNER, POOL, asset_key, file_reference
-from analytics_assets.warehouse.destination import DATASET, DUCKDB, DestinationError, destination_type
+from analytics_assets.warehouse.destination import DATASET, DUCKDB, REPORTS_SCHEMA, DestinationError, destination_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 GROUP = "analytics_reports"
-SCHEMA = "reports"
 
 COMPLETE = "complete"
 """Name of the reports' check."""
@@ -43,7 +42,7 @@ class Report:
     @property
     def asset_key(self) -> dg.AssetKey:
         """Key of the report's asset."""
-        return dg.AssetKey([SCHEMA, self.name])
+        return dg.AssetKey([REPORTS_SCHEMA, self.name])
 
     @property
     def table(self) -> str:
@@ -169,7 +168,7 @@ def _replace(connection: "DuckDBPyConnection", report: Report) -> dg.Materialize
     """Makes the table anew, in one transaction, and counts what is in it."""
     query = report.sql_file.read_text(encoding="utf-8")
     connection.begin()
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {REPORTS_SCHEMA}")
     connection.execute(f"CREATE OR REPLACE TABLE {report.table} AS\n{query}")
     numbers = _count(connection, report)
     connection.commit()

@@ -74,7 +74,7 @@ def test_a_file_that_is_named_like_a_schema_is_refused_before_any_request(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(tmp_path / f"{name}.duckdb"))
-    result = project.sync("roles")
+    result = project.run("roles")
     assert f"Rename the file, for example to {name}_warehouse.duckdb" in failure_message(result)
     assert not api.requests
 

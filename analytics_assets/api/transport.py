@@ -115,16 +115,29 @@ class Wire:
         raise outcome
 
     async def _attempt(self, send: Callable[[], Awaitable[Answer]], report: Report) -> Answer | NoAnswerError:
-        async with self._in_flight:
+        await self._in_flight.acquire()
+        try:
             while (wait := self._next_start - monotonic()) > 0:
                 with report.waiting("its turn (requests_per_second, or Retry-After of another request)", wait):
                     await pause(wait)
-            self._next_start = monotonic() + self._gap
-            report.requests += 1
-            try:
-                return await send()
-            except NoAnswerError as error:
-                return error
+        except asyncio.CancelledError:
+            self._in_flight.release()
+            raise
+        self._next_start = monotonic() + self._gap
+        report.requests += 1
+        # Also when nobody needs its answer any more, the API is at work on a request that was sent: it counts as one
+        # in flight until it is answered.
+        sent = asyncio.ensure_future(send())
+        sent.add_done_callback(self._land)
+        try:
+            return await asyncio.shield(sent)
+        except NoAnswerError as error:
+            return error
+
+    def _land(self, sent: "asyncio.Future[Answer]") -> None:
+        self._in_flight.release()
+        # What went wrong is raised where it was asked for, if it still is.
+        _ = sent.cancelled() or sent.exception()
 
     async def _wait_after(self, outcome: Answer | NoAnswerError, attempt: int, report: Report) -> None:
         asked = _seconds(outcome.retry_after) if isinstance(outcome, Answer) else None

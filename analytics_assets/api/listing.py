@@ -217,7 +217,9 @@ async def _pages(
             rows = read_rows(answer, resource, wire.settings, report)
             hide(rows, resource, wire.settings.hash_key)
             position = paging.accept(position, rows)
-            window = min(2 * window, wire.settings.requests_in_flight)
+            # Where what was asked for ahead is not what follows, little is asked for ahead until it is again.
+            foreseen = not requested or position in requested
+            window = min(2 * window, wire.settings.requests_in_flight) if foreseen else 1
             # A page without news settles nothing yet: the paging goes on until it ends or says what is wrong.
             most_pages -= bool(rows)
             report.left_at = position if most_pages == 0 else None

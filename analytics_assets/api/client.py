@@ -41,16 +41,9 @@ async def get(base_url: str, where: str, token: str, patience: float) -> Answer:
     Raises:
         NoAnswerError: There is none, or not a whole one.
     """
-    try:
-        async with _client(os.getpid()).session.get(
-            URL(base_url + where, encoded=True),
-            headers={"Authorization": f"Bearer {token}"},
-            proxy=_proxy(base_url),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience, sock_read=patience),
-        ) as response:
-            return await _read(response, where, token)
-    except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError) as error:
-        raise NoAnswerError(_problem(error, base_url + where)) from error
+    url = URL(base_url + where, encoded=True)
+    headers = {"Authorization": f"Bearer {token}"}
+    return await _ask("GET", url, patience, where=where, token=token, headers=headers, proxy=_proxy(base_url))
 
 
 async def post_form(url: str, form: dict[str, str], patience: float) -> Answer:
@@ -64,30 +57,27 @@ async def post_form(url: str, form: dict[str, str], patience: float) -> Answer:
     Raises:
         NoAnswerError: There is no answer, or not a whole one.
     """
-    try:
-        async with _client(os.getpid()).session.post(
-            url,
-            data=form,
-            proxy=_proxy(url),
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience, sock_read=patience),
-        ) as response:
-            return await _read(response, where=url, token="")
-    except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError) as error:
-        raise NoAnswerError(_problem(error, url)) from error
-
-
-async def _read(response: aiohttp.ClientResponse, where: str, token: str) -> Answer:
-    headers = response.headers
-    return Answer(
-        where=where,
-        token=token,
-        status=response.status,
-        reason=response.reason or "",
-        content_type=headers.get("Content-Type", "no content type"),
-        retry_after=headers.get("Retry-After"),
-        body=await response.read(),
+    return await _ask(
+        "POST", URL(url), patience, where=url, token="", data=form, proxy=_proxy(url), allow_redirects=False
     )
+
+
+async def _ask(method: str, url: URL, patience: float, *, where: str, token: str, **options: Any) -> Answer:  # noqa: ANN401 - aiohttp's
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=patience, sock_read=patience)
+    try:
+        async with _client(os.getpid()).session.request(method, url, timeout=timeout, **options) as response:
+            headers = response.headers
+            return Answer(
+                where=where,
+                token=token,
+                status=response.status,
+                reason=response.reason or "",
+                content_type=headers.get("Content-Type", "no content type"),
+                retry_after=headers.get("Retry-After"),
+                body=await response.read(),
+            )
+    except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError) as error:
+        raise NoAnswerError(_problem(error, str(url))) from error
 
 
 async def post(url: str, body: dict[str, str], patience: float) -> int:

@@ -84,14 +84,14 @@ class Settings(BaseConfiguration):
 
     @property
     def token(self) -> str:
-        """The bearer token, which every API but the demo has where no client fetches it."""
+        """The bearer token, which there is where no client fetches one."""
         assert self.api_key  # noqa: S101 - checked when the settings were read
         return self.api_key
 
     @property
     def has_client(self) -> bool:
         """Whether tokens are to be fetched."""
-        return self.client_id is not None and not self.is_demo
+        return self.client_id is not None
 
     @property
     def token_endpoint(self) -> str:

@@ -141,7 +141,7 @@ def _build_resource(listing: Listing, reading: Reading) -> DltResource:
     for scheme in ("http://", "https://"):
         session.mount(scheme, ListingAdapter(listing))
     # Credentials are the wire's: what dlt sends goes no further than to the adapter.
-    client: ClientConfig = {"base_url": "https://demo" if settings.is_demo else settings.base_url, "session": session}
+    client: ClientConfig = {"base_url": settings.base_url, "session": session}
     [built] = rest_api_resources({"client": client, "resources": [_endpoint(listing, reading)]})
     lag = _lag(resource, settings, reading)
     start = _start(settings, reading)

@@ -26,14 +26,13 @@ class Tokens:
     However many requests need a token at once, it is fetched once.
 
     Args:
-        settings: Where tokens come from.
-        pasted: The token, where none is to be fetched.
+        settings: Where tokens come from: a client, or the token itself.
         post: Posts a form to a URL.
     """
 
-    def __init__(self, settings: Settings, pasted: str | None, post: Post) -> None:
+    def __init__(self, settings: Settings, post: Post) -> None:
         self._settings = settings
-        self._token = pasted
+        self._token = None if settings.has_client else settings.token
         self._post = post
         self._renewed_at = math.inf
         self._fetching: asyncio.Task[str] | None = None

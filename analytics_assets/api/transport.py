@@ -61,8 +61,7 @@ class Wire:
         self._gap = 1 / settings.requests_per_second if settings.requests_per_second else 0.0
         self._in_flight = asyncio.Semaphore(settings.requests_in_flight)
         self._next_start = 0.0
-        pasted = None if settings.has_client else settings.token
-        self._tokens = Tokens(settings, pasted, self._post)
+        self._tokens = Tokens(settings, self._post)
 
     async def get(self, path: str, query: str, report: Report) -> Answer:
         """The answer to a GET request, after as many retries as are allowed, and one more with a new token on a 401.

@@ -6,7 +6,6 @@ import tempfile
 import time
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import duckdb
 
@@ -17,7 +16,7 @@ from analytics_assets.api.listing import open_listings, seldom_collected
 from analytics_assets.api.settings import read_settings
 from analytics_assets.api.source import read_listings
 from analytics_assets.project import use_project_config
-from analytics_assets.warehouse.destination import DUCKDB_MEMORY, DUCKDB_THREADS, build_destination, read_target
+from analytics_assets.warehouse.destination import build_destination, duckdb_options, read_target
 from analytics_assets.warehouse.parquet import write_parquet
 from analytics_assets.warehouse.pipeline import build_pipeline, load_options, pipeline_name
 from benchmarks.work import print_work
@@ -46,9 +45,8 @@ def main() -> None:
     use_project_config()
     settings = read_settings()
     target = read_target(settings)
-    limits: dict[str, Any] = {"memory_limit": DUCKDB_MEMORY, "threads": DUCKDB_THREADS}
     with (
-        closing(duckdb.connect(str(target.duckdb_path), config=limits)) as connection,
+        closing(duckdb.connect(str(target.duckdb_path), config=duckdb_options())) as connection,
         tempfile.TemporaryDirectory() as directory,
         seldom_collected(),
     ):

@@ -11,11 +11,12 @@ Usable without Dagster:
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from typing import Any
 
 import dlt
 import requests
-from dlt.common.jsonpath import compile_path
+from dlt.common.jsonpath import TJsonPath, compile_path
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.common.schema.typing import TColumnSchema, TSchemaContractDict
 from dlt.extract.resource import DltResource
@@ -158,8 +159,7 @@ def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
     resource = listing.resource
     endpoint: Endpoint = {
         "path": listing.endpoint.path.removeprefix("/"),
-        # Compiled, as dlt would otherwise parse it again for every page.
-        "data_selector": compile_path(ROWS),
+        "data_selector": _compiled_rows(),
         "paginator": UntilEmpty(listing),
     }
     if resource.cursor:
@@ -172,6 +172,12 @@ def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
         "columns": column_hints(resource),
         "endpoint": endpoint,
     }
+
+
+@cache
+def _compiled_rows() -> TJsonPath:
+    """The selector of the rows; dlt would otherwise parse it again for every page."""
+    return compile_path(ROWS)
 
 
 def _filters(listing: Listing, reading: Reading) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 from dagster_duckdb import DuckDBResource
 
-from analytics_assets.warehouse.destination import DUCKDB_THREADS, DestinationError
+from analytics_assets.warehouse.destination import DestinationError, duckdb_options
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
@@ -31,8 +31,7 @@ def open_duckdb(
     """
     # DuckDBResource would wait, too, but silently.
     _wait(path, patience, say)
-    limits = {"memory_limit": memory_limit, "threads": DUCKDB_THREADS}
-    warehouse = DuckDBResource(database=str(path), connection_config=limits)
+    warehouse = DuckDBResource(database=str(path), connection_config=duckdb_options(memory_limit))
     with warehouse.get_connection() as connection, closing(connection):
         yield connection
 

@@ -60,7 +60,10 @@ class ParquetStep:
             return self._finish() if not page and self._writer else page
         if self._writer is None:
             self._path = Path(self._directory, f"{os.urandom(8).hex()}.parquet")
-            self._writer = pq.ParquetWriter(self._path, self._schema)
+            # Read once and thrown away: what makes a file small or quick to search costs more than it gives.
+            self._writer = pq.ParquetWriter(
+                self._path, self._schema, compression="lz4", use_dictionary=False, write_statistics=False
+            )
         self._pending.append(self._complete(page))
         self._rows += page.num_rows
         if sum(table.num_rows for table in self._pending) >= ROW_GROUP:

@@ -33,8 +33,8 @@ demo: install $(DAGSTER_HOME)/dagster.yaml ## load the built-in demo API into Du
 dev: install $(DAGSTER_HOME)/dagster.yaml ## open Dagster's UI on http://localhost:3000
 	$(DEMO_ENV) $(BIN)/dagster dev
 
-test: install ## run the whole test suite
-	$(BIN)/python -m pytest
+test: install ## run the whole test suite, two tests at a time
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: install ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -37,7 +37,7 @@ def main() -> int:
         shown = "import dagster, dagster_dlt, dlt; print(dagster.__version__, dagster_dlt.__version__, dlt.__version__)"
         subprocess.run([".venv/bin/python", "-c", shown], cwd=copy, env=environment, check=True)
         return subprocess.run(
-            [".venv/bin/python", "-m", "pytest", *sys.argv[1:]], cwd=copy, env=environment, check=False
+            [".venv/bin/python", "-m", "pytest", "-n", "2", *sys.argv[1:]], cwd=copy, env=environment, check=False
         ).returncode
 
 

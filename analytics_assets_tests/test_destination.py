@@ -95,6 +95,27 @@ def test_remembered_capabilities_are_those_that_dlt_would_resolve(tmp_path: Path
     assert pipeline.destination is ours
 
 
+@pytest.mark.parametrize("type_", ["duckdb", "postgres"])
+def test_a_configuration_that_is_spelled_out_is_the_one_that_dlt_would_resolve(
+    monkeypatch: pytest.MonkeyPatch, type_: str
+) -> None:
+    credentials = "postgresql://nobody:x@localhost/nowhere" if type_ == "postgres" else "any.duckdb"
+    monkeypatch.setenv(f"DESTINATION__{type_.upper()}__STAGING_DATASET_NAME_LAYOUT", "landing_%s")
+    monkeypatch.setenv(f"DESTINATION__{type_.upper()}__CREATE_INDEXES", "true")
+    ours = build_destination(Target(type_), credentials)
+    theirs = Destination.from_reference(type_, credentials=credentials)
+    assert theirs
+    spelled_out, resolved = (
+        dict(destination.configuration(destination.spec(), accept_partial=True)) for destination in (ours, theirs)
+    )
+    assert spelled_out.pop("credentials").to_url() == resolved.pop("credentials").to_url()
+    assert spelled_out == resolved
+    assert (resolved["staging_dataset_name_layout"], resolved["create_indexes"]) == ("landing_%s", True)
+    # And nothing is looked up any more.
+    monkeypatch.setenv(f"DESTINATION__{type_.upper()}__STAGING_DATASET_NAME_LAYOUT", "other_%s")
+    assert ours.configuration(ours.spec(), accept_partial=True)["staging_dataset_name_layout"] == "landing_%s"
+
+
 @pytest.fixture
 def holder(project: Project, api: FakeApi, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the DuckDB file until a line is written to it."""

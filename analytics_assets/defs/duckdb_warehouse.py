@@ -23,7 +23,7 @@ def open_duckdb(
     Args:
         path: The database file, which need not exist; its directory is created.
         patience: Seconds to wait at most while another process holds the file.
-        memory_limit: What DuckDB keeps in memory at most, as it spells sizes (`128MB`); more of it goes to disk.
+        memory_limit: What DuckDB keeps in memory at most, as it spells sizes (`96MB`); more of it goes to disk.
         say: Is told what is being waited for.
 
     Raises:

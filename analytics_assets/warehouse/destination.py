@@ -21,15 +21,11 @@ REPORTS_SCHEMA = "reports"
 SCHEMAS = frozenset({DATASET, f"{DATASET}_staging", REPORTS_SCHEMA})
 """The schemas of a warehouse: the tables, dlt's staging tables, and the reports."""
 
-DUCKDB_MEMORY = "128MB"
+DUCKDB_MEMORY = "96MB"
 """DuckDB would keep what it merges in memory, a gigabyte for a million rows; it writes it to disk beyond this."""
 
 DUCKDB_THREADS = 2
 """Each thread needs memory of its own, and a sync waits for Python more than for DuckDB."""
-
-DUCKDB_CHECKPOINT = "256MB"
-"""What DuckDB's log holds before it is written into the file. With DuckDB's own 16 MB, that is done in the middle of a
-load, also for the rows of the staging table, which are dropped a moment later."""
 
 
 class DestinationError(ValueError):
@@ -128,11 +124,7 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
 
 def duckdb_options(memory_limit: str = DUCKDB_MEMORY) -> dict[str, Any]:
     """How a DuckDB file is opened for a sync."""
-    return {
-        "memory_limit": memory_limit,
-        "threads": DUCKDB_THREADS,
-        "checkpoint_threshold": DUCKDB_CHECKPOINT,
-    }
+    return {"memory_limit": memory_limit, "threads": DUCKDB_THREADS}
 
 
 def _resolve_once(destination: Destination[Any, Any]) -> Destination[Any, Any]:

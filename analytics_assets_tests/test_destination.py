@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -187,18 +188,22 @@ def postgres_binaries() -> Path | None:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a Postgres server of this test run's own."""
     binaries = postgres_binaries()
     if binaries is None:
         assert not os.environ.get("CI"), "CI has to have Postgres"
         pytest.skip("no Postgres on this machine: install Debian's postgresql, or Homebrew's")
-    directory = tmp_path_factory.mktemp("postgres")
+    # Not below pytest's own directory, which no other user may enter.
+    with tempfile.TemporaryDirectory(prefix="analytics_postgres_") as name:
+        yield from serve_postgres(binaries, Path(name))
+
+
+def serve_postgres(binaries: Path, directory: Path) -> Iterator[str]:
+    """Runs a server in a directory."""
     user = None
     if os.geteuid() == 0:  # Postgres refuses to run as root
         user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
-        for path in (directory, *list(directory.parents)[:2]):
-            path.chmod(0o755)
         shutil.chown(directory, user)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -15,7 +15,7 @@ from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.guards import StatusError
 from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.settings import read_settings
-from analytics_assets_tests.conftest import Project, metadata
+from analytics_assets_tests.conftest import Project, materialized, metadata
 from analytics_assets_tests.fake_api import PATHS, Answer, FakeApi, Request
 from analytics_assets_tests.rows import activity, organization
 
@@ -169,6 +169,28 @@ def test_retry_after_stops_all_requests(api: FakeApi) -> None:
     assert [len(ids(listing)) for listing in others] == [3, 45]
     refused, *later = arrivals
     assert min(later) - refused >= 1
+
+
+def test_the_longest_listing_is_read_on_while_another_is_awaited(
+    empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "100")
+    empty_api.rows["organizations"] = [organization(1)]
+    empty_api.rows["activities"] = [activity(n) for n in range(1, 9001)]
+    far = threading.Event()
+    empty_api.faults["activities"].append(lambda request: far.set() if int(request.query["after"]) > 7000 else None)
+
+    in_time = []
+
+    def late(_: Request) -> None:
+        # Three batches have come by then, and none has been asked for.
+        in_time.append(far.wait(PATIENCE))
+
+    empty_api.faults["organizations"].append(late)
+    result = project.sync("organizations", "activities")
+    assert materialized(result) == ["organizations", "activities"]
+    assert all(in_time)
+    assert metadata(result, "activities")["dagster/row_count"] == 9000
 
 
 def test_a_listing_that_nobody_reads_is_not_read_on(empty_api: FakeApi) -> None:

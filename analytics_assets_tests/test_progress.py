@@ -139,7 +139,7 @@ def test_the_table_at_the_end_has_every_resource_also_a_failed_one(api: FakeApi,
 
     assert not result.success
     found = summary(log)
-    assert list(found) == list(PATHS)
+    assert found.keys() == PATHS.keys()
     assert found["policies"] == ["materialized", "0", "3", "0", "1", "0"]
     assert found["locations"][:4] == ["materialized", "19", "19", "1"]
     assert found["roles"] == ["materialized", "0", "3", "0", "3", "2"]

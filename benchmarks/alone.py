@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import duckdb
 
-from analytics_assets.api.catalog import RESOURCES
+from analytics_assets.api.catalog import RESOURCES, in_turn
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.listing import open_listings, seldom_collected
@@ -54,7 +54,7 @@ def main() -> None:
         listings = open_listings(settings, RESOURCES, tables=True)
         for listing in listings.values():
             listing.start_ahead()
-        for resource in RESOURCES:
+        for resource in in_turn(RESOURCES):
             source = read_listings([listings[resource.name]], name=pipeline_name(resource))
             write_parquet(source, resource, directory)
             build_pipeline(resource, destination, directory).run(source, **load_options(target.type))

@@ -9,6 +9,7 @@ that the specification describes (its OpenAPI document, version 2.0.9-draft); th
 only the primary key is declared as not null.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -248,3 +249,11 @@ RESOURCES: tuple[Resource, ...] = (
 )
 
 BY_NAME = {resource.name: resource for resource in RESOURCES}
+
+
+def in_turn(resources: Iterable[Resource]) -> list[Resource]:
+    """The order in which a run loads resources: the events last.
+
+    Theirs is the longest listing by far. It is read ahead while the others are loaded, and they do not wait for it.
+    """
+    return sorted(resources, key=lambda resource: resource.append_only)

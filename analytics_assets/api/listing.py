@@ -50,9 +50,12 @@ WATCHED_EVERY = 0.2
 BATCH_ROWS = 2_000
 """Rows that dlt gets at once, at least, while there are so many. What a sync holds in memory is a few times this."""
 
+BATCHES_AHEAD = 4
+"""What is read before dlt asks for it: the wire stays busy while dlt loads another resource."""
+
 
 class Listing:
-    """The rows of a resource, in batches. Reading starts in the background and waits when it is a batch ahead.
+    """The rows of a resource, in batches. Reading starts in the background and waits when it is some batches ahead.
 
     `report` counts what this listing sends over the wire, which it shares with others. `most_pages` cuts the listing
     after so many pages that bring rows. With `tables`, rows that are just what the catalogue declares come as one Arrow
@@ -85,7 +88,8 @@ class Listing:
         self.stop()
         self._query = query
         self._handed_out = False
-        self._batches = asyncio.Queue(maxsize=1)
+        # Where the newest rows come first, the first batch says how far to read.
+        self._batches = asyncio.Queue(maxsize=1 if self.endpoint.newest_first else BATCHES_AHEAD)
         pages = _pages(self.resource, self._wire, self.report, query, self._most_pages)
         make = partial(_make_table, self.resource) if self._tables else _leave
         self._reader = in_background(_read(pages, self._batches, make))

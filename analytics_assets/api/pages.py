@@ -152,6 +152,7 @@ class PageSettler:
         self._loaded: dict[str, str] | None = None
         self._digests: dict[str, str] = {}
         self._moments: dict[str, datetime | None] = {}
+        self._recent: pa.Table | None = None
 
     def __call__(self, page: "Page | pa.Table", _meta: object = None) -> "Page | pa.Table | None":
         """Returns the rows of the page that are new or changed."""
@@ -172,41 +173,47 @@ class PageSettler:
         return [row for row in page if self._is_news_row(row, horizon, self._loaded)]
 
     def _settle_table(self, table: "pa.Table", horizon: datetime, loaded: dict[str, str]) -> "pa.Table | None":
-        """Looks at those rows only that are recent or were loaded by the last sync."""
-        in_doubt = pc.fill_null(pc.greater_equal(table[self.cursor], pa.scalar(horizon)), True)  # noqa: FBT003
-        if loaded:
-            keys = pc.cast(table[PRIMARY_KEY], pa.string())
-            in_doubt = pc.or_(in_doubt, pc.is_in(keys, pa.array(loaded, pa.string())))
-        positions = pc.indices_nonzero(in_doubt)
+        """Looks at those rows only that were loaded by the last sync; recent ones wait for the end of the listing."""
+        self._recent = self._newest(table if self._recent is None else pa.concat_tables([self._recent, table]), horizon)
+        if not loaded:
+            return table
+        positions = pc.indices_nonzero(
+            pc.is_in(pc.cast(table[PRIMARY_KEY], pa.string()), pa.array(loaded, pa.string()))
+        )
         rows = table.take(positions).to_pylist()
         known = [
             position
             for position, row in zip(positions.to_pylist(), rows, strict=True)
-            if not self._is_news(row, row[self.cursor], horizon, loaded)
+            if self._is_known(row, self._digest(row), loaded)
         ]
         if known:
             table = table.take(pa.array(sorted(set(range(table.num_rows)) - set(known)), pa.int64()))
         return table if table.num_rows else None
 
+    def _newest(self, table: "pa.Table", horizon: datetime) -> "pa.Table":
+        """The recent rows of a table, of which most are so for a moment only: the horizon moves with each page."""
+        recent = pc.fill_null(pc.greater_equal(table[self.cursor], pa.scalar(horizon)), True)  # noqa: FBT003 - Arrow's
+        return table.filter(recent).slice(0, REMEMBERED_ROWS)
+
     def _is_news_row(self, row: Row, horizon: datetime, loaded: dict[str, str]) -> bool:
         moment = row.get(self.cursor)
         if ASIDE in row:
             row[self.cursor] = row.pop(ASIDE)
-        return self._is_news(to_values(row, self.reader.resource), moment, horizon, loaded)
-
-    def _is_news(self, row: Row, moment: datetime | None, horizon: datetime, loaded: dict[str, str]) -> bool:
-        key = str(row[PRIMARY_KEY])
         recent = moment is None or moment >= horizon
+        key = str(row[PRIMARY_KEY])
         if not recent and key not in loaded:
             return True
-        digest = self._digest(row)
+        values = to_values(row, self.reader.resource)
+        digest = self._digest(values)
         if recent and len(self._digests) < REMEMBERED_ROWS:
             self._digests[key] = digest
             self._moments[key] = moment
-        if loaded.get(key) == digest:
-            self.report.rows_unchanged += 1
-            return False
-        return True
+        return not self._is_known(values, digest, loaded)
+
+    def _is_known(self, row: Row, digest: str, loaded: dict[str, str]) -> bool:
+        known = loaded.get(str(row[PRIMARY_KEY])) == digest
+        self.report.rows_unchanged += known
+        return known
 
     def _digest(self, row: Row) -> str:
         return blake2b(json.dumpb(row, sort_keys=True), digest_size=8).hexdigest()
@@ -223,6 +230,10 @@ class PageSettler:
         """
         if self.report.cursor_after is not None:
             state["incremental"][self.cursor]["last_value"] = self.report.cursor_after
+        if self._recent is not None and self.report.cursor_after is not None:
+            rows = self._newest(self._recent, self.report.cursor_after - self.lag).to_pylist()
+            for row in rows[: max(0, REMEMBERED_ROWS - len(self._digests))]:
+                self._digests[str(row[PRIMARY_KEY])] = self._digest(row)
         if self.reader.listing.is_sliced:
             left_at = self.report.left_at
             self.report.gap = None if left_at is None else Gap(left_at, self.reader.oldest_wanted())

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from dagster_dlt.translator import DltResourceTranslatorData
 
-from analytics_assets.api.catalog import BY_NAME, RESOURCES
+from analytics_assets.api.catalog import BY_NAME, RESOURCES, in_turn
 from analytics_assets.api.listing import Listing, open_listings, seldom_collected
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
@@ -102,7 +102,7 @@ def build_assets() -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
         names = {key.path[-1] for key in context.selected_asset_keys}
-        selected = [resource for resource in RESOURCES if resource.name in names]
+        selected = in_turn(resource for resource in RESOURCES if resource.name in names)
         failures: dict[str, str] = {}
         permanent = True
         try:

@@ -75,7 +75,7 @@ def exclusive(client: SqlJobClientBase, resources: Iterable[Resource], say: Call
 
     Args:
         client: A client that is used for nothing else meanwhile; the lock goes with its connection.
-        resources: Whose tables to lock; in the catalogue's order, so that two runs do not wait for each other.
+        resources: Whose tables to lock; in the order of a run, so that two of them do not wait for each other.
         say: Is told when another run has to be waited for.
     """
     if not client.config.destination_type.endswith(POSTGRES):

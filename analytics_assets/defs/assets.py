@@ -223,7 +223,8 @@ def sync(
             metadata[name] = dg.MetadataValue.timestamp(moment)
     for name, text in shown.items():
         metadata[name] = dg.MetadataValue.md(text)
-    context.log.info(f"{resource.name}: {loaded} rows loaded, {report.rows_read} read in {report.requests} requests")
+    requests = "1 request" if report.requests == 1 else f"{report.requests} requests"
+    context.log.info(f"{resource.name}: {loaded} rows loaded, {report.rows_read} read in {requests}")
     # dlt's own metadata is left out: it names files that are gone, and its column schema loses names (dagster#34052).
     return dg.MaterializeResult(asset_key=result.asset_key, metadata=metadata)
 

@@ -23,6 +23,8 @@ PATHS = {
     "roles": "/v2/roles",
     "software_products": "/v2/software-products",
 }
+IN_TURN = [*(name for name in PATHS if name != "activities"), "activities"]
+"""As a run loads them."""
 PAGED = {"organizations", "activities", "locations"}
 TOKEN = "token-7f3a-canary"
 

@@ -8,7 +8,7 @@ import pytest
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
 from analytics_assets.api.source import column_name
 from analytics_assets_tests.conftest import Project, failure_message, materialized, metadata
-from analytics_assets_tests.fake_api import PATHS, TOKEN, Answer, FakeApi
+from analytics_assets_tests.fake_api import IN_TURN, PATHS, TOKEN, Answer, FakeApi
 from analytics_assets_tests.rows import activity, group, organization, policy, role, script
 
 INCREMENTAL = ["policies", "activities", "automation_scripts", "groups", "roles"]
@@ -26,7 +26,7 @@ SQL_TYPES = {
 def test_first_sync_loads_exactly_the_rows_of_the_api(api: FakeApi, project: Project) -> None:
     result = project.sync()
 
-    assert materialized(result) == [*(name for name in PATHS if name != "activities"), "activities"]
+    assert materialized(result) == IN_TURN
     for resource, rows in api.rows.items():
         assert project.ids(resource) == [row["id"] for row in rows]
         assert metadata(result, resource)["rows_loaded"] == len(rows)
@@ -204,7 +204,7 @@ def test_one_resource_that_fails_costs_only_itself(api: FakeApi, project: Projec
     result = project.run()
 
     assert not result.success
-    assert set(materialized(result)) == PATHS.keys() - {"policies"}
+    assert materialized(result) == [name for name in IN_TURN if name != "policies"]
     message = failure_message(result)
     assert "1 of 8 resources failed" in message
     assert "policies: GET /v2/policies answered 403" in message

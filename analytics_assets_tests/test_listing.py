@@ -171,25 +171,31 @@ def test_retry_after_stops_all_requests(api: FakeApi) -> None:
     assert min(later) - refused >= 1
 
 
-def test_the_longest_listing_is_read_on_while_another_is_awaited(
-    empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_the_longest_listing_is_read_on_while_another_is_awaited_unless_it_may_end_early(
+    empty_api: FakeApi,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    with_dialect: Callable[..., None],
+    *,
+    newest_first: bool,
 ) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "100")
+    with_dialect("activities", newest_first=newest_first)
     empty_api.rows["organizations"] = [organization(1)]
     empty_api.rows["activities"] = [activity(n) for n in range(1, 9001)]
     far = threading.Event()
     empty_api.faults["activities"].append(lambda request: far.set() if int(request.query["after"]) > 7000 else None)
-
-    in_time = []
+    went_far = []
 
     def late(_: Request) -> None:
         # Three batches have come by then, and none has been asked for.
-        in_time.append(far.wait(PATIENCE))
+        went_far.append(far.wait(1 if newest_first else PATIENCE))
 
     empty_api.faults["organizations"].append(late)
     result = project.sync("organizations", "activities")
     assert materialized(result) == ["organizations", "activities"]
-    assert all(in_time)
+    assert set(went_far) == {not newest_first}
     assert metadata(result, "activities")["dagster/row_count"] == 9000
 
 

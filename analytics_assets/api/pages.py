@@ -184,8 +184,9 @@ class PageSettler:
         known = [
             position
             for position, row in zip(positions.to_pylist(), rows, strict=True)
-            if self._is_known(row, self._digest(row), loaded)
+            if self._digest(row) == loaded[str(row[PRIMARY_KEY])]
         ]
+        self.report.rows_unchanged += len(known)
         if known:
             table = table.take(pa.array(sorted(set(range(table.num_rows)) - set(known)), pa.int64()))
         return table if table.num_rows else None
@@ -203,17 +204,14 @@ class PageSettler:
         key = str(row[PRIMARY_KEY])
         if not recent and key not in loaded:
             return True
-        values = to_values(row, self.reader.resource)
-        digest = self._digest(values)
+        digest = self._digest(to_values(row, self.reader.resource))
         if recent and len(self._digests) < REMEMBERED_ROWS:
             self._digests[key] = digest
             self._moments[key] = moment
-        return not self._is_known(values, digest, loaded)
-
-    def _is_known(self, row: Row, digest: str, loaded: dict[str, str]) -> bool:
-        known = loaded.get(str(row[PRIMARY_KEY])) == digest
-        self.report.rows_unchanged += known
-        return known
+        if loaded.get(key) == digest:
+            self.report.rows_unchanged += 1
+            return False
+        return True
 
     def _digest(self, row: Row) -> str:
         return blake2b(json.dumpb(row, sort_keys=True), digest_size=8).hexdigest()
@@ -230,10 +228,10 @@ class PageSettler:
         """
         if self.report.cursor_after is not None:
             state["incremental"][self.cursor]["last_value"] = self.report.cursor_after
-        if self._recent is not None and self.report.cursor_after is not None:
-            rows = self._newest(self._recent, self.report.cursor_after - self.lag).to_pylist()
-            for row in rows[: max(0, REMEMBERED_ROWS - len(self._digests))]:
-                self._digests[str(row[PRIMARY_KEY])] = self._digest(row)
+            if self._recent is not None:
+                for row in self._newest(self._recent, self.report.cursor_after - self.lag).to_pylist():
+                    if len(self._digests) < REMEMBERED_ROWS:
+                        self._digests[str(row[PRIMARY_KEY])] = self._digest(row)
         if self.reader.listing.is_sliced:
             left_at = self.report.left_at
             self.report.gap = None if left_at is None else Gap(left_at, self.reader.oldest_wanted())

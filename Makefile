@@ -1,4 +1,4 @@
-# Everything a fresh machine needs beyond Python 3.10+ and make: `make demo` and `make test` install it into .venv.
+# Everything a fresh machine needs beyond Python 3.11+ and make: `make demo` and `make test` install it into .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,8 +16,8 @@ help: ## list the targets
 install: $(VENV)/.installed ## install the locked packages into .venv
 
 $(VENV)/.installed: pyproject.toml uv.lock
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' || \
-	  { echo "Python 3.10 to 3.14 is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+	  { echo "Python 3.11 to 3.14 is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --extra dev --compile-bytecode --python $(BIN)/python --inexact

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -13,7 +13,7 @@ from analytics_assets_tests.fake_api import PAGED, PATHS
 
 Row = dict[str, Any]
 
-NOON = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
 
 class Demo:

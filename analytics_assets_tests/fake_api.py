@@ -1,6 +1,7 @@
 """A server of the specification's wire format that a test fills with rows, breaks, and asks what it was asked."""
 
 import json
+import ssl
 import sys
 import threading
 from collections import Counter
@@ -41,12 +42,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as it is sent; `cut` sends only so many bytes of the body and closes the connection."""
+    """An answer as it is sent.
+
+    `cut` sends only so many bytes of the body and closes the connection; `stall` waits in the middle of the body.
+    """
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
+    stall: threading.Event | None = None
 
     def payload(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
@@ -103,14 +108,14 @@ class FakeApi:
 
 
 @contextmanager
-def serve() -> Iterator[FakeApi]:
+def serve(tls: ssl.SSLContext | None = None) -> Iterator[FakeApi]:
     """Runs a fake API on a free loopback port."""
-    with serve_kind(FakeApi) as api:
+    with serve_kind(FakeApi, tls) as api:
         yield api
 
 
 @contextmanager
-def serve_kind(kind: Callable[[str], Api]) -> Iterator[Api]:
+def serve_kind(kind: Callable[[str], Api], tls: ssl.SSLContext | None = None) -> Iterator[Api]:
     """Runs a fake API of some kind on a free loopback port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -133,10 +138,12 @@ def serve_kind(kind: Callable[[str], Api]) -> Iterator[Api]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            if answer.cut is None:
-                self.wfile.write(payload)
-            else:
-                self.wfile.write(payload[: answer.cut])
+            if answer.stall:
+                self.wfile.write(payload[:1])
+                answer.stall.wait()
+                payload = payload[1:]
+            self.wfile.write(payload[: answer.cut])
+            if answer.cut is not None:
                 self.close_connection = True
 
         def log_message(self, *_: object) -> None:
@@ -151,7 +158,9 @@ def serve_kind(kind: Callable[[str], Api]) -> Iterator[Api]:
                 super().handle_error(*client)
 
     server = Server(("127.0.0.1", 0), Handler)
-    api = kind(f"http://127.0.0.1:{server.server_address[1]}")
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    api = kind(f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

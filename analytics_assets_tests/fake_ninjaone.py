@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from analytics_assets.api.catalog import BY_NAME
@@ -110,7 +110,7 @@ def as_sent(resource: str, row: Row) -> Row:
 
 def epoch(iso: str) -> float:
     """Epoch seconds of an ISO 8601 instant."""
-    return datetime.fromisoformat(iso.replace("Z", "+00:00")).astimezone(timezone.utc).timestamp()
+    return datetime.fromisoformat(iso).astimezone(UTC).timestamp()
 
 
 def fill_from(api: FakeNinjaOne, rows: dict[str, list[Row]]) -> None:

@@ -1,7 +1,7 @@
 """Runs of the eight assets against a server of the specification's wire format."""
 
 import logging
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 
@@ -128,7 +128,7 @@ def test_cursors_are_instants_whatever_their_spelling(api: FakeApi, project: Pro
         1714514401.25,
         1714514402,
     ]
-    newest = datetime(2024, 4, 30, 22, 0, 2, tzinfo=timezone.utc).timestamp()
+    newest = datetime(2024, 4, 30, 22, 0, 2, tzinfo=UTC).timestamp()
     assert metadata(result, "policies")["cursor_after"] == newest
     assert metadata(project.sync("policies"), "policies")["cursor_before"] == newest
 

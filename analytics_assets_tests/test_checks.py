@@ -1,7 +1,7 @@
 """What the checks say of the tables, after a sync and by themselves."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -35,7 +35,7 @@ def api(api: FakeApi) -> FakeApi:
 
 
 def _ago(**duration: float) -> str:
-    return (datetime.now(timezone.utc) - timedelta(**duration)).isoformat()
+    return (datetime.now(UTC) - timedelta(**duration)).isoformat()
 
 
 def evaluations(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
@@ -161,7 +161,7 @@ def test_a_cursor_in_the_future_warns_while_the_row_lives(api: FakeApi, project:
     api.rows["groups"].append(group(90, _ago(minutes=-4)))  # clocks differ
     said = wrong(evaluations(project.sync("policies", "groups")))
     assert list(said) == [("policies", "cursor_freshness")]
-    newest = datetime(2024, 5, 1, tzinfo=timezone.utc).timestamp()
+    newest = datetime(2024, 5, 1, tzinfo=UTC).timestamp()
     assert said["policies", "cursor_freshness"]["rows_in_future"] == 1
     assert said["policies", "cursor_freshness"]["newest"] == newest
 

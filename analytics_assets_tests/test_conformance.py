@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def ids(rows: list[dict[str, Any]]) -> list[int]:
 @pytest.mark.parametrize("page_size", [10, 37, 1000])
 def test_every_page_of_a_listing_fits_the_schema_and_none_is_missed(demo: Checked, name: str, page_size: int) -> None:
     if name == "activities" and page_size < 37:
-        demo.now = datetime(2026, 1, 6, tzinfo=timezone.utc)
+        demo.now = datetime(2026, 1, 6, tzinfo=UTC)
     found = ids(demo.listing(name, page_size))
     assert len(found) == len(set(found)) > 15
     assert len(demo.bodies[PATHS[name]]) == (1 if name not in PAGED else -(-len(found) // page_size) + 1)
@@ -114,7 +114,7 @@ def test_newer_than_brings_the_newest_page_first_and_excludes_older_than(demo: C
 
 
 def test_dates_leave_out_what_is_not_between_them_in_each_of_their_formats(demo: Checked) -> None:
-    day = datetime(2026, 6, 30, tzinfo=timezone.utc)
+    day = datetime(2026, 6, 30, tzinfo=UTC)
     kept = [row for row in demo.listing("activities") if 0 < row["activityTime"] - day.timestamp() < 86_400]
     assert 250 < len(kept) < 300
     for after, before in (

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ MOST_ATTEMPTS = 100
 PATIENCE = 60.0
 MOST_STAGING_VERSIONS = 2
 SEED = 20240501
-START = datetime(2024, 5, 1, tzinfo=timezone.utc)
+START = datetime(2024, 5, 1, tzinfo=UTC)
 
 
 @dataclass

@@ -32,7 +32,7 @@ def refuse(*args, **kwargs):
 socket.socket.connect = socket.socket.bind = socket.create_connection = refuse
 from analytics_assets.definitions import defs
 defs().get_repository_def()
-needless = {"aiohttp", "duckdb", "pyarrow"} & set(sys.modules)
+needless = {"duckdb", "pyarrow", "pyreqwest"} & set(sys.modules)
 assert not needless, f"definitions need no {needless}"
 print("loaded")
 """

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,9 @@ def instant(spelled: str | float) -> datetime:
     """Reads a point in time as either dialect spells it, which has to be strict."""
     if isinstance(spelled, str):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", spelled)
-        return datetime.fromisoformat(spelled.removesuffix("Z")).replace(tzinfo=timezone.utc)
+        return datetime.fromisoformat(spelled.removesuffix("Z")).replace(tzinfo=UTC)
     assert isinstance(spelled, float)
-    return datetime.fromtimestamp(spelled, timezone.utc)
+    return datetime.fromtimestamp(spelled, UTC)
 
 
 def meant(row: Row, resource: Resource) -> Row:
@@ -93,7 +93,7 @@ def test_ids_of_activities_are_not_strictly_in_the_order_of_time_but_within_the_
     """The lag is how far behind its cursor a sync starts: what is reported later than that would be lost."""
     activities = BY_NAME["activities"]
     rows = sorted((meant(row, activities) for row in demo.listing("activities")), key=lambda row: row["id"])
-    newest = datetime.min.replace(tzinfo=timezone.utc)
+    newest = datetime.min.replace(tzinfo=UTC)
     behind = timedelta()
     for row in rows:
         behind = max(behind, newest - row["activityTime"]) if newest.year > 1 else behind
@@ -120,7 +120,7 @@ def test_an_hour_later_there_is_news() -> None:
 
 
 def test_before_its_world_begins_there_are_no_activities(demo: Demo) -> None:
-    demo.now = datetime(2025, 12, 31, tzinfo=timezone.utc)
+    demo.now = datetime(2025, 12, 31, tzinfo=UTC)
     assert demo.rows("activities") == []
     assert len(demo.rows("organizations")) >= 20
 

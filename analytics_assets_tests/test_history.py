@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -277,7 +277,7 @@ def _as_sent(kind: Kind, id_: int, row: Row) -> dict[str, Any]:
     fields: dict[str, Any] = {kind.content: row.content}
     if kind.field:
         moment = row.moment
-        fields[kind.field] = None if moment is None else datetime.fromtimestamp(moment, timezone.utc).isoformat()
+        fields[kind.field] = None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()
     return kind.build(id_, **fields)
 
 

@@ -1,12 +1,12 @@
 """Spellings of points in time."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from analytics_assets.api.instants import parse_instant
 
-NEW_YEAR = datetime(2024, 1, 1, tzinfo=timezone.utc)
+NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -138,7 +138,7 @@ def test_a_day_of_activities_on_top_of_many_is_about_ten_pages(
     ninjaone: FakeNinjaOne, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SOURCES__ANALYTICS__PAGE_SIZE")
-    start = datetime(2024, 5, 1, tzinfo=timezone.utc).timestamp()
+    start = datetime(2024, 5, 1, tzinfo=UTC).timestamp()
     # A day has 86400 s; the ids of some rows do not follow their times.
     ninjaone.rows["activities"] = [activity(n, start + 8.64 * n - 100 * (n % 7 == 0)) for n in range(1, 30_001)]
     project.sync("activities")
@@ -278,7 +278,7 @@ def test_epoch_seconds_keep_their_microseconds(ninjaone: FakeNinjaOne, project: 
     ninjaone.answer_always("policies", Answer(body=f'[{{"id": 1, "updated": 1759133165{digits}}}]'.encode()))
     project.sync("policies")
     [(moment,)] = project.query("SELECT updated FROM analytics.policies")
-    since = moment - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     assert since == timedelta(seconds=1759133165, microseconds=int(digits[1:7].ljust(6, "0") or 0))
 
 

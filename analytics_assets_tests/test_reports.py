@@ -1,6 +1,6 @@
 """The reports: what they count, and when they are refreshed."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def test_scripts_are_counted_once_whatever_they_run_on(empty_api: FakeApi, proje
     ]
     project.sync("automation_scripts")
     numbers = refreshed(project, "automation_inventory")
-    may, june = datetime(2024, 5, 1, tzinfo=timezone.utc), datetime(2024, 6, 1, tzinfo=timezone.utc)
+    may, june = datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)
     assert project.query("FROM reports.automation_inventory") == [
         ("sh", "", False, 1, 0, may, may),
         ("sh", "Linux, Mac", True, 2, 2, may, june),

@@ -1,7 +1,7 @@
 """The two schedules and the five freshness policies."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> str:
 
 
 def tick(instance: dg.DagsterInstance, name: str) -> Any:
-    moment = datetime(2026, 11, 22, 3, 30, tzinfo=timezone.utc)
+    moment = datetime(2026, 11, 22, 3, 30, tzinfo=UTC)
     context = dg.build_schedule_context(
         instance, scheduled_execution_time=moment, repository_def=defs().get_repository_def()
     )

@@ -1,20 +1,27 @@
 """Retries, Retry-After, and who gets to see the token."""
 
+import ssl
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
+import trustme
 from dlt.extract.exceptions import ResourceExtractionError
 
 from analytics_assets.api.source import analytics_source
 from analytics_assets_tests.conftest import Project, failure_message, metadata
-from analytics_assets_tests.fake_api import TOKEN, Answer, FakeApi, serve
+from analytics_assets_tests.fake_api import TOKEN, Answer, FakeApi, Request, serve
+from analytics_assets_tests.test_cli import run
 
 
 def http_date(seconds: float) -> str:
-    return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=seconds), usegmt=True)
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
 @pytest.fixture
@@ -118,6 +125,67 @@ def test_a_server_that_is_gone_is_a_clear_error(project: Project, monkeypatch: p
     message = failure_message(project.run("roles"))
     assert f"No answer from {api.url}/v2/roles" in message
     assert "Check sources.analytics.base_url and the network" in message
+
+
+def check(tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """A connection check in a process of its own, as a process keeps its connections and reads its environment once."""
+    return run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", None])
+def test_a_certificate_of_an_authority_of_ones_own(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    if variable:
+        monkeypatch.setenv(variable, str(bundle))
+    with serve(tls) as api:
+        monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", api.url)
+        monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", TOKEN)
+        result = check(tmp_path)
+    if variable:
+        assert result.returncode == 0, result.stdout + result.stderr
+    else:
+        assert result.returncode == 1
+        assert "invalid peer certificate: UnknownIssuer" in " ".join(result.stdout.split())
+        assert not api.requests
+
+
+def test_the_proxy_that_the_environment_names(
+    api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", "http://api.invalid")
+    monkeypatch.setenv("SOURCES__ANALYTICS__ALLOW_HTTP", "true")
+    monkeypatch.setenv("HTTP_PROXY", api.url)
+    result = check(tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {request.headers["Host"] for request in api.requests} == {"api.invalid"}
+
+
+@pytest.mark.parametrize("stage", ["before the answer", "in the middle of it"])
+def test_an_answer_that_stalls_is_given_up(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    monkeypatch.setenv("RUNTIME__REQUEST_TIMEOUT", "0.3")
+    monkeypatch.setenv("RUNTIME__REQUEST_MAX_ATTEMPTS", "2")
+    over = threading.Event()
+
+    def stall(_: Request) -> Answer:
+        if stage == "before the answer":
+            over.wait()
+        return Answer(body={"data": []}, stall=over)
+
+    api.faults["roles"].append(stall)
+    try:
+        message = failure_message(project.run("roles"))
+    finally:
+        over.set()
+    assert "operation timed out" in message
+    assert len(api.asked("roles")) == 2
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

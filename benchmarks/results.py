@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from analytics_assets.project import project_dir
 
 DIRECTORY = project_dir() / "benchmarks" / "results"
-PACKAGES = ("dlt", "dagster", "duckdb", "pyarrow", "aiohttp", "uvloop")
+PACKAGES = ("dlt", "dagster", "duckdb", "pyarrow", "pyreqwest", "aiohttp", "uvloop")
 
 Sync = Literal["first", "quiet"]
 Quantity = Literal["seconds", "work", "memory", "requests", "most_in_flight", "server_seconds"]
@@ -82,7 +82,7 @@ class Results:
 
     def start(self, scenario: str, conditions: str) -> None:
         """Forgets a scenario, which is about to be measured."""
-        today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+        today = datetime.now(UTC).strftime("%Y-%m-%d")
         self.measurements = [kept for kept in self.measurements if kept.scenario != scenario]
         self.conditions[scenario] = f"{conditions}. Measured on {today}."
 

@@ -14,7 +14,7 @@ import time
 from array import array
 from collections import Counter, deque
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote
@@ -25,7 +25,7 @@ from analytics_assets.api.catalog import RESOURCES, Column, Resource
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from benchmarks.loop import run
 
-FIRST = datetime(2024, 1, 1, tzinfo=timezone.utc)
+FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 PAGE_SIZE = 20
 FILTERED = "activities"
 SEPARATOR = b", "

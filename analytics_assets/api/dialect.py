@@ -5,7 +5,7 @@ What a row is, its columns, key and cursor, is the catalogue's, so that every di
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Endpoint:
 
 def as_iso(moment: datetime) -> str:
     """An instant in ISO 8601."""
-    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ For the last two, `PageSettler` remembers a digest of these few rows in the reso
 with the data, and drops those that have not changed.
 """
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
@@ -52,7 +52,7 @@ class PageReader:
         self.lag = lag
         self.stateful = stateful
         self.instants = [column.name for column in listing.resource.columns if column.type == "timestamp"]
-        self.horizon = datetime.now(timezone.utc) + CLOCK_SKEW
+        self.horizon = datetime.now(UTC) + CLOCK_SKEW
 
     def __call__(self, page: "Page | list[pa.Table]", _meta: object = None) -> "Page | pa.Table":
         """Returns the page's table, or its rows, changed in place.

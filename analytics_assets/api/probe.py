@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import dlt
 
@@ -22,7 +22,7 @@ from analytics_assets.api.source import Reading, read_listings, undeclared_colum
 PAGES = 2
 """Pages that show whether paging advances."""
 
-ALL_OF_THEM = Reading(start=datetime(1970, 1, 1, tzinfo=timezone.utc))
+ALL_OF_THEM = Reading(start=datetime(1970, 1, 1, tzinfo=UTC))
 """Rows from before the start date are rows, too."""
 
 

@@ -10,7 +10,7 @@ Usable without Dagster:
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -204,7 +204,7 @@ def _incremental(resource: Resource, cursor: str, settings: Settings, reading: R
         "primary_key": [],
     }
     if reading.is_window:
-        incremental["end_value"] = reading.end or datetime.now(timezone.utc)
+        incremental["end_value"] = reading.end or datetime.now(UTC)
     else:
         incremental["lag"] = _lag(resource, settings, reading).total_seconds()
     return incremental

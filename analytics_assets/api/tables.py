@@ -6,7 +6,7 @@ another type) does not: it stays as it is, and dlt's normaliser makes a new colu
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -53,7 +53,7 @@ def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table | None":
         return None
     table = pa.Table.from_arrays(arrays, names=[column.name for column in resource.columns])
     newest = pc.max(table[resource.cursor]).as_py() if resource.cursor else None
-    return None if newest and newest > datetime.now(timezone.utc) + CLOCK_SKEW else table
+    return None if newest and newest > datetime.now(UTC) + CLOCK_SKEW else table
 
 
 def to_values(row: Row, resource: Resource) -> Row:

@@ -7,7 +7,7 @@ is where retries and limits belong: they are per request on the wire.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
 from typing import Any, TypeVar
@@ -176,7 +176,7 @@ def _seconds(retry_after: str | None) -> float | None:
         seconds = float(text)
     else:
         try:
-            seconds = (parsedate_to_datetime(text) - datetime.now(timezone.utc)).total_seconds()
+            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
         except (TypeError, ValueError):
             return None
     return seconds if seconds > 0 else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -108,7 +108,7 @@ def _measure(
     resources = [resource for resource in RESOURCES if asset_key(resource.name) in keys]
     try:
         with analytics.session(context.log.warning) as session, session.client as client:
-            measured = measure(client, resources, datetime.now(timezone.utc) + CLOCK_SKEW)
+            measured = measure(client, resources, datetime.now(UTC) + CLOCK_SKEW)
     except (SettingsError, DestinationError) as error:
         # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
         raise dg.Failure(redact(str(error), analytics.secrets())) from None
@@ -186,7 +186,7 @@ def _cursor_freshness(resource: Resource) -> Check:
         if window:
             metadata["window_hours"] = round(window.total_seconds() / 3600, 2)
         if facts.newest:
-            age = datetime.now(timezone.utc) - facts.newest
+            age = datetime.now(UTC) - facts.newest
             hours = round(age.total_seconds() / 3600, 2)
             metadata |= {"newest": dg.MetadataValue.timestamp(facts.newest), "age_hours": hours}
             if window and age > window:

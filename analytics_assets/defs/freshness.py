@@ -1,6 +1,6 @@
 """How old an incremental asset may become."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
 
@@ -51,7 +51,7 @@ def _fail_window(resource: Resource, cron: str) -> timedelta:
 @cache
 def longest_gap(cron: str) -> timedelta:
     """The longest time between two ticks of a cron, as far as a year or 200 ticks show."""
-    start = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    start = datetime(2024, 1, 1, tzinfo=UTC)
     ticks = croniter(cron, start)
     moments = [start]
     while len(moments) < 200 and moments[-1] - start < timedelta(days=366):

@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dlt.destinations.job_client_impl import SqlJobClientBase
@@ -46,7 +46,7 @@ def chart_per_day(client: SqlJobClientBase, resource: Resource, cursor: str) -> 
         resource: Whose table.
         cursor: The field of the API that tells the day.
     """
-    found = rows_per_day(client, resource, cursor, datetime.now(timezone.utc) + CLOCK_SKEW, DAYS)
+    found = rows_per_day(client, resource, cursor, datetime.now(UTC) + CLOCK_SKEW, DAYS)
     if found is None:
         return "No rows."
     first, counts = found

@@ -10,12 +10,12 @@ date-time, exact to the microsecond, and `None` is a null.
 import random
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, overload
 
 Row = dict[str, Any]
 
-ORIGIN = datetime(2026, 1, 5, tzinfo=timezone.utc)
+ORIGIN = datetime(2026, 1, 5, tzinfo=UTC)
 """When the demo's world begins; every count of weeks, edits and activities starts here."""
 
 ACTIVITY_EVERY = timedelta(minutes=5)

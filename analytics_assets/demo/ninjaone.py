@@ -18,7 +18,7 @@ import secrets
 import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -36,8 +36,8 @@ ACTIVITY_PAGE = 200
 SMALLEST_ACTIVITY_PAGE = 10
 LARGEST_ACTIVITY_PAGE = 1000
 
-EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
-LATEST = datetime.max.replace(tzinfo=timezone.utc)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class NinjaOne:
@@ -144,13 +144,13 @@ def _date(text: str) -> datetime:
     """
     try:
         if len(text) == len("yyyyMMdd") and text.isdigit():
-            return datetime.strptime(text, "%Y%m%d").replace(tzinfo=timezone.utc)
+            return datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC)
         if text.replace(".", "", 1).isdigit():
-            return datetime.fromtimestamp(float(text), timezone.utc)
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+            return datetime.fromtimestamp(float(text), UTC)
+        moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError, OSError) as error:
         raise ValueError(f"{text!r} is not a date: epoch seconds, yyyyMMdd or ISO 8601") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _spell(row: Row) -> dict[str, Any]:

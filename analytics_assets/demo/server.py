@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache, partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,7 +45,7 @@ FORM = "application/x-www-form-urlencoded"
 
 def utc_now() -> datetime:
     """The time that the demo's rows follow."""
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 class DemoServer(ThreadingHTTPServer):

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import dlt
@@ -219,7 +219,7 @@ def mark_deleted(client: SqlJobClientBase, resource: Resource, load_id: str, sin
         )
     if gone:
         marks = f"UPDATE {table} SET {deleted_at} = %s WHERE {scope} AND {older}"
-        client.sql_client.execute_sql(marks, datetime.now(timezone.utc), *arguments, load_id)
+        client.sql_client.execute_sql(marks, datetime.now(UTC), *arguments, load_id)
     return int(gone)
 
 

@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from contextvars import Context
 from datetime import timedelta
 from functools import cache
 from http.client import responses
@@ -35,8 +34,7 @@ BROKEN_OFF = "error reading a body from connection"
 
 def run(coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
     """Runs a coroutine on the event loop of this process."""
-    # In a context of its own: what the caller's holds would live as long as connections do.
-    return Context().run(asyncio.run_coroutine_threadsafe, coroutine, _background(os.getpid()).loop)
+    return asyncio.run_coroutine_threadsafe(coroutine, _background(os.getpid()).loop)
 
 
 async def get(base_url: str, where: str, token: str, patience: float) -> Answer:
@@ -138,7 +136,11 @@ class _Background:
 
 @cache
 def _background(_process: int) -> _Background:
-    """One for the process."""
+    """One for the process.
+
+    In a fork of a process that has used its own, pyreqwest refuses to make another: better than to wait for a thread
+    that is not there.
+    """
     return _Background()
 
 

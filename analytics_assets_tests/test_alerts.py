@@ -294,6 +294,7 @@ def test_a_webhook_that_stumbles_is_asked_once_more(
         ("redirect", "at 127.0.0.1 did not take the alert: it answered 302"),
         ("silence", "at 127.0.0.1 did not take the alert: no answer in time"),
         ("nobody", "at 127.0.0.1 did not take the alert: no answer (ConnectError)"),
+        ("port", "at 127.0.0.1 did not take the alert: no answer (ValueError)"),
         ("nonsense", "alerts.webhook_url is not a URL"),
     ],
 )
@@ -311,7 +312,11 @@ def test_a_webhook_that_does_not_take_it_is_a_failed_tick_without_its_secret(
     webhook.statuses = {"errors": [500, 500], "redirect": [302, 302]}.get(trouble, [])
     if trouble == "silence":
         webhook.silent.set()
-    elsewhere = {"nobody": f"http://127.0.0.1:1/services/{SECRET}", "nonsense": f"slack:{SECRET}"}
+    elsewhere = {
+        "nobody": f"http://127.0.0.1:1/services/{SECRET}",
+        "port": f"http://127.0.0.1:99999/services/{SECRET}",
+        "nonsense": f"slack:{SECRET}",
+    }
     if trouble in elsewhere:
         monkeypatch.setenv("ALERTS__WEBHOOK_URL", elsewhere[trouble])
     api.answer_always("policies", Answer(403))

@@ -49,8 +49,9 @@ async def get(base_url: str, where: str, token: str, patience: float) -> Answer:
     Raises:
         NoAnswerError: There is none, or not a whole one.
     """
-    request = _client(patience, redirects=True).get(base_url + where).bearer_auth(token)
-    return await _ask(request, base_url + where, where=where, token=token)
+    url = base_url + where
+    request = _client(patience, redirects=True).get(url).bearer_auth(token)
+    return await _ask(request, url, where=where, token=token)
 
 
 async def post_form(url: str, form: dict[str, str], patience: float) -> Answer:
@@ -77,12 +78,12 @@ async def post(url: str, body: dict[str, str], patience: float) -> int:
         patience: Seconds that the answer may take.
 
     Raises:
-        NoAnswerError: There was none.
+        NoAnswerError: There was none, or it is no URL.
     """
-    request = _client(patience, redirects=False).post(url).body_json(body).timeout(timedelta(seconds=patience))
     try:
+        request = _client(patience, redirects=False).post(url).body_json(body).timeout(timedelta(seconds=patience))
         response = await request.build().send()
-    except RequestError as error:
+    except (RequestError, ValueError) as error:
         problem = "no answer in time" if isinstance(error, TimeoutError) else f"no answer ({type(error).__name__})"
     else:
         return response.status

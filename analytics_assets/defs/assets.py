@@ -39,7 +39,6 @@ from analytics_assets.defs.specs import (
 )
 from analytics_assets.warehouse.destination import DestinationError, destination_type
 from analytics_assets.warehouse.pipeline import (
-    appends,
     build_pipeline,
     count_rows,
     exclusive,
@@ -169,20 +168,17 @@ def sync(
         )
         reading = Reading(everything=True)
     options = load_options(session.target.type)
-    into_empty = mode is Mode.rebuild or not known
-    if into_empty:
+    if mode is Mode.rebuild or not known:
         # Also where a table was dropped or emptied by hand, or by a rebuild that was killed: its cursor, which is older
         # than that, would make dlt leave the old rows out for ever.
         options["refresh"] = "drop_resources"
     loaded = 0
     for part in slices(listing, reading, gap):
         source = read_listings([listing], name=pipeline_name(resource), reading=part)
-        may_append = appends(session.target.type, into_empty=into_empty)
-        write_parquet(source, resource, session.working_dir, may_append=may_append)
+        write_parquet(source, resource, session.working_dir)
         pipeline = build_pipeline(resource, session.destination, session.working_dir)
         [result] = DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options)
         options.pop("refresh", None)
-        into_empty = False
         loaded += rows_loaded(pipeline, resource)
     complete = resource.cursor is None or reading.everything
     total = deleted = 0

@@ -52,20 +52,6 @@ def load_options(target_type: str) -> dict[str, Any]:
     return {"loader_file_format": "parquet"} if target_type == DUCKDB else {}
 
 
-def appends(target_type: str, *, into_empty: bool) -> bool:
-    """Whether a load may append its rows instead of merging them, if it holds none twice.
-
-    Into a table that is empty the outcome is the same, without a staging table, in half of DuckDB's time and with less
-    memory. Not where the warehouse is across a network: a load that is tried again, as its commit was not heard of,
-    would have its rows there twice.
-
-    Args:
-        target_type: The destination's.
-        into_empty: Whether the table is empty, new, or dropped before the load.
-    """
-    return into_empty and target_type == DUCKDB
-
-
 def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJobClientBase:
     """A client for the questions below. `with client:` connects it, as often as needed.
 

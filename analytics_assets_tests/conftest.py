@@ -19,6 +19,7 @@ CONFIGURED_BY = (
     "SOURCES__",
     "DESTINATION",
     "RUNTIME__",
+    "LOAD__",
     "SCHEDULES__",
     "ALERTS__",
     "DLT_",
@@ -38,6 +39,8 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
     monkeypatch.setenv("RUNTIME__REQUEST_BACKOFF_FACTOR", "0")
+    # As shipped.
+    monkeypatch.setenv("LOAD__TRUNCATE_STAGING_DATASET", "true")
 
 
 @pytest.fixture

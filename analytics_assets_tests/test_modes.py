@@ -58,6 +58,20 @@ def test_a_load_that_died_after_its_merge_does_not_hide_what_comes_next(api: Fak
     assert metadata(project.sync("policies"), "policies")["rows_loaded"] == 0
 
 
+@pytest.mark.parametrize("staging", ["made by the sync", "made by dbt"])
+def test_a_table_is_rebuilt_where_nothing_was_ever_merged(api: FakeApi, project: Project, staging: str) -> None:
+    if staging == "made by dbt":
+        project.query("CREATE SCHEMA analytics_staging; CREATE TABLE analytics_staging.model AS SELECT 1 AS one")
+    project.sync("policies")
+    project.sync("policies", config={"mode": "rebuild"})
+    assert project.ids("policies") == [row["id"] for row in api.rows["policies"]]
+    api.rows["policies"][2] = policy(3, "2024-06-01T00:00:00Z", name="Edited")
+    project.sync("policies")
+    assert project.query("SELECT name FROM analytics.policies WHERE id = 3") == [("Edited",)]
+    if staging == "made by dbt":
+        assert project.query("SELECT one FROM analytics_staging.model") == [(1,)]
+
+
 def test_a_full_read_moves_the_cursor(api: FakeApi, project: Project) -> None:
     project.sync("policies", config={"mode": "full"})
     assert metadata(project.sync("policies"), "policies")["rows_loaded"] == 0

@@ -77,6 +77,18 @@ def test_a_long_history_is_loaded_in_slices(ninjaone: FakeNinjaOne, project: Pro
     assert said["rows_unchanged"] == said["rows_read"]
 
 
+def test_a_slice_that_overlaps_the_one_before_brings_no_row_twice(ninjaone: FakeNinjaOne, project: Project) -> None:
+    def overlap(request: Request) -> Answer | None:
+        below = int(request.query.get("olderThan", 2**40)) + 3
+        page = [row for row in reversed(ninjaone.rows["activities"]) if row["id"] < below][:10]
+        return Answer(body={"activities": page if below > 4 else []})
+
+    ninjaone.faults["activities"].append(overlap)
+    said = metadata(project.sync("activities"), "activities")
+    assert said["rows_loaded"] > ROWS
+    assert project.ids("activities") == list(range(1, ROWS + 1))
+
+
 def test_a_sync_that_fails_is_gone_on_with_and_not_repeated(ninjaone: FakeNinjaOne, project: Project) -> None:
     break_below(ninjaone, 100)
     message = failure_message(project.run("activities"))

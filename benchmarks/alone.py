@@ -18,7 +18,14 @@ from analytics_assets.api.source import read_listings
 from analytics_assets.project import use_project_config
 from analytics_assets.warehouse.destination import build_destination, duckdb_options, read_target
 from analytics_assets.warehouse.parquet import write_parquet
-from analytics_assets.warehouse.pipeline import build_pipeline, load_options, pipeline_name
+from analytics_assets.warehouse.pipeline import (
+    appends,
+    build_client,
+    build_pipeline,
+    has_rows,
+    load_options,
+    pipeline_name,
+)
 from benchmarks.work import print_work
 
 IMPORTED_LATE = (
@@ -54,9 +61,12 @@ def main() -> None:
         listings = open_listings(settings, RESOURCES, tables=True)
         for listing in listings.values():
             listing.start_ahead()
+        client = build_client(destination, directory)
         for resource in in_turn(RESOURCES):
             source = read_listings([listings[resource.name]], name=pipeline_name(resource))
-            write_parquet(source, resource, directory)
+            with client:
+                may_append = appends(target.type, into_empty=not has_rows(client, resource))
+            write_parquet(source, resource, directory, may_append=may_append)
             build_pipeline(resource, destination, directory).run(source, **load_options(target.type))
     print_work(started)
 

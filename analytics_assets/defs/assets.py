@@ -39,6 +39,7 @@ from analytics_assets.defs.specs import (
 )
 from analytics_assets.warehouse.destination import DestinationError, destination_type
 from analytics_assets.warehouse.pipeline import (
+    appends,
     build_pipeline,
     count_rows,
     exclusive,
@@ -50,6 +51,7 @@ from analytics_assets.warehouse.pipeline import (
     load_options,
     mark_deleted,
     pipeline_name,
+    prepare_drop,
     rows_loaded,
 )
 
@@ -160,7 +162,10 @@ def sync(
     with session.client as client:
         known = has_rows(client, resource)
         torn = known and is_torn(client, resource)
-        gap = left_out(client, resource) if known and listing.is_sliced and mode is not Mode.rebuild else None
+        into_empty = mode is Mode.rebuild or not known
+        gap = None if into_empty or not listing.is_sliced else left_out(client, resource)
+        if into_empty:
+            prepare_drop(client)
     if torn and not reading.is_window and not listing.is_sliced:
         # The digests in the state are those of older rows, and would keep a row out that is again as it was then.
         context.log.info(
@@ -168,17 +173,19 @@ def sync(
         )
         reading = Reading(everything=True)
     options = load_options(session.target.type)
-    if mode is Mode.rebuild or not known:
+    if into_empty:
         # Also where a table was dropped or emptied by hand, or by a rebuild that was killed: its cursor, which is older
         # than that, would make dlt leave the old rows out for ever.
         options["refresh"] = "drop_resources"
     loaded = 0
     for part in slices(listing, reading, gap):
         source = read_listings([listing], name=pipeline_name(resource), reading=part)
-        write_parquet(source, resource, session.working_dir)
+        may_append = appends(session.target.type, into_empty=into_empty)
+        write_parquet(source, resource, session.working_dir, may_append=may_append)
         pipeline = build_pipeline(resource, session.destination, session.working_dir)
         [result] = DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options)
         options.pop("refresh", None)
+        into_empty = False
         loaded += rows_loaded(pipeline, resource)
     complete = resource.cursor is None or reading.everything
     total = deleted = 0

@@ -8,10 +8,13 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from dlt.common.schema.typing import TColumnSchema
+from dlt.extract.hints import TResourceHints
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import Resource
+from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.source import column_name
 from analytics_assets.api.tables import ARROW_TYPES
 
@@ -24,8 +27,15 @@ ROW_GROUP = 4_000
 """Rows, about: larger groups load a little faster, and cost memory until they are written."""
 
 
-def write_parquet(source: DltSource, resource: Resource, directory: str) -> None:
-    """Adds the step that writes the tables of a resource to a file in a directory, after all others."""
+def write_parquet(source: DltSource, resource: Resource, directory: str, *, may_append: bool = False) -> None:
+    """Adds the step that writes the tables of a resource to a file in a directory, after all others.
+
+    Args:
+        source: Has the resource.
+        resource: Whose tables to write.
+        directory: Where to.
+        may_append: Whether dlt may append the file instead of merging it, as `appends` has it.
+    """
     built = source.resources[resource.name]
     built.apply_hints(
         columns={
@@ -34,14 +44,19 @@ def write_parquet(source: DltSource, resource: Resource, directory: str) -> None
         }
     )
     # Beyond the last, which is dlt's incremental: without an index the step would come before it.
-    built.add_step(ParquetStep(resource, directory), insert_at=AT_THE_END)
+    built.add_step(ParquetStep(resource, directory, may_append=may_append), insert_at=AT_THE_END)
 
 
 class ParquetStep:
-    """Last step of a resource: collects its tables in a file, and hands the file to dlt when the empty page comes."""
+    """Last step of a resource: collects its tables in a file, and hands the file to dlt when the empty page comes.
 
-    def __init__(self, resource: Resource, directory: str) -> None:
+    With `may_append`, the file is appended if it holds all rows of the listing and no id twice. Otherwise it is merged.
+    """
+
+    def __init__(self, resource: Resource, directory: str, *, may_append: bool) -> None:
         self._directory = directory
+        self._may_append = may_append
+        self._cursor = resource.cursor
         self._columns = resource.table_columns
         fields = [
             pa.field(column_name(column.name), ARROW_TYPES[column.type], nullable=column.nullable)
@@ -53,10 +68,14 @@ class ParquetStep:
         self._writer: pq.ParquetWriter | None = None
         self._pending: list[pa.Table] = []
         self._rows = 0
+        self._keys: list[pa.Array] = []
 
     def __call__(self, page: "pa.Table | list[Any]", _meta: object = None) -> list[Any] | Iterator[Any] | None:
         """What dlt has to do with a page: nothing, normalise its rows, or import the file."""
         if not isinstance(page, pa.Table):
+            if page:
+                # dlt's normaliser writes these rows to a file of their own.
+                self._may_append = False
             return self._finish() if not page and self._writer else page
         if self._writer is None:
             self._path = Path(self._directory, f"{os.urandom(8).hex()}.parquet")
@@ -66,6 +85,8 @@ class ParquetStep:
             )
         self._pending.append(self._complete(page))
         self._rows += page.num_rows
+        if self._may_append:
+            self._keys += page[PRIMARY_KEY].chunks
         if sum(table.num_rows for table in self._pending) >= ROW_GROUP:
             self._write()
         return None
@@ -82,7 +103,12 @@ class ParquetStep:
         self._write()
         self._writer.close()
         self._writer = None
-        yield dlt.mark.with_file_import(str(self._path), "parquet", items_count=self._rows, hints={})
+        hints: TResourceHints = {}
+        if self._may_append and pc.count_distinct(pa.chunked_array(self._keys)).as_py() == self._rows:
+            # dlt warns of a sort order where it does not merge.
+            columns: dict[str, TColumnSchema] | None = {self._cursor: {"dedup_sort": None}} if self._cursor else None
+            hints = dlt.mark.make_hints(write_disposition="append", columns=columns)
+        yield dlt.mark.with_file_import(str(self._path), "parquet", items_count=self._rows, hints=hints)
         # dlt has made a link to it, or a copy.
         self._path.unlink()
         # Arrow would keep what the tables took, some 40 MB for 100,000 rows, while DuckDB needs memory to merge.

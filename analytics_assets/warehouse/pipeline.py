@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dlt
-from dlt.common.destination.client import WithStateSync
+from dlt.common.destination.client import WithStagingDataset, WithStateSync
 from dlt.common.destination.reference import Destination
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
@@ -50,6 +50,20 @@ def load_options(target_type: str) -> dict[str, Any]:
     dlt loads into DuckDB by INSERT statements by default; parquet takes a seventh of the time, a tenth of the memory.
     """
     return {"loader_file_format": "parquet"} if target_type == DUCKDB else {}
+
+
+def appends(target_type: str, *, into_empty: bool) -> bool:
+    """Whether a load may append its rows instead of merging them, if it holds none twice.
+
+    Into a table that is empty the outcome is the same, without a staging table, in half of DuckDB's time and with less
+    memory. Not where the warehouse is across a network: a load that is tried again, as its commit was not heard of,
+    would have its rows there twice.
+
+    Args:
+        target_type: The destination's.
+        into_empty: Whether the table is empty, new, or dropped before the load.
+    """
+    return into_empty and target_type == DUCKDB
 
 
 def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJobClientBase:
@@ -169,6 +183,23 @@ def has_rows(client: SqlJobClientBase, resource: Resource) -> bool:
     if not has_table(client, resource):
         return False
     return bool(client.sql_client.execute_sql(f"SELECT 1 FROM {_table(client, resource)} LIMIT 1"))
+
+
+def prepare_drop(client: SqlJobClientBase) -> None:
+    """Makes the staging dataset such that dlt can drop a table.
+
+    dlt then drops the staging table too, and deletes the schema from a table of versions that the staging dataset lacks
+    as long as no load was merged (dlt#1801). dlt makes the dataset after any load, and dbt's may well be called so.
+    """
+    versions = client.schema.version_table_name
+    if not isinstance(client, WithStagingDataset) or not client.get_storage_table(versions)[0]:
+        return
+    sql = client.sql_client
+    original = sql.make_qualified_table_name(versions)
+    with client.with_staging_dataset():
+        if client.is_storage_initialized() and not client.get_storage_table(versions)[0]:
+            copy = sql.make_qualified_table_name(versions)
+            sql.execute_sql(f"CREATE TABLE {copy} AS SELECT * FROM {original} WHERE 1 = 0")
 
 
 def is_torn(client: SqlJobClientBase, resource: Resource) -> bool:

@@ -111,7 +111,8 @@ def build_assets() -> dg.AssetsDefinition:
             reading = config.reading()
             with ExitStack() as stack:
                 session = stack.enter_context(analytics.session(context.log.warning, **config.overrides()))
-                stack.enter_context(exclusive(session.locker, selected, context.log.warning))
+                locks = exclusive(session.destination, session.working_dir, selected, context.log.warning)
+                stack.enter_context(locks)
                 stack.enter_context(seldom_collected())
                 listings = open_listings(session.settings, selected, tables=True)
                 for listing in listings.values():

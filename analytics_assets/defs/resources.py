@@ -30,16 +30,15 @@ FROM_DLT = " Taken from dlt's configuration if left empty."
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What the syncs of one run share: checked settings, an open destination, a directory that goes with the run.
+    """What the syncs of one run share.
 
-    `client` asks the destination, `locker` is for locks alone.
+    Checked settings, an open destination, a client to ask it, and a directory that goes with the run.
     """
 
     settings: Settings
     target: Target
     destination: Destination[Any, Any]
     client: SqlJobClientBase
-    locker: SqlJobClientBase
     working_dir: str
 
 
@@ -119,7 +118,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         with self._open(target, say) as (destination, working_dir):
             client = build_client(destination, working_dir)
             check_reachable(client)
-            yield Session(settings, target, destination, client, build_client(destination, working_dir), working_dir)
+            yield Session(settings, target, destination, client, working_dir)
 
     def check_destination(self, say: Callable[[str], None]) -> str:
         """Shows that a run could write to the destination, and leaves nothing there; returns what was found out.

@@ -81,21 +81,24 @@ def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJob
 
 
 @contextmanager
-def exclusive(client: SqlJobClientBase, resources: Iterable[Resource], say: Callable[[str], None]) -> Iterator[None]:
+def exclusive(
+    destination: Destination[Any, Any], working_dir: str, resources: Iterable[Resource], say: Callable[[str], None]
+) -> Iterator[None]:
     """Keeps two runs from reading and loading one Postgres table at a time, whatever Dagster instance they belong to.
 
     dlt loads by way of a staging table, which both would use. Other destinations pass: a DuckDB file is the run's own
     anyway, and in one instance the pool keeps runs apart.
 
     Args:
-        client: A client that is used for nothing else meanwhile; the lock goes with its connection.
+        destination: Gets a connection of its own; the locks go with it.
+        working_dir: As for `build_client`.
         resources: Whose tables to lock; in the order of a run, so that two of them do not wait for each other.
         say: Is told when another run has to be waited for.
     """
-    if not client.config.destination_type.endswith(POSTGRES):
+    if not destination.destination_type.endswith(POSTGRES):
         yield
         return
-    with client:
+    with build_client(destination, working_dir) as client:
         for resource in resources:
             name = f"{DATASET}.{resource.name}"
             if not _first(client, "SELECT pg_try_advisory_lock(hashtext(%s))", name)[0]:

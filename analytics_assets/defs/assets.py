@@ -174,18 +174,18 @@ def sync(
         )
         reading = Reading(everything=True)
     options = load_options(session.target.type)
-    if into_empty:
-        # Also where a table was dropped or emptied by hand, or by a rebuild that was killed: its cursor, which is older
-        # than that, would make dlt leave the old rows out for ever.
-        options["refresh"] = "drop_resources"
     loaded = 0
     for part in slices(listing, reading, gap):
         source = read_listings([listing], name=pipeline_name(resource), reading=part)
         may_append = appends(session.target.type, into_empty=into_empty)
         write_parquet(source, resource, session.working_dir, may_append=may_append)
         pipeline = build_pipeline(resource, session.destination, session.working_dir)
-        [result] = DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options)
-        options.pop("refresh", None)
+        # Also where a table was dropped or emptied by hand, or by a rebuild that was killed: its cursor, which is older
+        # than that, would make dlt leave the old rows out for ever.
+        refresh = "drop_resources" if into_empty else None
+        [result] = DagsterDltResource().run(
+            context=context, dlt_source=source, dlt_pipeline=pipeline, refresh=refresh, **options
+        )
         into_empty = False
         loaded += rows_loaded(pipeline, resource)
     complete = resource.cursor is None or reading.everything

@@ -55,9 +55,9 @@ def load_options(target_type: str) -> dict[str, Any]:
 def appends(target_type: str, *, into_empty: bool) -> bool:
     """Whether a load may append its rows instead of merging them, if it holds none twice.
 
-    Into a table that is empty the outcome is the same, without a staging table, in half of DuckDB's time and with less
-    memory. Not where the warehouse is across a network: a load that is tried again, as its commit was not heard of,
-    would have its rows there twice.
+    Into a table that is empty the outcome is the same, without a staging table, in less time and memory. Not where
+    the warehouse is across a network: a load that is tried again, as its commit was not heard of, would have its rows
+    there twice.
 
     Args:
         target_type: The destination's.

@@ -190,6 +190,12 @@ def test_a_value_that_does_not_fit_is_the_contracts_error_either_way(
     assert found[0][1] == 2
 
 
+@pytest.mark.parametrize(("resource", "key"), [("software_products", "a"), ("organizations", 1)])
+def test_a_key_that_is_null_is_left_to_the_contract(resource: str, key: str | int) -> None:
+    assert to_table([{"id": key}], BY_NAME[resource]) is not None
+    assert to_table([{"id": key}, {"id": None}], BY_NAME[resource]) is None
+
+
 def test_an_integer_beyond_64_bits_is_an_error_and_no_other_number(empty_api: FakeApi) -> None:
     empty_api.rows["groups"] = [{"id": 1, "updated": "2024-05-01T00:00:00Z", "deviceCount": 2**64}]
     for tables in (False, True):

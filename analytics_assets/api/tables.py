@@ -24,10 +24,9 @@ PYTHON_TYPES: dict[str, set[type]] = {
     "bigint": {int, NOTHING},
     "bool": {bool, NOTHING},
     "json": {dict, list, NOTHING},
-    "text": {str, NOTHING},
     "timestamp": {str, int, float, NOTHING},
 }
-"""What JSON holds for a dlt data type. Arrow alone would cut 1.5 to 1 for an integer column."""
+"""What JSON holds for a dlt data type other than text. Arrow alone would cut 1.5 to 1 for an integer column."""
 
 ARROW_TYPES = {
     "bigint": pa.int64(),
@@ -81,6 +80,12 @@ def _transpose(rows: Sequence[Row], resource: Resource) -> dict[str, Sequence[An
 
 
 def _to_array(values: Sequence[Any], column: Column) -> "pa.Array":
+    if column.type == "text":
+        # Arrow takes nothing else for text, and looks at it faster than Python.
+        texts = pa.array(values, pa.string())
+        if texts.null_count and not column.nullable:
+            raise ValueError
+        return texts
     types = set(map(type, values))
     if not types <= PYTHON_TYPES[column.type] or (NOTHING in types and not column.nullable):
         raise ValueError

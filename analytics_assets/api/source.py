@@ -79,11 +79,9 @@ def read_listings(listings: Iterable[Listing], *, name: str = SOURCE_NAME, readi
     """
     reading = reading or Reading()
 
-    def build() -> Iterator[DltResource]:
-        for listing in listings:
-            yield _build_resource(listing, reading)
-
-    return _as_source(build, name)
+    # Built before dlt is in the source's section of the configuration, in which it looks for each of its own settings.
+    built = [_build_resource(listing, reading) for listing in listings]
+    return _as_source(lambda: built, name)
 
 
 def slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Reading]:
@@ -125,7 +123,7 @@ def undeclared_columns(columns: Iterable[str], resource: Resource) -> list[str]:
     return [name for name in columns if name not in declared and not name.startswith("_dlt")]
 
 
-def _as_source(build: Callable[[], Iterator[DltResource]], name: str) -> DltSource:
+def _as_source(build: Callable[[], Iterable[DltResource]], name: str) -> DltSource:
     # Nested values stay JSON in their column. A field that is new becomes a column; a value that does not fit its
     # column's type fails the resource instead of landing in a column beside it.
     contract: TSchemaContractDict = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}

@@ -8,7 +8,7 @@ Usable without Dagster:
     dlt.pipeline("analytics", destination="duckdb", dataset_name="analytics").run(analytics_source())
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -80,8 +80,7 @@ def read_listings(listings: Iterable[Listing], *, name: str = SOURCE_NAME, readi
     reading = reading or Reading()
 
     # Built before dlt is in the source's section of the configuration, in which it looks for each of its own settings.
-    built = [_build_resource(listing, reading) for listing in listings]
-    return _as_source(lambda: built, name)
+    return _as_source([_build_resource(listing, reading) for listing in listings], name)
 
 
 def slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Reading]:
@@ -104,12 +103,11 @@ def slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Read
 
 def source_shape() -> DltSource:
     """The source's names and tables alone, for definitions: needs no settings and cannot be read."""
-
-    def build() -> Iterator[DltResource]:
-        for resource in RESOURCES:
-            yield dlt.resource([], name=resource.name, primary_key=PRIMARY_KEY, write_disposition="merge")
-
-    return _as_source(build, SOURCE_NAME)
+    shapes: list[DltResource] = [
+        dlt.resource([], name=resource.name, primary_key=PRIMARY_KEY, write_disposition="merge")
+        for resource in RESOURCES
+    ]
+    return _as_source(shapes, SOURCE_NAME)
 
 
 def column_name(name: str) -> str:
@@ -123,11 +121,13 @@ def undeclared_columns(columns: Iterable[str], resource: Resource) -> list[str]:
     return [name for name in columns if name not in declared and not name.startswith("_dlt")]
 
 
-def _as_source(build: Callable[[], Iterable[DltResource]], name: str) -> DltSource:
+def _as_source(resources: list[DltResource], name: str) -> DltSource:
     # Nested values stay JSON in their column. A field that is new becomes a column; a value that does not fit its
     # column's type fails the resource instead of landing in a column beside it.
     contract: TSchemaContractDict = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}
-    source = dlt.source(build, name=name, section=SOURCE_NAME, max_table_nesting=0, schema_contract=contract)
+    source = dlt.source(
+        lambda: resources, name=name, section=SOURCE_NAME, max_table_nesting=0, schema_contract=contract
+    )
     return source()
 
 

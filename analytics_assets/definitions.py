@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from analytics_assets.collector import imported_to_stay
 from analytics_assets.project import use_project_config
 
 
@@ -9,14 +10,15 @@ from analytics_assets.project import use_project_config
 def defs() -> dg.Definitions:
     """The assets with their upstream, what runs and what watches them. Reads `.dlt` and the environment, no more."""
     use_project_config()
-    from analytics_assets.defs.alerts import build_alert_sensor  # noqa: PLC0415 - after dlt knows where its configuration is
-    from analytics_assets.defs.assets import build_assets  # noqa: PLC0415
-    from analytics_assets.defs.checks import build_checks  # noqa: PLC0415
-    from analytics_assets.defs.connection import build_check_job  # noqa: PLC0415
-    from analytics_assets.defs.reports import build_reports  # noqa: PLC0415
-    from analytics_assets.defs.resources import AnalyticsResource  # noqa: PLC0415
-    from analytics_assets.defs.schedules import build_jobs, build_schedules  # noqa: PLC0415
-    from analytics_assets.defs.specs import upstream_specs  # noqa: PLC0415
+    with imported_to_stay():
+        from analytics_assets.defs.alerts import build_alert_sensor  # noqa: PLC0415 - after dlt knows where its configuration is
+        from analytics_assets.defs.assets import build_assets  # noqa: PLC0415
+        from analytics_assets.defs.checks import build_checks  # noqa: PLC0415
+        from analytics_assets.defs.connection import build_check_job  # noqa: PLC0415
+        from analytics_assets.defs.reports import build_reports  # noqa: PLC0415
+        from analytics_assets.defs.resources import AnalyticsResource  # noqa: PLC0415
+        from analytics_assets.defs.schedules import build_jobs, build_schedules  # noqa: PLC0415
+        from analytics_assets.defs.specs import upstream_specs  # noqa: PLC0415
 
     return dg.Definitions(
         assets=[*upstream_specs(), build_assets(), *build_reports()],

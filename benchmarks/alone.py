@@ -12,9 +12,10 @@ import duckdb
 from analytics_assets.api.catalog import RESOURCES, in_turn
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.dialects.registry import DIALECTS
-from analytics_assets.api.listing import open_listings, seldom_collected
+from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings import read_settings
 from analytics_assets.api.source import read_listings
+from analytics_assets.collector import seldom_collected
 from analytics_assets.project import use_project_config
 from analytics_assets.warehouse.destination import build_destination, duckdb_options, read_target
 from analytics_assets.warehouse.parquet import write_parquet

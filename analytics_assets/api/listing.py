@@ -6,12 +6,10 @@ batches: the adapter below answers each of dlt's requests with the next batch, a
 """
 
 import asyncio
-import gc
 import sys
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlencode
@@ -40,9 +38,6 @@ Batches: TypeAlias = "asyncio.Queue[Batch | Exception]"
 
 ROWS = "rows"
 """The key of the rows in what dlt is answered, whatever the API's own is."""
-
-COLLECT_AFTER = 200_000
-"""Objects, more than a sync has in its batches; those that are not rows are few."""
 
 WATCHED_EVERY = 0.2
 """Seconds between two looks at what is going on, while nothing comes."""
@@ -156,20 +151,6 @@ def open_listings(
         raise SettingsError("hash_key", f"is missing, and needed to hash {', '.join(hashed)}")
     wire = Wire(settings)
     return {resource.name: Listing(resource, wire, most_pages=most_pages, tables=tables) for resource in resources}
-
-
-@contextmanager
-def seldom_collected() -> Iterator[None]:
-    """Keeps Python's collector of cycles from walking over rows again and again: there are none in them.
-
-    With its defaults it runs every 700 objects, six times a page of a thousand rows, and takes half of the time.
-    """
-    usual = gc.get_threshold()
-    gc.set_threshold(COLLECT_AFTER, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
 
 
 def _make_table(resource: Resource, rows: list[Row]) -> "Batch":

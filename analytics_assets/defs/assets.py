@@ -10,10 +10,11 @@ import dagster as dg
 from dagster_dlt.translator import DltResourceTranslatorData
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, in_turn
-from analytics_assets.api.listing import Listing, open_listings, seldom_collected
+from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import Reading, read_listings, slices, source_shape, undeclared_columns
+from analytics_assets.collector import seldom_collected
 from analytics_assets.defs.checks import UNDECLARED
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
 from analytics_assets.defs.failures import NO_RUN_RETRY, explain, is_permanent

@@ -26,7 +26,7 @@ def seldom_collected() -> Iterator[None]:
 
 @contextmanager
 def imported_to_stay() -> Iterator[None]:
-    """While modules are imported that live as long as the process, and ever after: they are 200,000 objects.
+    """While modules are imported that live as long as the process, and ever after: they are 200,000 objects and more.
 
     The first time in a process. At its end Python takes everything apart, for which the objects have to be in sight
     again: DuckDB's binding complains of any of its own that are left. The search for garbage before that is left out.

@@ -42,7 +42,6 @@ assert gc.get_threshold() == usual
 
 # A name of the main module lives until Python takes its modules apart.
 LEAVE_DUCKDB_OPEN = """
-import dlt
 from dlt.destinations.impl.duckdb import sql_client
 import duckdb
 connection = duckdb.connect()

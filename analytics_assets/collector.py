@@ -2,11 +2,15 @@
 
 import atexit
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 COLLECT_AFTER = 200_000
 """Objects, more than a sync has in its batches; those that are not rows are few."""
+
+_FIRST_TIME = threading.Lock()
+"""Taken by the first import in a process, and never let go. Python counts what is frozen by a walk over all of it."""
 
 
 @contextmanager
@@ -31,7 +35,7 @@ def imported_to_stay() -> Iterator[None]:
     The first time in a process. At its end Python takes everything apart, for which the objects have to be in sight
     again: DuckDB's binding complains of any of its own that are left. The search for garbage before that is left out.
     """
-    if gc.get_freeze_count() or not gc.isenabled():
+    if not gc.isenabled() or not _FIRST_TIME.acquire(blocking=False) or gc.get_freeze_count():
         yield
         return
     gc.disable()

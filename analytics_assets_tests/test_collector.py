@@ -12,8 +12,20 @@ assert kept > 100_000, kept
 assert gc.isenabled()
 """
 
+# Counting takes as long as the rest of the definitions.
 LOAD_AGAIN = """
+count, gc.get_freeze_count = gc.get_freeze_count, None
 defs().get_repository_def()
+assert count() <= kept
+"""
+
+FROZEN_BY_SOMEBODY_ELSE = """
+import gc
+gc.freeze()
+kept = gc.get_freeze_count()
+from analytics_assets.definitions import defs
+defs()
+assert gc.isenabled()
 assert gc.get_freeze_count() <= kept
 """
 
@@ -68,6 +80,10 @@ def test_at_the_end_everything_is_in_its_sight_and_it_does_not_look_first() -> N
 
 def test_it_stays_off_where_somebody_has_switched_it_off() -> None:
     run(COLLECTOR_OFF)
+
+
+def test_what_somebody_else_has_frozen_stays_theirs() -> None:
+    run(FROZEN_BY_SOMEBODY_ELSE)
 
 
 def test_it_runs_seldom_only_while_rows_come() -> None:

@@ -193,7 +193,7 @@ def sync(
     total = deleted = 0
     shown: dict[str, str] = {}
     with session.client as client:
-        if has_table(client, resource):
+        if loaded or has_table(client, resource):
             if complete and not resource.append_only:
                 settings = session.settings
                 deleted = mark_deleted(

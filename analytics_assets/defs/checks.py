@@ -64,14 +64,15 @@ def build_checks() -> dg.AssetChecksDefinition:
         for resource in RESOURCES
         for check in checks_of(resource)
     }
+    # A run in which a resource fails skips the step, though the others are loaded.
+    condition = after_inputs()
     specs = [
         dg.AssetCheckSpec(
             check.name,
             asset=key.asset_key,
             additional_deps=[asset_key(name) for name in check.other_inputs],
             description=check.description,
-            # A run in which a resource fails skips the step, though the others are loaded.
-            automation_condition=after_inputs(),
+            automation_condition=condition,
         )
         for key, check in checks.items()
     ]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from dagster_duckdb import DuckDBResource
@@ -29,14 +30,17 @@ def open_duckdb(
     Raises:
         DestinationError: Another process still holds the file, or it is no DuckDB file or not writable.
     """
-    # DuckDBResource would wait, too, but silently.
-    _wait(path, patience, say)
-    warehouse = DuckDBResource(database=str(path), connection_config=duckdb_options(memory_limit))
-    with warehouse.get_connection() as connection, closing(connection):
+    # DuckDBResource adds its name if it is not given; two connections of a process have to be configured alike.
+    options = {"custom_user_agent": "dagster", **duckdb_options(memory_limit)}
+    warehouse = DuckDBResource(database=str(path), connection_config=options)
+    # DuckDBResource would wait, too, but silently. A file that this process holds already it gets at once.
+    with closing(_connect(path, options, patience, say)), warehouse.get_connection() as connection, closing(connection):
         yield connection
 
 
-def _wait(path: Path, patience: float, say: Callable[[str], None]) -> None:
+def _connect(
+    path: Path, options: dict[str, Any], patience: float, say: Callable[[str], None]
+) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + patience
     pause = FIRST_PAUSE
     try:
@@ -45,7 +49,7 @@ def _wait(path: Path, patience: float, say: Callable[[str], None]) -> None:
         raise DestinationError(f"Cannot create the directory of the DuckDB file {path}: {error.strerror}.") from error
     while True:
         try:
-            duckdb.connect(str(path)).close()
+            return duckdb.connect(str(path), config=options)
         except duckdb.Error as error:
             if "lock" not in str(error):
                 raise DestinationError(f"Cannot open the DuckDB file {path}: {error}") from error
@@ -57,5 +61,3 @@ def _wait(path: Path, patience: float, say: Callable[[str], None]) -> None:
             say(f"Waiting for the DuckDB file {path}, which another process holds: {error}")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-        else:
-            return

@@ -160,9 +160,16 @@ def test_a_busy_file_is_waited_for(
     assert project.run("roles", run_config=config(30)).success
 
 
-def test_a_file_that_is_no_duckdb_is_named(project: Project, api: FakeApi) -> None:
-    project.database.write_bytes(b"something else" * 1000)
-    assert f"Cannot open the DuckDB file {project.database}" in failure_message(project.run("roles"))
+@pytest.mark.parametrize("name", ["warehouse", "clock"])
+def test_a_file_that_is_no_duckdb_is_named(
+    name: str, project: Project, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What DuckDB says of it has its name, which may look like a word about locks.
+    database = project.database.with_stem(name)
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(database))
+    database.write_bytes(b"something else" * 1000)
+    message = failure_message(project.run("roles", run_config=config(0.6)))
+    assert f"Cannot open the DuckDB file {database}" in message
     assert api.requests == []
 
 

@@ -28,7 +28,7 @@ def open_duckdb(
         say: Is told what is being waited for.
 
     Raises:
-        DestinationError: Another process still holds the file, or it is no DuckDB file or not writable.
+        DestinationError: Another process still holds the file, it cannot be opened, or the limit is no size.
     """
     # DuckDBResource adds its name if it is not given; two connections of a process have to be configured alike.
     options = {"custom_user_agent": "dagster", **duckdb_options(memory_limit)}
@@ -51,7 +51,7 @@ def _connect(
         try:
             return duckdb.connect(str(path), config=options)
         except duckdb.Error as error:
-            if "lock" not in str(error):
+            if "Could not set lock" not in str(error):
                 raise DestinationError(f"Cannot open the DuckDB file {path}: {error}") from error
             if time.monotonic() + pause > deadline:
                 raise DestinationError(

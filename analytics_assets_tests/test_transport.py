@@ -16,7 +16,7 @@ from dlt.extract.exceptions import ResourceExtractionError
 
 from analytics_assets.api.source import analytics_source
 from analytics_assets_tests.conftest import Project, failure_message, metadata
-from analytics_assets_tests.fake_api import TOKEN, Answer, FakeApi, Request, serve
+from analytics_assets_tests.fake_api import PATHS, TOKEN, Answer, FakeApi, Request, serve
 from analytics_assets_tests.test_cli import run
 
 
@@ -166,6 +166,19 @@ def test_the_proxy_that_the_environment_names(
     assert {request.headers["Host"] for request in api.requests} == {"api.invalid"}
 
 
+def test_this_machine_is_never_asked_through_a_proxy(
+    api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        assert check(tmp_path).returncode == 0
+        monkeypatch.delenv("SOURCES__ANALYTICS__BASE_URL")
+        assert check(tmp_path).returncode == 0
+    assert proxy.requests == []
+    assert api.requests
+
+
 @pytest.mark.parametrize("stage", ["before the answer", "in the middle of it"])
 def test_an_answer_that_stalls_is_given_up(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, stage: str
@@ -188,18 +201,89 @@ def test_an_answer_that_stalls_is_given_up(
     assert len(api.asked("roles")) == 2
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_to_another_host_does_not_carry_the_token(api: FakeApi, project: Project, status: int) -> None:
+REDIRECTS = [301, 302, 303, 307, 308]
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+def test_redirects_are_followed_within_the_origin(api: FakeApi, project: Project, status: int) -> None:
+    hops = [Answer(status, headers={"Location": where}) for where in ("?hop=2", f"{api.url}/v2/roles?hop=3")]
+    api.answer_with("roles", *hops)
+    said = metadata(project.sync("roles"), "roles")
+    assert said["rows_loaded"] == len(api.rows["roles"])
+    assert [request.query for request in api.asked("roles")] == [{}, {"hop": "2"}, {"hop": "3"}]
+    assert {request.headers["Authorization"] for request in api.asked("roles")} == {f"Bearer {TOKEN}"}
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+@pytest.mark.parametrize("hops", [0, 1, 3])
+def test_a_redirect_to_another_origin_is_an_error_and_takes_neither_token_nor_rows(
+    api: FakeApi, project: Project, status: int, hops: int
+) -> None:
     with serve() as elsewhere:
-        location = elsewhere.url.replace("127.0.0.1", "localhost") + "/v2/roles"
-        api.answer_always("roles", Answer(status, headers={"Location": location}))
-        result = project.run("roles")
-    assert not result.success
-    [request] = elsewhere.requests
-    assert "Authorization" not in request.headers
+        leads = [*(f"?hop={hop}" for hop in range(hops)), f"{elsewhere.url}/v2/roles?secret=canary"]
+        api.answer_with("roles", *(Answer(status, headers={"Location": where}) for where in leads))
+        message = failure_message(project.run("roles"))
+    assert f"leads to {elsewhere.url}/v2/roles. Redirects are followed within the origin only" in message
+    assert "canary" not in message
+    assert elsewhere.requests == []
+    assert len(api.asked("roles")) == hops + 1
 
 
-@pytest.mark.parametrize("token", ["short", "canary-" + "0123456789abcdef" * 60])
+@pytest.mark.parametrize(
+    ("location", "place"),
+    [
+        ("https://127.0.0.2/v2/roles", "https://127.0.0.2/v2/roles"),
+        ("//127.0.0.2/v2/roles", "http://127.0.0.2/v2/roles"),
+        ("http://localhost:{port}/v2/roles", "http://localhost:{port}/v2/roles"),
+        ("http://user:pw-canary@127.0.0.1:{port}/v2/roles", "http://127.0.0.1:{port}/v2/roles"),
+        ("http://127.0.0.1:{port}@127.0.0.2/v2/roles", "http://127.0.0.2/v2/roles"),
+        (r"http://127.0.0.2\@127.0.0.1:{port}/v2/roles", "http://127.0.0.2/"),
+        ("gopher://127.0.0.1:{port}/", "gopher://127.0.0.1:{port}/"),
+        ("file:///etc/passwd", "file:///etc/passwd"),
+        ("ftp://127.0.0.1/", "ftp://127.0.0.1/"),
+        ("data:application/json,[]", "data://application/json,[]"),
+        ("http://[half", "no URL"),
+        ("https://127.0.0.1:99999/", "no URL"),
+    ],
+)
+def test_where_a_redirect_may_not_lead(api: FakeApi, project: Project, location: str, place: str) -> None:
+    port = api.url.rpartition(":")[2]
+    api.answer_always("roles", Answer(302, headers={"Location": location.replace("{port}", port)}))
+    message = failure_message(project.run("roles"))
+    assert f"302 Found, which leads to {place.replace('{port}', port)}" in message
+    assert "canary" not in message
+    assert len(api.asked("roles")) == 1
+
+
+def test_a_redirect_in_circles_is_an_error(api: FakeApi, project: Project) -> None:
+    api.answer_always("roles", Answer(302, headers={"Location": "/v2/roles"}))
+    assert "was redirected more than 10 times, at last to" in failure_message(project.run("roles"))
+    assert len(api.asked("roles")) == 11
+
+
+def test_a_redirect_from_http_to_https_of_the_host_is_followed_and_never_back(
+    api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    with serve(tls) as encrypted:
+        encrypted.rows["roles"] = api.rows["roles"]
+        encrypted.answer_with("groups", Answer(302, headers={"Location": f"{api.url}/v2/groups"}))
+        for resource in ("roles", "groups"):
+            api.answer_always(resource, Answer(302, headers={"Location": encrypted.url + PATHS[resource]}))
+        result = run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
+    lines = {line.split()[1]: line for line in result.stdout.splitlines() if line.startswith(("ok", "failed"))}
+    assert lines["roles"].startswith("ok"), result.stdout
+    assert f"leads to {api.url}/v2/groups" in lines["groups"]
+    assert {request.headers["Authorization"] for request in encrypted.requests} == {f"Bearer {TOKEN}"}
+    assert len(api.asked("groups")) == 1
+
+
+@pytest.mark.parametrize("token", ["short-7f3a", "canary-" + "0123456789abcdef" * 60])
 def test_a_token_that_a_server_sends_back_is_redacted_even_where_it_is_cut(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:

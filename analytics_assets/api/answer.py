@@ -7,6 +7,14 @@ class NoAnswerError(ConnectionError):
     """The API gave no whole answer, in every attempt."""
 
 
+class RefusedAnswerError(ValueError):
+    """An answer that is not taken, whatever is in it: it leads elsewhere, or is larger than any honest one."""
+
+
+class LargeAnswerError(RefusedAnswerError):
+    """An answer that is larger than it may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer of the API. `where` is the request, without the host; `token` the secret that was sent with it."""

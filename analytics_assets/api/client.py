@@ -11,6 +11,7 @@ import atexit
 import os
 import sys
 import threading
+import zlib
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from datetime import timedelta
@@ -21,15 +22,39 @@ from typing import Any, TypeVar
 
 import certifi
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import BodyDecodeError, RequestError
+from pyreqwest.exceptions import BodyDecodeError, ReadError, ReadTimeoutError, RequestError
+from pyreqwest.http import Url
 from pyreqwest.request import RequestBuilder
+from pyreqwest.response import Response
 
-from analytics_assets.api.answer import Answer, NoAnswerError
+from analytics_assets.api.answer import Answer, LargeAnswerError, NoAnswerError, RefusedAnswerError
+from analytics_assets.api.origin import is_loopback
 
 T = TypeVar("T")
 
 BROKEN_OFF = "error reading a body from connection"
 """Among the causes of an error in the middle of a body, if it is not the body itself that is wrong."""
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+MOST_HOPS = 10
+"""Redirects of one request that are followed."""
+
+WHOLE = 5
+"""How many times as long as for a piece of it is waited for a whole answer."""
+
+MOST_TOKEN_BYTES = 1_000_000
+"""Bytes of the answer of a token endpoint."""
+
+MOST_EXPANSION = 500
+"""Bytes that a byte on the wire may stand for in an answer of more than a megabyte. Rows reach a tenth of it; what is
+made to fill a memory reaches a thousand."""
+
+LONGEST_PLACE = 200
+"""Characters of the URL that a redirect leads to that are shown."""
+
+SMALL = 1_000_000
+"""Bytes of an answer that do no harm, however they were compressed."""
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
@@ -37,21 +62,54 @@ def run(coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
     return asyncio.run_coroutine_threadsafe(coroutine, _background(os.getpid()).loop)
 
 
-async def get(base_url: str, where: str, token: str, patience: float) -> Answer:
-    """Sends one GET request, on that event loop.
+async def get(base_url: str, where: str, token: str, patience: float, most: int) -> Answer:
+    """Sends one GET request, on that event loop. Redirects are followed as long as they stay at the origin.
 
     Args:
         base_url: Base URL of the API.
         where: Path and query, encoded.
-        token: Bearer token; goes to this host only, also if it redirects.
-        patience: Seconds to wait for a connection, and for each piece of the answer.
+        token: Bearer token.
+        patience: Seconds to wait for a connection, and for each piece of the answer; the whole may take five times
+            as long.
+        most: Bytes of the answer's decoded body.
 
     Raises:
         NoAnswerError: There is none, or not a whole one.
+        RefusedAnswerError: It leads to another origin, or is larger than it may be.
     """
-    url = base_url + where
-    request = _client(patience, redirects=True).get(url).bearer_auth(token)
-    return await _ask(request, url, where=where, token=token)
+    try:
+        url = Url(base_url + where)
+    except ValueError as error:
+        raise RefusedAnswerError(f"sources.analytics.base_url = {base_url!r} is no URL: {error}.") from error
+    for _ in range(MOST_HOPS + 1):
+        request = _client(patience, direct=is_loopback(url.host_str or "")).get(url).bearer_auth(token)
+        answer, leads_to = await _ask(request, str(url), where, token, patience, most)
+        if leads_to is None:
+            return answer
+        url = _follow(url, leads_to, answer.status)
+    raise RefusedAnswerError(f"GET {where} was redirected more than {MOST_HOPS} times, at last to {_place(url)}.")
+
+
+def _follow(url: Url, leads_to: str, status: int) -> Url:
+    """Where a redirect leads, if the token may go there: within the origin, or from http to https of the host."""
+    try:
+        target = url.join(leads_to)
+    except ValueError:
+        target = None
+    if target is not None and not target.username and target.password is None:
+        is_encrypted = (url.scheme, target.scheme) == ("http", "https") and url.host_str == target.host_str
+        if is_encrypted or target.origin_ascii == url.origin_ascii:
+            return target
+    raise RefusedAnswerError(
+        f"{_place(url)} answered {status} {responses[status]}, which leads to"
+        f" {'no URL' if target is None else _place(target)}. Redirects are followed within the origin only, as the"
+        " token belongs to it: check sources.analytics.base_url, and that nothing answers in the API's place."
+    )
+
+
+def _place(url: Url) -> str:
+    """A URL as far as a message may show it."""
+    return f"{url.scheme}://{url.authority.rpartition('@')[2]}{url.path}"[:LONGEST_PLACE]
 
 
 async def post_form(url: str, form: dict[str, str], patience: float) -> Answer:
@@ -60,13 +118,21 @@ async def post_form(url: str, form: dict[str, str], patience: float) -> Answer:
     Args:
         url: Where to.
         form: What to send.
-        patience: Seconds to wait for a connection, and for each piece of the answer.
+        patience: As for `get`.
 
     Raises:
         NoAnswerError: There is no answer, or not a whole one.
+        RefusedAnswerError: It is larger than any answer with a token.
     """
-    request = _client(patience, redirects=False).post(url).form(form)
-    return await _ask(request, url, where=url, token="")
+    request = _client(patience, direct=is_loopback(Url(url).host_str or "")).post(url).form(form)
+    try:
+        answer, _ = await _ask(request, url, url, "", patience, MOST_TOKEN_BYTES)
+    except LargeAnswerError as error:
+        raise RefusedAnswerError(
+            f"No token: {url} answered with more than {MOST_TOKEN_BYTES:,} bytes. Is sources.analytics.token_url the"
+            " token endpoint?"
+        ) from error
+    return answer
 
 
 async def post(url: str, body: dict[str, str], patience: float) -> int:
@@ -81,40 +147,93 @@ async def post(url: str, body: dict[str, str], patience: float) -> int:
         NoAnswerError: There was none, or it is no URL.
     """
     try:
-        request = _client(patience, redirects=False).post(url).body_json(body).timeout(timedelta(seconds=patience))
-        response = await request.build().send()
+        client = _client(patience, direct=is_loopback(Url(url).host_str or ""))
+        request = client.post(url).body_json(body).timeout(timedelta(seconds=patience))
+        async with request.build_streamed() as response:
+            return response.status
     except (RequestError, ValueError) as error:
         problem = "no answer in time" if isinstance(error, TimeoutError) else f"no answer ({type(error).__name__})"
-    else:
-        return response.status
     raise NoAnswerError(problem)
 
 
-async def _ask(request: RequestBuilder, url: str, *, where: str, token: str) -> Answer:
+async def _ask(  # noqa: PLR0913, PLR0917 - what a request is, and what its answer may be
+    request: RequestBuilder, url: str, where: str, token: str, patience: float, most: int
+) -> tuple[Answer, str | None]:
+    """The answer, and where it leads if it is a redirect."""
     try:
-        response = await request.build().send()
-        body = await response.bytes()
+        async with request.timeout(timedelta(seconds=WHOLE * patience)).build_streamed() as response:
+            if int(response.get_header("Content-Length") or 0) > most:
+                raise _too_large(where, most)
+            # One more than may come tells that there is more, which is then not read.
+            raw = await response.body_reader.read(most + 1)
+            body = _decode(raw.to_bytes() if raw else b"", response, url, where, most)
+            del raw
     except RequestError as error:
-        raise NoAnswerError(_problem(error, url)) from error
-    return Answer(
+        raise NoAnswerError(_problem(error, url, WHOLE * patience)) from error
+    if isinstance(body, Exception):
+        raise body
+    leads_to = response.get_header("Location") if response.status in REDIRECTS else None
+    answer = Answer(
         where=where,
         token=token,
         status=response.status,
         reason=responses.get(response.status, ""),
         content_type=response.get_header("Content-Type") or "no content type",
         retry_after=response.get_header("Retry-After"),
-        body=body.to_bytes(),
+        body=body,
+    )
+    return answer, leads_to
+
+
+def _decode(raw: bytes, response: Response, url: str, where: str, most: int) -> bytes | Exception:
+    """The body without its compression, which is undone here so that it can be stopped; or what is wrong with it.
+
+    An error that is raised keeps the body in memory for as long as anybody has the error.
+    """
+    encoding = (response.get_header("Content-Encoding") or "").strip().lower()
+    body = raw
+    if encoding in {"gzip", "x-gzip", "deflate"} and raw:
+        # Of deflate there are two kinds: as the standard has it, and without a header.
+        bare = encoding == "deflate" and (raw[0] & 0x0F != 8 or int.from_bytes(raw[:2]) % 31)
+        unpack = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
+        try:
+            body = unpack.decompress(raw, most + 1)
+        except zlib.error as error:
+            return NoAnswerError(_not_decodable(url, str(error)))
+        if len(body) > max(SMALL, MOST_EXPANSION * len(raw)):
+            return RefusedAnswerError(
+                f"{where} answered with {len(raw):,} bytes that unpack to more than {MOST_EXPANSION} times as many:"
+                " nothing that holds rows does. Is this the API itself?"
+            )
+        if len(body) <= most and not unpack.eof:
+            return NoAnswerError(_not_decodable(url, "it ends too early"))
+    return body if len(body) <= most else _too_large(where, most)
+
+
+def _too_large(where: str, most: int) -> LargeAnswerError:
+    return LargeAnswerError(
+        f"{where} answered with more than {most / 1e6:g} MB. If the API's pages are really so large, set"
+        " sources.analytics.page_size to less, or max_answer_mb to more."
     )
 
 
-def _problem(error: RequestError, url: str) -> str:
+def _not_decodable(url: str, why: str) -> str:
+    return f"The answer of {url} cannot be decoded: its Content-Encoding does not fit its body (a proxy?): {why}."
+
+
+def _problem(error: RequestError, url: str, patience: float) -> str:
     causes = [cause["message"] for cause in error.details["causes"] or []]
     text = causes[-1] if causes else error.message
-    if not isinstance(error, BodyDecodeError):
+    if isinstance(error, ReadTimeoutError):
+        return (
+            f"The answer of {url} did not come whole: {text}. It may take {patience:g} s, and each piece of it"
+            f" {patience / WHOLE:g} s: runtime.request_timeout."
+        )
+    if not isinstance(error, BodyDecodeError | ReadError):
         return f"No answer from {url}: {text}. Check sources.analytics.base_url and the network."
     if BROKEN_OFF in causes:
         return f"The connection broke in the middle of an answer of {url}, in every attempt: {text}."
-    return f"The answer of {url} cannot be decoded: its Content-Encoding does not fit its body (a proxy?): {text}."
+    return _not_decodable(url, text)
 
 
 class _Background:
@@ -145,30 +264,32 @@ def _background(_process: int) -> _Background:
     return _Background()
 
 
-def _client(patience: float, *, redirects: bool) -> Client:
+def _client(patience: float, *, direct: bool) -> Client:
     clients = _background(os.getpid()).clients
-    key = (patience, redirects)
+    key = (patience, direct)
     if key not in clients:
-        clients[key] = _build_client(timedelta(seconds=patience), redirects=redirects)
+        clients[key] = _build_client(timedelta(seconds=patience), direct=direct)
     return clients[key]
 
 
-def _build_client(patience: timedelta, *, redirects: bool) -> Client:
-    """A client that reads proxies from the environment.
+def _build_client(patience: timedelta, *, direct: bool) -> Client:
+    """A client that reads proxies from the environment, unless it asks this machine, which is no proxy's business.
 
     Beside the system's certificates it trusts those of `requests`, whose variables people know how to set.
     """
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where()
-    return (
+    builder = (
         ClientBuilder()
         .user_agent("analytics_assets")
+        .default_headers({"Accept-Encoding": "gzip, deflate"})
+        .gzip(False)  # noqa: FBT003 - pyreqwest's
+        .deflate(False)  # noqa: FBT003
         .connect_timeout(patience)
         .read_timeout(patience)
-        .follow_redirects(redirects)
-        .referer(False)  # noqa: FBT003 - pyreqwest's
+        .follow_redirects(False)  # noqa: FBT003
         .add_root_certificate_pem(Path(bundle).read_bytes())
-        .build()
     )
+    return (builder.no_proxy() if direct else builder).build()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -23,6 +23,9 @@ SEARCHED = 10_000
 TOTAL = "total"
 """Key of a body that says how many rows the listing has; dlt's own default. The progress needs it, nothing else."""
 
+MOST_WEIGHT = 400_000_000
+"""Bytes, about, that the rows of one answer may take in memory."""
+
 ADVICE = {
     401: "The API did not accept the token: check sources.analytics.api_key, and that it has not expired.",
     403: "The token is valid but may not read this resource: check its scopes or role.",
@@ -55,6 +58,12 @@ def read_rows(answer: Answer, resource: Resource, settings: Settings, report: Re
         advice = _advise(answer, resource, settings)
         raise StatusError(f"{where} answered {answer.status} {answer.reason}. {advice}", answer.status)
     endpoint = settings.endpoint(resource.name)
+    weight = weigh(answer.body)
+    if weight > MOST_WEIGHT:
+        raise PayloadError(
+            f"{where} answered with {len(answer.body):,} bytes that hold so many values that they would take about"
+            f" {weight / 1e6:,.0f} MB of memory. Set sources.analytics.page_size to less."
+        )
     try:
         body = json.loadb(answer.body)
     except ValueError as error:
@@ -67,6 +76,7 @@ def read_rows(answer: Answer, resource: Resource, settings: Settings, report: Re
         raise PayloadError(f"{where} answered {answer.status}, but {_describe_mismatch(body, resource, endpoint)}")
     report.pages += 1
     report.body_bytes += len(answer.body)
+    report.weight += weight
     if isinstance(body, dict) and type(total := body.get(TOTAL)) is int:
         report.total = total
     listed: set[int | str] = set()
@@ -80,6 +90,11 @@ def read_rows(answer: Answer, resource: Resource, settings: Settings, report: Re
         twice = next(key for key, count in Counter(row[PRIMARY_KEY] for row in rows).items() if count > 1)
         raise PayloadError(f"{where} lists {PRIMARY_KEY} {twice!r} twice on one page.")
     return rows
+
+
+def weigh(body: bytes) -> int:
+    """Bytes that what is in a JSON body takes in memory, about and at most: by its objects, lists and other values."""
+    return len(body) + 200 * (body.count(b"{") + body.count(b"[")) + 60 * body.count(b",")
 
 
 def _advise(answer: Answer, resource: Resource, settings: Settings) -> str:

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, wait
 from functools import partial
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlencode
 
@@ -18,10 +19,10 @@ from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import PreparedRequest, Request, Response
 from requests.adapters import BaseAdapter
 
-from analytics_assets.api.answer import Answer
+from analytics_assets.api.answer import Answer, LargeAnswerError
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.dialect import ById
-from analytics_assets.api.guards import read_rows
+from analytics_assets.api.guards import read_rows, weigh
 from analytics_assets.api.paging import start_paging
 from analytics_assets.api.report import Report
 from analytics_assets.api.sensitive import hide
@@ -44,6 +45,14 @@ WATCHED_EVERY = 0.2
 
 BATCH_ROWS = 2_000
 """Rows that dlt gets at once, at least, while there are so many. What a sync holds in memory is a few times this."""
+
+BATCH_WEIGHT = 16_000_000
+"""Bytes, about, that rows take in memory after which a batch is complete, whatever their number. What weighs more is
+made only as fast as dlt asks for it."""
+
+AHEAD_BYTES = 4_000_000
+"""Bytes of an answer that is read before it is needed. A larger one is asked for again when dlt waits for it, so that
+there is one of them in memory, whatever the API sends."""
 
 BATCHES_AHEAD = 4
 """What is read before dlt asks for it: the wire stays busy while dlt loads another resource."""
@@ -71,6 +80,8 @@ class Listing:
         self._handed_out = False
         self._reader: Future[None] | None = None
         self._batches: Batches = asyncio.Queue()
+        # Set while dlt waits for a batch.
+        self._wanted = asyncio.Event()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Listing":
         """Itself: dlt copies the configuration of a source to validate it."""
@@ -85,9 +96,9 @@ class Listing:
         self._handed_out = False
         # Where the newest rows come first, the first batch says how far to read.
         self._batches = asyncio.Queue(maxsize=1 if self.endpoint.newest_first else BATCHES_AHEAD)
-        pages = _pages(self.resource, self._wire, self.report, query, self._most_pages)
+        pages = _pages(self.resource, self._wire, self.report, query, self._most_pages, self._wanted)
         make = partial(_make_table, self.resource) if self._tables else _leave
-        self._reader = in_background(_read(pages, self._batches, make))
+        self._reader = in_background(_read(pages, self._batches, make, self.report, self._wanted))
         # The reader does not know the listing, so that it ends with it.
         weakref.finalize(self, self._reader.cancel)
 
@@ -101,7 +112,7 @@ class Listing:
             self.report.is_read = True
             return []
         self._handed_out = True
-        coming = in_background(self._batches.get())
+        coming = in_background(self._take())
         while not wait([coming], WATCHED_EVERY).done:
             self.watch()
         batch = coming.result()
@@ -110,6 +121,13 @@ class Listing:
         self.report.is_read = not batch
         self.watch()
         return batch
+
+    async def _take(self) -> "Batch | Exception":
+        self._wanted.set()
+        try:
+            return await self._batches.get()
+        finally:
+            self._wanted.clear()
 
     def secrets(self) -> list[str | None]:
         """Values that no message may show."""
@@ -164,24 +182,38 @@ def _leave(rows: list[Row]) -> "Batch":
     return rows
 
 
-async def _read(pages: AsyncIterator[list[Row]], batches: Batches, make: "Callable[[list[Row]], Batch]") -> None:
+async def _read(
+    pages: AsyncIterator[list[Row]],
+    batches: Batches,
+    make: "Callable[[list[Row]], Batch]",
+    report: Report,
+    wanted: asyncio.Event,
+) -> None:
     batch: list[Row] = []
+    made_of = 0
     try:
         async for rows in pages:
             batch += rows
-            if len(batch) >= BATCH_ROWS:
+            is_heavy = report.weight - made_of >= BATCH_WEIGHT
+            if batch and (is_heavy or len(batch) >= BATCH_ROWS):
+                made_of = report.weight
                 made = make(batch)
                 batch = []
                 await batches.put(made)
+                del made, rows
+                if is_heavy:
+                    await wanted.wait()
         if batch:
             await batches.put(make(batch))
         await batches.put([])
     except Exception as error:  # noqa: BLE001 - raised where the batch is asked for
+        # Else the wrong answer would stay in memory as long as the error.
+        clear_frames(error.__traceback__)
         await batches.put(error)
 
 
-async def _pages(
-    resource: Resource, wire: Wire, report: Report, query: dict[str, str], most_pages: int
+async def _pages(  # noqa: PLR0913, PLR0917 - what a listing has, as the reader must not know it
+    resource: Resource, wire: Wire, report: Report, query: dict[str, str], most_pages: int, wanted: asyncio.Event
 ) -> AsyncIterator[list[Row]]:
     """The pages, in order. Those that are likely to follow are asked for meanwhile, twice as many with every page."""
     paging = start_paging(resource, wire.settings)
@@ -189,17 +221,37 @@ async def _pages(
     requested: dict[int, asyncio.Task[Answer]] = {}
     position: int | None = 0
     window = 1
+    most = int(wire.settings.max_answer_mb * 1e6)
+    # None once an answer was larger.
+    most_ahead: int | None = min(most, AHEAD_BYTES)
+
+    async def ask(position: int, most: int) -> Answer:
+        parameters = urlencode({**query, **paging.query(position)})
+        return await wire.get(endpoint.path, parameters, report, most)
+
     try:
         while position is not None and most_pages > 0:
-            ahead = paging.ahead(position, min(window, most_pages))
+            ahead = paging.ahead(position, min(window, most_pages)) if most_ahead else []
             _forget(requested, requested.keys() - set(ahead))
             for each in ahead:
-                if each not in requested:
-                    parameters = urlencode({**query, **paging.query(each)})
-                    requested[each] = asyncio.ensure_future(wire.get(endpoint.path, parameters, report))
+                if each not in requested and most_ahead:
+                    requested[each] = asyncio.ensure_future(ask(each, most_ahead))
             # Read in its turn: bodies take a fraction of the memory that rows do.
-            answer = await requested.pop(position)
+            answer = None
+            try:
+                answer = await requested.pop(position) if most_ahead else None
+            except LargeAnswerError:
+                if most_ahead == most:
+                    raise
+                most_ahead = None
+                _forget(requested, list(requested))
+            if answer is None:
+                await wanted.wait()
+                answer = await ask(position, most)
+            elif weigh(answer.body) > BATCH_WEIGHT:
+                await wanted.wait()
             rows = read_rows(answer, resource, wire.settings, report)
+            del answer
             hide(rows, resource, wire.settings.hash_key)
             position = paging.accept(position, rows)
             # Where what was asked for ahead is not what follows, little is asked for ahead until it is again.

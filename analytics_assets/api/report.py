@@ -22,7 +22,8 @@ class Report:
     """Counts of one sync of one resource.
 
     `requests` are attempts on the wire, `retries` those of them that repeat an earlier one, `seconds_waited` the time
-    between them. `body_bytes` are decoded response bodies. `rows_read` are rows of the listing before the cursor's
+    between them. `body_bytes` are decoded response bodies, `weight` is what `guards.weigh` says of
+    them. `rows_read` are rows of the listing before the cursor's
     filter, `rows_unchanged` those of them that were read again because of the lag and dropped because nothing about
     them had changed. `left_at` is the position at which a listing was cut, `gap` what has still to be read of one in
     slices. The cursors are where an incremental resource stood before and after (`None` where there is none).
@@ -35,6 +36,7 @@ class Report:
     pages: int = 0
     retries: int = 0
     body_bytes: int = 0
+    weight: int = 0
     seconds_waited: float = 0.0
     rows_read: int = 0
     rows_unchanged: int = 0

@@ -5,7 +5,7 @@ Every value is a dlt config value of the section `sources.analytics`: the enviro
 the list of keys, their types and defaults. Settings are checked when they are read, before any request.
 """
 
-import ipaddress
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,25 +19,30 @@ from dlt.common.typing import TSecretStrValue
 from analytics_assets.api.dialect import Dialect, Endpoint
 from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.instants import parse_instant
+from analytics_assets.api.origin import is_loopback, origin_of, read_origins
 
 SECTION = ("sources", "analytics")
 DEMO = "demo"
 SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key"})
+
+LEADS_ELSEWHERE = frozenset({"base_url", "token_url", "allow_http"})
+"""Settings that decide where credentials go, and whether anybody can read them on the way."""
 
 SHORTEST_HASH_KEY = 16
 """Characters. A key that can be guessed lets the hashed values be guessed."""
 
 
 class SettingsError(ValueError):
-    """A setting that cannot work. Names the key, the value (unless it is a secret) and where to set it."""
+    """A setting that cannot work. Names the key, the value (unless it is a secret) and what to do."""
 
-    def __init__(self, key: str, problem: str, value: object = None) -> None:
+    def __init__(self, key: str, problem: str, value: object = None, remedy: str | None = None) -> None:
         shown = "" if value is None or key in SECRETS else f" = {value!r}"
         file = ".dlt/secrets.toml" if key in SECRETS else ".dlt/config.toml"
-        super().__init__(
-            f"{'.'.join(SECTION)}.{key}{shown} {problem}. Set it in [{'.'.join(SECTION)}] of {file}, as"
-            f" {'__'.join((*SECTION, key)).upper()} in the environment, or as {key} of the Dagster resource."
+        remedy = remedy or (
+            f"Set it in [{'.'.join(SECTION)}] of {file}, as {'__'.join((*SECTION, key)).upper()} in the environment, or"
+            f" as {key} of the Dagster resource."
         )
+        super().__init__(f"{'.'.join(SECTION)}.{key}{shown} {problem}. {remedy}")
 
 
 @configspec
@@ -66,12 +71,16 @@ class Settings(BaseConfiguration):
     """How far behind its cursor an incremental sync starts, for rows that appear late; per resource by default."""
     max_pages: int = 100_000
     """Pages of one listing after which the sync fails (it never truncates)."""
+    max_answer_mb: float = 64
+    """Megabytes of one answer, decoded, above which the sync fails; a page of 50 MB passes."""
     max_deleted_share: float = 0.5
     """Share of a table's live rows that one sync may find gone upstream; above it nothing is marked and it fails."""
     requests_in_flight: int = 8
     """Most requests at once, over all resources of a run."""
     requests_per_second: float | None = None
     """Most requests a second, over all resources of a run; unlimited by default."""
+    allowed_hosts: Any | None = None
+    """Origins beside that of `base_url` which run config may name: a list, or a text with commas between them."""
     allow_http: bool = False
     """Whether `base_url` may be unencrypted `http://` on another host than this one."""
     hash_key: TSecretStrValue | None = None
@@ -127,31 +136,70 @@ class Settings(BaseConfiguration):
         return self.page_size or self.wire.page_size
 
 
-def read_settings(**explicit: Any) -> Settings:  # noqa: ANN401 - the values of the fields, which differ in type
+def read_settings(by_run_config: Collection[str] = (), /, **explicit: Any) -> Settings:  # noqa: ANN401 - the values of the fields, which differ in type
     """Resolves the settings the dlt way and checks them; does no other I/O than reading `.dlt`.
 
     Args:
+        by_run_config: Names of those explicit values that whoever launches a run has given. They may lead the
+            credentials to no other origin than the configured one and `allowed_hosts`.
         explicit: Values that win over dlt's configuration; `None` stands for not given.
 
     Raises:
-        SettingsError: A value is missing, malformed, unknown or out of bounds.
+        SettingsError: A value is missing, malformed, unknown, out of bounds, or leads the credentials elsewhere.
     """
     given = {key: value for key, value in explicit.items() if value is not None}
+    settings = _resolve(given)
+    if LEADS_ELSEWHERE.intersection(by_run_config):
+        configured = _resolve({key: value for key, value in given.items() if key not in by_run_config})
+        _check_origins(settings, configured)
+    _check(settings)
+    return settings
+
+
+def _resolve(given: dict[str, Any]) -> Settings:
     try:
         settings = resolve_configuration(Settings(), sections=SECTION, explicit_value=given)
     except ConfigValueCannotBeCoercedException as error:
         wanted = getattr(error.hint, "__name__", str(error.hint))
         raise SettingsError(error.field_name, f"is not of type {wanted}", error.field_value) from error
-    _check(settings)
+    settings.base_url = settings.base_url.strip().rstrip("/")
+    for key in (*SECRETS, "token_url", "scope"):
+        setattr(settings, key, (getattr(settings, key) or "").strip() or None)
     return settings
 
 
+def _check_origins(asked: Settings, configured: Settings) -> None:
+    """Refuses what comes by run config if it would lead the configured credentials to another origin.
+
+    A run can be launched by whoever reaches Dagster's webserver, which has no authentication of its own.
+    """
+    if asked.is_demo:
+        return
+    try:
+        allowed = read_origins(configured.allowed_hosts)
+    except ValueError as error:
+        raise SettingsError("allowed_hosts", f"is no list of origins: {error}", configured.allowed_hosts) from error
+    home = {origin_of(configured.base_url)}
+    places = [("base_url", asked.base_url, home)]
+    if asked.token_url or asked.has_client:
+        token_home = home | {origin_of(configured.token_url or "")}
+        places.append(("token_url", asked.token_url or asked.base_url, token_home))
+    for key, url, known in places:
+        origin = origin_of(url)
+        # What is no URL is refused as such.
+        if origin is not None and origin not in known | allowed:
+            raise SettingsError(
+                key,
+                "would have this run send credentials to another origin than the configured one",
+                origin,
+                "Run config may name demo, the configured origin, or one of sources.analytics.allowed_hosts, which is"
+                " set in .dlt/config.toml or the environment.",
+            )
+
+
 def _check(settings: Settings) -> None:
-    settings.base_url = settings.base_url.strip().rstrip("/")
     if settings.dialect not in DIALECTS:
         raise SettingsError("dialect", f"is unknown; known: {', '.join(sorted(DIALECTS))}", settings.dialect)
-    for key in (*SECRETS, "token_url", "scope"):
-        setattr(settings, key, (getattr(settings, key) or "").strip() or None)
     if not settings.is_demo:
         _check_url(settings, "base_url", settings.base_url)
         _check_credentials(settings)
@@ -167,6 +215,8 @@ def _check(settings: Settings) -> None:
             raise SettingsError(key, f"is below {least}", value)
     if settings.requests_per_second is not None and settings.requests_per_second <= 0:
         raise SettingsError("requests_per_second", "is not above 0", settings.requests_per_second)
+    if settings.max_answer_mb <= 0:
+        raise SettingsError("max_answer_mb", "is not above 0", settings.max_answer_mb)
     if settings.hash_key is not None and len(settings.hash_key) < SHORTEST_HASH_KEY:
         raise SettingsError("hash_key", f"is shorter than {SHORTEST_HASH_KEY} characters")
     if not 0 <= settings.max_deleted_share <= 1:
@@ -214,18 +264,9 @@ def _check_url(settings: Settings, key: str, value: str) -> None:
         raise SettingsError(key, "is not a URL", value) from error
     if url.username or url.password:
         raise SettingsError(key, "carries credentials; put the token into api_key")
-    if url.scheme not in {"http", "https"} or not host or url.query or url.fragment:
+    if origin_of(value) is None or not host or url.query or url.fragment:
         kinds = "is not a URL such as https://api.example.com" + (", nor demo" if key == "base_url" else "")
         raise SettingsError(key, kinds, value)
-    if url.scheme == "http" and not settings.allow_http and not _is_loopback(host):
+    if url.scheme == "http" and not settings.allow_http and not is_loopback(host):
         problem = "would send the token unencrypted; use https://, or set allow_http where the network is trusted"
         raise SettingsError(key, problem, value)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -103,6 +103,8 @@ def _read_token(answer: Answer, settings: Settings) -> tuple[str, float]:
             f"No token: {where} with {answer.content_type} of {len(answer.body)} bytes, but without an access_token."
             " Is sources.analytics.token_url the token endpoint?"
         )
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise PayloadError(f"No token: {where} with one that has a space, a line break or the like in it.")
     return token, lifetime
 
 

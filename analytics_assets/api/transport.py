@@ -63,16 +63,18 @@ class Wire:
         self._next_start = 0.0
         self._tokens = Tokens(settings, self._post)
 
-    async def get(self, path: str, query: str, report: Report) -> Answer:
+    async def get(self, path: str, query: str, report: Report, most: int) -> Answer:
         """The answer to a GET request, after as many retries as are allowed, and one more with a new token on a 401.
 
         Args:
             path: Path under the base URL.
             query: Query string, encoded.
             report: Where the attempts are counted.
+            most: Bytes that the answer may have.
 
         Raises:
             NoAnswerError: The API cannot be reached, or breaks off in the middle of its answer.
+            RefusedAnswerError: The answer leads to another origin, or is larger than it may be.
             StatusError: There is no token to be had.
             PayloadError: Likewise.
         """
@@ -81,7 +83,8 @@ class Wire:
         where = f"{path}?{query}" if query else path
 
         async def send(token: str) -> Answer:
-            return await self._retry(lambda: client.get(self.settings.base_url, where, token, self._timeout), report)
+            base_url, patience = self.settings.base_url, self._timeout
+            return await self._retry(lambda: client.get(base_url, where, token, patience, most), report)
 
         answer = await send(await self._tokens.current())
         if answer.status == 401 and (token := await self._tokens.after(answer.token)):

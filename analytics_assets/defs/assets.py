@@ -109,6 +109,8 @@ def build_assets() -> dg.AssetsDefinition:
         failures: dict[str, str] = {}
         permanent = True
         try:
+            # First, as the values of a wrong window are shown.
+            analytics.check_run_config()
             reading = config.reading()
             with ExitStack() as stack:
                 session = stack.enter_context(analytics.session(context.log.warning, **config.overrides()))

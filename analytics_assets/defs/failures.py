@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from dlt.common.schema.exceptions import DataValidationError
 
-from analytics_assets.api.answer import NoAnswerError
+from analytics_assets.api.answer import NoAnswerError, RefusedAnswerError
 from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError, StatusError
 from analytics_assets.api.paging import PagingError
@@ -48,7 +48,13 @@ def _explain_cause(cause: BaseException) -> str | None:
     text = None
     match cause:
         case (
-            StatusError() | PayloadError() | PagingError() | NoAnswerError() | ShrunkListingError() | DestinationError()
+            StatusError()
+            | PayloadError()
+            | PagingError()
+            | NoAnswerError()
+            | RefusedAnswerError()
+            | ShrunkListingError()
+            | DestinationError()
         ):
             text = str(cause)
         case DataValidationError():

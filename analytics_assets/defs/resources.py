@@ -1,7 +1,7 @@
 """The resource `analytics`: credentials of the API and configuration of the destination."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dlt.common.destination.reference import Destination
 from dlt.destinations.job_client_impl import SqlJobClientBase
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
-from analytics_assets.api.settings import Settings, read_settings
+from analytics_assets.api.settings import SECRETS, Settings, SettingsError, read_settings
+from analytics_assets.defs.specs import OP_NAME
 from analytics_assets.warehouse.destination import (
     DUCKDB_MEMORY,
     DestinationError,
@@ -24,6 +25,9 @@ from analytics_assets.warehouse.pipeline import build_client, check_reachable, c
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+KEY = "analytics"
+"""Key of the resource."""
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
 
@@ -63,6 +67,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     page_size: int | None = Field(default=None, description="Rows a page." + FROM_DLT)
     lag_seconds: int | None = Field(default=None, description="Seconds a sync starts behind its cursor." + FROM_DLT)
     max_pages: int | None = Field(default=None, description="Pages after which a listing fails." + FROM_DLT)
+    max_answer_mb: float | None = Field(
+        default=None, description="Megabytes of an answer above which a sync fails." + FROM_DLT
+    )
     max_deleted_share: float | None = Field(
         default=None, description="Largest share of a table that may be found gone upstream." + FROM_DLT
     )
@@ -85,6 +92,30 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         default=60.0, description="Seconds to wait for a DuckDB file that another process holds."
     )
 
+    _run_config: Mapping[str, Any] = PrivateAttr(default_factory=dict)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Remembers what whoever launched the run has configured: a webserver of Dagster asks nobody who that is."""
+        self._run_config = context.run.run_config if context.run else {}
+
+    def check_run_config(self) -> None:
+        """Refuses run config that would read a variable of the environment into what messages show.
+
+        A secret's field may name one: where secrets go is checked, and no message shows them.
+
+        Raises:
+            SettingsError: Another field names one.
+        """
+        op = self._run_config.get("ops", {}).get(OP_NAME, {})
+        for place, fields, may in (("resource", self._by_run_config(), SECRETS), ("op", op.get("config") or {}, ())):
+            for name, value in fields.items():
+                if isinstance(value, Mapping) and "env" in value and name not in may:
+                    raise SettingsError(
+                        name,
+                        f"is read from the variable {value['env']} by the {place}'s run config, and would be shown",
+                        remedy=f"Of the resource's fields, only {', '.join(sorted(SECRETS))} may be.",
+                    )
+
     def settings(self, **overrides: Any) -> Settings:  # noqa: ANN401 - the values of the settings, which differ in type
         """The API's settings.
 
@@ -92,10 +123,16 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             overrides: Values that win over the resource's own fields; `None` stands for not given.
 
         Raises:
-            SettingsError: One is missing or wrong.
+            SettingsError: One is missing or wrong, or run config leads the credentials elsewhere.
         """
+        self.check_run_config()
         own = {key: getattr(self, key, None) for key in Settings()}
-        return read_settings(**own | {key: value for key, value in overrides.items() if value is not None})
+        given = {key: value for key, value in overrides.items() if value is not None}
+        return read_settings(self._by_run_config(), **own | given)
+
+    def _by_run_config(self) -> Mapping[str, Any]:
+        """The fields that run config sets."""
+        return self._run_config.get("resources", {}).get(KEY, {}).get("config") or {}
 
     def secrets(self) -> tuple[str | None, ...]:
         """Values that no message may show, as far as they are fields; those of `.dlt` are known once it is read."""
@@ -140,7 +177,14 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         return f"{name} can be reached; writing was not tried, as it cannot take back a table"
 
     def _target(self, settings: Settings) -> Target:
-        return read_target(settings, self.destination_type, self.destination_credentials)
+        target = read_target(settings, self.destination_type, self.destination_credentials)
+        if target.duckdb_path is None and "destination_credentials" in self._by_run_config():
+            raise DestinationError(
+                "resources.analytics.config.destination_credentials: run config may name a DuckDB file, and no other"
+                f" place for the rows. Set destination.{target.type}.credentials in .dlt/secrets.toml, or as"
+                f" DESTINATION__{target.type.upper()}__CREDENTIALS in the environment."
+            )
+        return target
 
     @contextmanager
     def _open(self, target: Target, say: Callable[[str], None]) -> Iterator[tuple[Destination[Any, Any], str]]:

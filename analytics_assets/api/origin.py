@@ -1,0 +1,50 @@
+"""Where a secret may go: the origin of a URL, which is its scheme, host and port."""
+
+import ipaddress
+import json
+import re
+from urllib.parse import urlsplit
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def origin_of(url: str) -> str | None:
+    """The origin of an http or https URL, such as `https://api.example.com:443`; `None` if it is no such URL."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    # A client reads a backslash as a slash, so that the host would be another one than here.
+    if parts.scheme not in DEFAULT_PORTS or not host or re.search(r"[\\\s\x00-\x1f]", url):
+        return None
+    return f"{parts.scheme}://{host}:{DEFAULT_PORTS[parts.scheme] if port is None else port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def read_origins(configured: object) -> frozenset[str]:
+    """The origins that a list names, or a text with commas between them; without a scheme it is https.
+
+    Raises:
+        ValueError: An entry is no origin.
+    """
+    if isinstance(configured, str):
+        text = configured.strip()
+        configured = json.loads(text) if text.startswith("[") else text.split(",")
+    entries = configured if isinstance(configured, list) else [configured]
+    found = set()
+    for entry in filter(None, (str(each or "").strip() for each in entries)):
+        origin = origin_of(entry if "://" in entry else f"https://{entry}")
+        if origin is None:
+            raise ValueError(f"{entry!r} is no origin")
+        found.add(origin)
+    return frozenset(found)

@@ -82,7 +82,7 @@ def test_a_file_that_is_named_like_a_schema_is_refused_before_any_request(
 
 @pytest.mark.parametrize("type_", ["duckdb", "postgres"])
 def test_remembered_capabilities_are_those_that_dlt_would_resolve(tmp_path: Path, type_: str) -> None:
-    ours = build_destination(Target(type_), "postgresql://nobody@localhost/nowhere" if type_ == "postgres" else None)
+    ours = build_destination(Target(type_), "postgresql://nobody:x@localhost/nowhere" if type_ == "postgres" else None)
     theirs = Destination.from_reference(type_)
     assert theirs
     naming = NamingConvention(20)
@@ -353,8 +353,21 @@ def test_a_run_waits_for_another_that_loads_the_same_postgres_table(
     assert metadata(result, "roles")["dagster/row_count"] >= 3
     logged = [entry.user_message for entry in project.instance.all_logs(result.run_id)]
     assert [line for line in logged if line.startswith("Waiting for")] == [
-        "Waiting for another run that is loading analytics.roles"
+        "Waiting for another run that is loading analytics.roles, 60 s at most"
     ]
+
+
+def test_a_postgres_table_that_another_run_keeps_is_waited_for_with_a_limit(
+    postgres: str, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESTINATION_TYPE", "postgres")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
+    with closing(psycopg2.connect(postgres)) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtext('analytics.roles'))")
+        message = failure_message(project.run("roles", run_config=config(busy_timeout=0.3)))
+    assert message.startswith("Another run is still loading analytics.roles after 0.3 s. Let it end, or raise")
+    assert not api.requests
+    project.sync("roles", run_config=config(busy_timeout=0.3))
 
 
 def test_a_postgres_that_is_down_is_one_error_before_any_request(

@@ -114,8 +114,8 @@ def build_assets() -> dg.AssetsDefinition:
             reading = config.reading()
             with ExitStack() as stack:
                 session = stack.enter_context(analytics.session(context.log.warning, **config.overrides()))
-                locks = exclusive(session.destination, session.working_dir, selected, context.log.warning)
-                stack.enter_context(locks)
+                patience, say = analytics.busy_timeout, context.log.warning
+                stack.enter_context(exclusive(session.destination, session.working_dir, selected, patience, say))
                 stack.enter_context(seldom_collected())
                 listings = open_listings(session.settings, selected, tables=True)
                 for listing in listings.values():
@@ -127,7 +127,7 @@ def build_assets() -> dg.AssetsDefinition:
                     try:
                         result = sync(context, listings[resource.name], session, reading, config.mode)
                     except Exception as error:  # noqa: BLE001 - a resource costs only itself, whatever happens to it
-                        secrets = (*listings[resource.name].secrets(), analytics.destination_credentials)
+                        secrets = (*listings[resource.name].secrets(), *session.secrets)
                         failures[resource.name] = explain(error, secrets)
                         permanent = permanent and is_permanent(error)
                         context.log.error(f"{resource.name} failed: {failures[resource.name]}")
@@ -202,7 +202,7 @@ def sync(
                     client, resource, last_load_id(pipeline), settings.start, settings.max_deleted_share
                 )
             total = count_rows(client, resource)
-            shown["preview"] = preview(client, resource, listing.secrets())
+            shown["preview"] = preview(client, resource, [*listing.secrets(), *session.secrets])
             if resource.append_only and resource.cursor:
                 shown[f"{resource.name}_per_day"] = chart_per_day(client, resource, resource.cursor)
     seconds = time.monotonic() - started

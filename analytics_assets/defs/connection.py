@@ -36,7 +36,7 @@ def check_connection(analytics: AnalyticsResource, say: Callable[[str], None]) -
         SettingsError: A setting of the API is missing or wrong. No request has been made then.
     """
     settings = analytics.settings()
-    secrets = (*settings.secrets(), analytics.destination_credentials)
+    secrets = settings.secrets()
     for finding in probe(settings):
         name = finding.resource.name
         if finding.error:

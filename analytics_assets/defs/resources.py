@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import dlt
 from dlt.common.destination.reference import Destination
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from pydantic import Field, PrivateAttr
 
-from analytics_assets.api.settings import SECRETS, Settings, SettingsError, read_settings
+from analytics_assets.api.settings import SECRETS, SECTION, Settings, SettingsError, read_settings
 from analytics_assets.defs.specs import OP_NAME
 from analytics_assets.warehouse.destination import (
     DUCKDB_MEMORY,
@@ -20,6 +21,7 @@ from analytics_assets.warehouse.destination import (
     Target,
     build_destination,
     read_target,
+    secrets_of,
 )
 from analytics_assets.warehouse.pipeline import build_client, check_reachable, check_writable
 
@@ -44,6 +46,11 @@ class Session:
     destination: Destination[Any, Any]
     client: SqlJobClientBase
     working_dir: str
+
+    @property
+    def secrets(self) -> list[str]:
+        """Values of the destination's configuration that no message may show."""
+        return secrets_of(self.client.config)
 
 
 class AnalyticsResource(dg.ConfigurableResource[Any]):
@@ -89,7 +96,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         default=DUCKDB_MEMORY, description="What DuckDB keeps in memory at most; more of it goes to disk."
     )
     busy_timeout: float = Field(
-        default=60.0, description="Seconds to wait for a DuckDB file that another process holds."
+        default=60.0, description="Seconds to wait for a DuckDB file, or a table in Postgres, that another process has."
     )
 
     _run_config: Mapping[str, Any] = PrivateAttr(default_factory=dict)
@@ -134,9 +141,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         """The fields that run config sets."""
         return self._run_config.get("resources", {}).get(KEY, {}).get("config") or {}
 
-    def secrets(self) -> tuple[str | None, ...]:
-        """Values that no message may show, as far as they are fields; those of `.dlt` are known once it is read."""
-        return (self.api_key, self.client_id, self.client_secret, self.hash_key, self.destination_credentials)
+    def secrets(self) -> list[str | None]:
+        """The API's values that no message may show, of the fields and of dlt's configuration, also wrong ones."""
+        return [getattr(self, key) or dlt.secrets.get(".".join((*SECTION, key)), str) for key in sorted(SECRETS)]
 
     @contextmanager
     def session(self, say: Callable[[str], None], **overrides: Any) -> Iterator[Session]:  # noqa: ANN401 - as above

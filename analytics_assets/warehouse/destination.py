@@ -1,16 +1,20 @@
 """Where the tables land: which destination, which DuckDB file, and which destinations cannot work."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import dlt
-from dlt.common.configuration.specs.base_configuration import is_hint_not_resolvable
+from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.configuration.specs import BaseConfiguration, ConnectionStringCredentials
+from dlt.common.configuration.specs.base_configuration import is_hint_not_resolvable, is_secret_hint
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.client import WithStateSync
 from dlt.common.destination.exceptions import DestinationException
 from dlt.common.destination.reference import Destination, DestinationReference
 from dlt.common.normalizers.naming import NamingConvention
+from dlt.common.typing import is_optional_type
 
 from analytics_assets.api.settings import Settings
 from analytics_assets.project import project_dir
@@ -20,6 +24,8 @@ DATASET = "analytics"
 REPORTS_SCHEMA = "reports"
 SCHEMAS = frozenset({DATASET, f"{DATASET}_staging", REPORTS_SCHEMA})
 """The schemas of a warehouse: the tables, dlt's staging tables, and the reports."""
+
+POSTGRES_SCHEMES = frozenset({"postgresql", "postgres"})
 
 DUCKDB_MEMORY = "96MB"
 """DuckDB would keep what it merges in memory, a gigabyte for a million rows; it writes it to disk beyond this."""
@@ -119,7 +125,59 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
             f"destination_type = {target.type!r} cannot keep dlt's state: every sync would start from the beginning."
             " Use for example duckdb or postgres."
         )
-    return _resolve_once(destination)
+    # Partial, as the pipeline adds the name of its dataset.
+    try:
+        config = destination.configuration(destination.spec(), accept_partial=True)
+    except ConfigurationException as error:
+        raise _dsn_error(target.type, "cannot be read") from error
+    _check_dsn(target.type, config.credentials)
+    return _resolve_once(destination, config)
+
+
+def secrets_of(config: object) -> list[str]:
+    """The values of a resolved configuration that dlt takes for secrets, those of its credentials included."""
+    if not isinstance(config, BaseConfiguration):
+        return []
+    found = []
+    for name, hint in config.get_resolvable_fields().items():
+        value = config[name]
+        found += secrets_of(value)
+        if is_secret_hint(hint) and isinstance(value, str | int):
+            found.append(str(value))
+    # Such as sslpassword.
+    query = config.get("query") if isinstance(config, ConnectionStringCredentials) else None
+    return [
+        *found,
+        *(str(value) for name, value in (query or {}).items() if re.search("pass|token|secret", name, re.IGNORECASE)),
+    ]
+
+
+def _check_dsn(type_: str, credentials: object) -> None:
+    """Refuses a connection string that a driver would misread, as drivers quote it in their errors.
+
+    Raises:
+        DestinationError: It lacks something, has another scheme, or characters in it are not escaped.
+    """
+    if not isinstance(credentials, ConnectionStringCredentials):
+        return
+    fields = credentials.get_resolvable_fields()
+    missing = [name for name, hint in fields.items() if credentials[name] is None and not is_optional_type(hint)]
+    if len(missing) == len(fields) or {"host", "username", "password"} <= set(missing):
+        raise _dsn_error(type_, "is missing")
+    if "@" in (credentials.host or ""):
+        raise _dsn_error(type_, "has an @ in the user's name or password, which has to be written as %40")
+    if missing:
+        raise _dsn_error(type_, f"has no {' and no '.join(missing)}")
+    if type_ == "postgres" and credentials.drivername not in POSTGRES_SCHEMES:
+        raise _dsn_error(type_, f"begins with {credentials.drivername}://, which is not the database's own scheme")
+
+
+def _dsn_error(type_: str, problem: str) -> DestinationError:
+    return DestinationError(
+        f"destination.{type_}.credentials {problem} (it is not shown here). Write it like"
+        f" {'postgresql' if type_ == 'postgres' else type_}://user:password@host:5432/database, with what is special in"
+        f" a URL escaped, in .dlt/secrets.toml or as DESTINATION__{type_.upper()}__CREDENTIALS in the environment."
+    )
 
 
 def duckdb_options(memory_limit: str = DUCKDB_MEMORY) -> dict[str, Any]:
@@ -127,14 +185,12 @@ def duckdb_options(memory_limit: str = DUCKDB_MEMORY) -> dict[str, Any]:
     return {"memory_limit": memory_limit, "threads": DUCKDB_THREADS}
 
 
-def _resolve_once(destination: Destination[Any, Any]) -> Destination[Any, Any]:
+def _resolve_once(destination: Destination[Any, Any], config: Any) -> Destination[Any, Any]:  # noqa: ANN401 - as each has it
     """The same destination, with its configuration spelled out and its capabilities remembered.
 
     dlt asks for both about ten times a pipeline run, and each time looks every field up in all places where it may be
     configured, unless it is given: more than half of the time of a run that loads nothing.
     """
-    # Partial, as the pipeline adds the name of its dataset.
-    config = destination.configuration(destination.spec(), accept_partial=True)
     if config.credentials and config.credentials.is_resolved():
         fields = config.get_resolvable_fields()
         given = {name: config[name] for name, hint in fields.items() if not is_hint_not_resolvable(hint)}

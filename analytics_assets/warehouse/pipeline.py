@@ -9,14 +9,16 @@ from typing import Any
 import dlt
 from dlt.common.destination.client import WithStagingDataset, WithStateSync
 from dlt.common.destination.reference import Destination
+from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from analytics_assets.api.catalog import DELETED_AT, Resource
+from analytics_assets.api.redaction import redact
 from analytics_assets.api.slices import Gap, read_gap
 from analytics_assets.api.source import SOURCE_NAME, column_name
-from analytics_assets.warehouse.destination import DATASET, DUCKDB, DestinationError
+from analytics_assets.warehouse.destination import DATASET, DUCKDB, DestinationError, secrets_of
 
 POSTGRES = "postgres"
 
@@ -82,7 +84,11 @@ def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJob
 
 @contextmanager
 def exclusive(
-    destination: Destination[Any, Any], working_dir: str, resources: Iterable[Resource], say: Callable[[str], None]
+    destination: Destination[Any, Any],
+    working_dir: str,
+    resources: Iterable[Resource],
+    patience: float,
+    say: Callable[[str], None],
 ) -> Iterator[None]:
     """Keeps two runs from reading and loading one Postgres table at a time, whatever Dagster instance they belong to.
 
@@ -93,7 +99,11 @@ def exclusive(
         destination: Gets a connection of its own; the locks go with it.
         working_dir: As for `build_client`.
         resources: Whose tables to lock; in the order of a run, so that two of them do not wait for each other.
+        patience: Seconds to wait for another run at most.
         say: Is told when another run has to be waited for.
+
+    Raises:
+        DestinationError: Another run still has a table.
     """
     if not destination.destination_type.endswith(POSTGRES):
         yield
@@ -102,8 +112,17 @@ def exclusive(
         for resource in resources:
             name = f"{DATASET}.{resource.name}"
             if not _first(client, "SELECT pg_try_advisory_lock(hashtext(%s))", name)[0]:
-                say(f"Waiting for another run that is loading {name}")
-                client.sql_client.execute_sql("SELECT pg_advisory_lock(hashtext(%s))", name)
+                say(f"Waiting for another run that is loading {name}, {patience:g} s at most")
+                client.sql_client.execute_sql(
+                    "SELECT set_config('lock_timeout', %s, false)", f"{patience * 1000:.0f}ms"
+                )
+                try:
+                    client.sql_client.execute_sql("SELECT pg_advisory_lock(hashtext(%s))", name)
+                except DatabaseException as error:
+                    raise DestinationError(
+                        f"Another run is still loading {name} after {patience:g} s. Let it end, or raise busy_timeout"
+                        f" of the resource 'analytics'. The database says: {_said(error, client)}"
+                    ) from error
         yield
 
 
@@ -117,7 +136,9 @@ def check_reachable(client: SqlJobClientBase) -> None:
         with client:
             client.is_storage_initialized()
     except Exception as error:  # each destination's driver has errors of its own
-        raise DestinationError(f"Cannot use the destination {client.config.destination_type}: {error}") from error
+        raise DestinationError(
+            f"Cannot use the destination {client.config.destination_type}: {_said(error, client)}"
+        ) from error
 
 
 def check_writable(client: SqlJobClientBase) -> bool:
@@ -136,9 +157,15 @@ def check_writable(client: SqlJobClientBase) -> bool:
             _make_table_and_undo(client.sql_client)
     except Exception as error:  # each destination's driver has errors of its own
         raise DestinationError(
-            f"Cannot create a table in {DATASET!r} of the destination {client.config.destination_type}: {error}"
+            f"Cannot create a table in {DATASET!r} of the destination {client.config.destination_type}:"
+            f" {_said(error, client)}"
         ) from error
     return True
+
+
+def _said(error: Exception, client: SqlJobClientBase) -> str:
+    """The first line of what a driver says, without the credentials. The others quote statements and rows."""
+    return redact(str(error).strip().partition("\n")[0], secrets_of(client.config))
 
 
 class _UndoError(Exception):

@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 DAGSTER_HOME := $(CURDIR)/.dagster
+PORT ?= 3000
+# Dagster's history and the warehouse are for their owner alone; make dev UMASK=027 lets the group read new files.
+UMASK ?= 077
+export UMASK
 DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME) $(if $(DIALECT),SOURCES__ANALYTICS__DIALECT=$(DIALECT))
 
 .DEFAULT_GOAL := help
@@ -24,14 +28,13 @@ $(VENV)/.installed: pyproject.toml uv.lock
 	@touch $@
 
 $(DAGSTER_HOME)/dagster.yaml: dagster.yaml
-	@mkdir -p $(DAGSTER_HOME)
-	@cp $< $@
+	@umask $(UMASK); mkdir -p $(DAGSTER_HOME); cp $< $@
 
 demo: install $(DAGSTER_HOME)/dagster.yaml ## load the built-in demo API into DuckDB through Dagster (DIALECT=ninjaone: in that wire format)
 	$(DEMO_ENV) $(BIN)/python -m analytics_assets sync
 
-dev: install $(DAGSTER_HOME)/dagster.yaml ## open Dagster's UI on http://localhost:3000
-	$(DEMO_ENV) $(BIN)/dagster dev
+dev: install $(DAGSTER_HOME)/dagster.yaml ## open Dagster's UI on http://localhost:3000 (PORT=3001: on that port)
+	$(DEMO_ENV) $(BIN)/python -m analytics_assets dev --port $(PORT)
 
 test: install ## run the whole test suite, two tests at a time
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -1,10 +1,12 @@
-"""The command line: `sync` runs the job `analytics_sync` once, `check` tells whether it would succeed.
+"""The command line: `sync` runs the job `analytics_sync` once, `check` tells whether it would succeed, `dev` is the UI.
 
 python -m analytics_assets sync
 python -m analytics_assets check
+python -m analytics_assets dev --port 3000
 """
 
 import argparse
+import os
 import sys
 from contextlib import nullcontext
 from typing import Any
@@ -22,6 +24,7 @@ from analytics_assets.defs.live import live_progress
 from analytics_assets.defs.resources import AnalyticsResource
 from analytics_assets.defs.schedules import SYNC
 from analytics_assets.defs.specs import asset_key
+from analytics_assets.dev import dev
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -36,8 +39,21 @@ def main() -> None:
     commands.add_parser(
         "check", help="tell whether a sync would succeed: ask the API and the destination, load nothing"
     )
-    command = parser.parse_args().command
-    sys.exit(sync() if command == "sync" else check())
+    ui = commands.add_parser("dev", help="open Dagster's UI to the browser of this machine, with the daemon beside it")
+    ui.add_argument("--port", type=int, default=3000, help="port of the UI (3000)")
+    given = parser.parse_args()
+    _keep_to_owner()
+    if given.command == "dev":
+        sys.exit(dev(given.port, lambda text: print(text, flush=True)))
+    sys.exit(sync() if given.command == "sync" else check())
+
+
+def _keep_to_owner() -> None:
+    """Makes what is written from now on, such as Dagster's history, its owner's alone, or as open as `UMASK` says."""
+    try:
+        os.umask(int(os.environ.get("UMASK") or "077", 8))
+    except ValueError:
+        sys.exit(f"UMASK = {os.environ['UMASK']!r} is no octal number such as 077, the default, or 027.")
 
 
 def sync() -> int:

@@ -331,8 +331,8 @@ def begin(home: Path) -> Iterator[Tour]:
 
 
 @contextmanager
-def dagster_dev(home: Path) -> Iterator[str]:
-    """The project as `make dev` starts it, but with nothing configured and everything under `home`; yields its URL."""
+def dagster_dev(home: Path, **configured: str) -> Iterator[str]:
+    """The project as `make dev` starts it, with everything under `home` and only this configured; yields its URL."""
     shutil.copy(ROOT / "dagster.yaml", home)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURED_BY)}
     environment |= {
@@ -341,11 +341,12 @@ def dagster_dev(home: Path) -> Iterator[str]:
         "DLT_DATA_DIR": str(home / "dlt"),
         "DLT_PROJECT_DIR": str(home),
         "RUNTIME__DLTHUB_TELEMETRY": "false",
+        **configured,
     }
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "analytics_assets", "dev", "--port", str(port)]
     log = home / "dagster.log"
     with (
         log.open("wb") as output,

@@ -25,6 +25,9 @@ BAR, GAP, HEIGHT = 14, 4, 80
 # Values come from the API: none may become a link, an image or a cell of its own.
 ACTIVE = re.compile(r"([\\`*_\[\]<|~&])")
 
+LINKED = re.compile(r"://|www\.|@|mailto:|xmpp:", re.IGNORECASE)
+"""What GitHub's Markdown makes a link of, escaped or not, unless it is code."""
+
 
 def preview(client: SqlJobClientBase, resource: Resource, secrets: Iterable[str | None]) -> str:
     """The newest rows of a table as a Markdown table. The table exists and the client is connected.
@@ -74,7 +77,11 @@ def _cell(value: Any, secrets: Sequence[str | None]) -> str:  # noqa: ANN401 - w
         case _:
             text = str(value)
     text = redact(" ".join(text.split()), secrets)
-    return ACTIVE.sub(r"\\\1", text if len(text) <= LONGEST else text[:LONGEST] + "…")
+    text = text if len(text) <= LONGEST else text[:LONGEST] + "…"
+    if not LINKED.search(text):
+        return ACTIVE.sub(r"\\\1", text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}".replace("|", r"\|")
 
 
 def _bars(first: datetime, last: datetime, counts: Sequence[int]) -> str:

@@ -1,0 +1,89 @@
+"""Dagster on this machine: the UI, and the daemon that runs what is launched and scheduled.
+
+As `dagster dev`, but with a webserver that other sites' pages cannot use.
+"""
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+
+PATIENCE = 120
+"""Seconds for the webserver to begin and for a process to end."""
+
+PAUSE = 0.2
+
+
+def dev(port: int, say: Callable[[str], None]) -> int:
+    """Runs both until one ends or Ctrl-C is pressed; returns the exit status.
+
+    Args:
+        port: Of the UI.
+        say: Is told where the UI is, and what is wrong.
+    """
+    if not os.environ.get("DAGSTER_HOME"):
+        say("DAGSTER_HOME is not set: it is the directory of Dagster's history. With `make dev` it is .dagster.")
+        return 2
+    checkout = Path(__file__).resolve().parents[1] / "workspace.yaml"
+    is_elsewhere = checkout.exists() and not Path("workspace.yaml").exists()
+    workspace = ["--workspace", str(checkout)] if is_elsewhere else []
+    webserver = [sys.executable, "-m", "analytics_assets.webserver", "--host", LOOPBACK, "--port", str(port)]
+    daemon = [str(Path(sys.executable).with_name("dagster-daemon")), "run"]
+    say(f"Starting Dagster; its UI will be at http://localhost:{port} ...")
+    # Whoever ends this process ends the two.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        processes = []
+        for command in (webserver, daemon):
+            process = subprocess.Popen([*command, *workspace])  # noqa: S603 - both are ours
+            stack.callback(_end, process)
+            processes.append(process)
+        try:
+            if not _answers_own_pages_only(port, processes[0]):
+                say(
+                    f"The webserver did not start as it should on port {port}. Is it taken? Another: make dev PORT=3001"
+                )
+                return 1
+            say(f"Dagster's UI: http://localhost:{port} (for this machine's own browser only). Ctrl-C ends it.")
+            while all(process.poll() is None for process in processes):
+                time.sleep(PAUSE)
+        except KeyboardInterrupt:
+            say("Ending ...")
+            return 0
+    say("One of Dagster's processes has ended, and with it the other.")
+    return 1
+
+
+def _answers_own_pages_only(port: int, webserver: "subprocess.Popen[bytes]") -> bool:
+    """Waits until the webserver answers, and sees that it refuses what another site's page would ask."""
+    deadline = time.monotonic() + PATIENCE
+    while webserver.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError, http.client.HTTPException):
+            if _status(port, f"localhost:{port}") == 200:
+                return _status(port, "elsewhere.example") == 403
+        time.sleep(PAUSE)
+    return False
+
+
+def _status(port: int, host: str) -> int:
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/server_info", headers={"Host": host})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()

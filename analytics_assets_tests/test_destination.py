@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -23,6 +24,7 @@ from dlt.common.normalizers.naming.snake_case import NamingConvention
 from analytics_assets.api.settings import read_settings
 from analytics_assets.defs.connection import Verdict, check_connection
 from analytics_assets.defs.resources import AnalyticsResource
+from analytics_assets.defs.specs import asset_key
 from analytics_assets.project import project_dir
 from analytics_assets.warehouse.destination import Target, build_destination, read_target
 from analytics_assets_tests.conftest import Project, failure_message, metadata
@@ -368,6 +370,25 @@ def test_a_postgres_table_that_another_run_keeps_is_waited_for_with_a_limit(
     assert message.startswith("Another run is still loading analytics.roles after 0.3 s. Let it end, or raise")
     assert not api.requests
     project.sync("roles", run_config=config(busy_timeout=0.3))
+
+
+def test_dagster_keeps_its_history_in_postgres(postgres: str, api: FakeApi, project: Project, tmp_path: Path) -> None:
+    home = tmp_path / "dagster"
+    home.mkdir()
+    shipped = (Path(__file__).parents[1] / "dagster.yaml").read_text(encoding="utf-8")
+    # As Dagster's documentation spells it, without the name of a driver.
+    storage = f"storage:\n  postgres:\n    postgres_url: {postgres}\n"
+    (home / "dagster.yaml").write_text(shipped + storage, encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        run = replace(project, instance=instance).sync("roles").run_id
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        record = instance.get_latest_materialization_event(asset_key("roles"))
+        assert record
+        assert record.run_id == run
+        assert [each.run_id for each in instance.get_runs()] == [run]
+    with closing(psycopg2.connect(postgres)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT status FROM runs WHERE run_id = %s", [run])
+        assert cursor.fetchall() == [("SUCCESS",)]
 
 
 def test_a_postgres_that_is_down_is_one_error_before_any_request(

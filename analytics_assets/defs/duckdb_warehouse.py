@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 from dagster_duckdb import DuckDBResource
 
-from analytics_assets.warehouse.destination import DestinationError, duckdb_options
+from analytics_assets.warehouse.destination import DUCKDB_STORAGE, DestinationError, duckdb_options
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
@@ -51,6 +51,8 @@ def _connect(
         try:
             return duckdb.connect(str(path), config=options)
         except duckdb.Error as error:
+            if "newer version of DuckDB" in str(error):
+                raise DestinationError(_made_by_a_newer_one(path, error)) from error
             if "Could not set lock" not in str(error):
                 raise DestinationError(f"Cannot open the DuckDB file {path}: {error}") from error
             if time.monotonic() + pause > deadline:
@@ -61,3 +63,13 @@ def _connect(
             say(f"Waiting for the DuckDB file {path}, which another process holds: {error}")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _made_by_a_newer_one(path: Path, error: duckdb.Error) -> str:
+    file, copy = (str(name).replace("'", "''") for name in (path, path.with_name(f"{path.name}.copy")))
+    return (
+        f"Cannot open the DuckDB file {path}, which a newer DuckDB than {duckdb.__version__} has made. Copy it with"
+        " that one, and put the copy in its place; all rows and cursors are in it:"
+        f" ATTACH '{file}' AS newer; ATTACH '{copy}' AS older (STORAGE_VERSION '{DUCKDB_STORAGE}');"
+        f" COPY FROM DATABASE newer TO older; DuckDB says: {str(error).splitlines()[0]}"
+    )

@@ -33,6 +33,13 @@ DUCKDB_MEMORY = "96MB"
 DUCKDB_THREADS = 2
 """Each thread needs memory of its own, and a sync waits for Python more than for DuckDB."""
 
+DUCKDB_STORAGE = "v1.4.0"
+"""New files are written for DuckDB 1.4 and later; DuckDB 2.0 would make files that no version before it reads.
+
+A file that exists keeps the storage version it has, older or newer, with this option and without: DuckDB neither
+upgrades nor refuses it.
+"""
+
 
 class DestinationError(ValueError):
     """A destination that is unknown, unsuitable or busy."""
@@ -182,7 +189,11 @@ def _dsn_error(type_: str, problem: str) -> DestinationError:
 
 def duckdb_options(memory_limit: str = DUCKDB_MEMORY) -> dict[str, Any]:
     """How a DuckDB file is opened for a sync."""
-    return {"memory_limit": memory_limit, "threads": DUCKDB_THREADS}
+    return {
+        "memory_limit": memory_limit,
+        "threads": DUCKDB_THREADS,
+        "storage_compatibility_version": DUCKDB_STORAGE,
+    }
 
 
 def _resolve_once(destination: Destination[Any, Any], config: Any) -> Destination[Any, Any]:  # noqa: ANN401 - as each has it

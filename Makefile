@@ -3,7 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
+# One version of uv, not whichever is on the PATH: another may resolve, audit and describe the lock otherwise.
+UV_VERSION := 0.13.9
+UV := $(BIN)/uv
 DAGSTER_HOME := $(CURDIR)/.dagster
 PORT ?= 3000
 # Dagster's history and the warehouse are for their owner alone; make dev UMASK=027 lets the group read new files.
@@ -12,18 +14,19 @@ export UMASK
 DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME) $(if $(DIALECT),SOURCES__ANALYTICS__DIALECT=$(DIALECT))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-latest check faults tour bench clean
+.PHONY: help install demo dev test test-latest check audit sbom faults tour bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed ## install the locked packages into .venv
 
-$(VENV)/.installed: pyproject.toml uv.lock
+$(VENV)/.installed: pyproject.toml uv.lock Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
 	  { echo "Python 3.11 to 3.14 is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+	test "$$($(UV) self version --short 2>&1)" = $(UV_VERSION) || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --extra dev --compile-bytecode --python $(BIN)/python --inexact
 	@touch $@
 
@@ -44,8 +47,17 @@ check: install ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# uv ends with 1 if it has found something, with 2 if it could not look.
+audit: install ## ask the OSV database, over the network, for known vulnerabilities of the locked packages
+	@$(UV) audit --locked --preview-features audit-command; status=$$?; test $$status -ne 2 || \
+	  echo "Not audited: nothing is known about the locked packages, as the database could not be asked."; exit $$status
+
+sbom: install ## list the locked packages of a deployment in dist/sbom.cdx.json (CycloneDX)
+	@mkdir -p dist
+	$(UV) export --quiet --locked --extra postgres-storage --preview-features sbom-export --format cyclonedx1.5 -o dist/sbom.cdx.json
+
 test-latest: install ## run the suite on the newest Dagster, with dagster-dlt instead of dagster-embedded-elt
-	UV=$(UV) $(BIN)/python -m analytics_assets_tests.latest
+	UV="$(CURDIR)/$(UV)" $(BIN)/python -m analytics_assets_tests.latest
 
 faults: install ## inject faults, look what was lost, and write docs/reliability.md
 	$(BIN)/python -m analytics_assets_tests.faults
@@ -58,4 +70,4 @@ bench: install ## measure speed and memory beside plain dlt and a floor, and wri
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove what make has made, the demo's data included
-	rm -rf $(VENV) .dagster data .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .dagster data dist .pytest_cache .mypy_cache .ruff_cache

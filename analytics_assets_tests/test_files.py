@@ -54,11 +54,14 @@ Python = Callable[..., str]
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Python:
     """Runs a script with a version of DuckDB; those that are not installed come from the package index."""
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    uv = os.environ.get("UV") or shutil.which(
+        "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
+    installer = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
     directory = tmp_path_factory.mktemp("duckdb")
     for version in (OLDEST, LATER, NEWEST):
-        install = ["pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target"]
-        command = [uv or "uv", *install, str(directory / version), f"duckdb=={version}"]
+        target = str(directory / version)
+        command = [*installer, "--quiet", "--no-deps", "--target", target, f"duckdb=={version}"]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             assert not os.environ.get("CI"), f"CI has to have other versions of DuckDB: {result.stderr}"

@@ -25,6 +25,7 @@ from analytics_assets.defs.resources import AnalyticsResource
 from analytics_assets.defs.schedules import SYNC
 from analytics_assets.defs.specs import asset_key
 from analytics_assets.dev import dev
+from analytics_assets.project import read_umask
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -51,7 +52,7 @@ def main() -> None:
 def _keep_to_owner() -> None:
     """Makes what is written from now on, such as Dagster's history, its owner's alone, or as open as `UMASK` says."""
     try:
-        os.umask(int(os.environ.get("UMASK") or "077", 8))
+        os.umask(read_umask())
     except ValueError:
         sys.exit(f"UMASK = {os.environ['UMASK']!r} is no octal number such as 077, the default, or 027.")
 

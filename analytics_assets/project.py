@@ -12,6 +12,15 @@ def project_dir() -> Path:
     return checkout if (checkout / ".dlt").is_dir() else Path.cwd()
 
 
+def read_umask() -> int:
+    """Who may not read what is written: `UMASK` of the environment, in octal digits; all but the owner by default.
+
+    Raises:
+        ValueError: It is no such number.
+    """
+    return int(os.environ.get("UMASK") or "077", 8)
+
+
 def use_project_config() -> None:
     """Makes dlt find the project's `.dlt`, which it seeks in the current directory; Dagster starts processes anywhere.
 

@@ -67,7 +67,7 @@ def test_values_are_cut_and_stay_in_their_cells_as_text(empty_api: FakeApi, proj
         "",
         "y" * 40 + "…",
         r"\<b>\*bold\*\</b> \`code\`",
-        r"!\[x\](https://example.com/x.png)",
+        "` ![x](https://example.com/x.png) `",
         r"a\|b\\\|c d",
     ]
     assert column(shown, "custom") == ["True"] * 5

@@ -1,5 +1,6 @@
 """The default warehouse: a DuckDB file, which has one writer at a time and not even a reader beside it."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 import duckdb
 from dagster_duckdb import DuckDBResource
 
+from analytics_assets.project import read_umask
 from analytics_assets.warehouse.destination import DUCKDB_STORAGE, DestinationError, duckdb_options
 
 FIRST_PAUSE = 0.25
@@ -34,8 +36,34 @@ def open_duckdb(
     options = {"custom_user_agent": "dagster", **duckdb_options(memory_limit)}
     warehouse = DuckDBResource(database=str(path), connection_config=options)
     # DuckDBResource would wait, too, but silently. A file that this process holds already it gets at once.
-    with closing(_connect(path, options, patience, say)), warehouse.get_connection() as connection, closing(connection):
+    with (
+        _as_private_as(path),
+        closing(_connect(path, options, patience, say)),
+        warehouse.get_connection() as connection,
+        closing(connection),
+    ):
         yield connection
+
+
+@contextmanager
+def _as_private_as(path: Path) -> Iterator[None]:
+    """Makes what is written meanwhile (the file, DuckDB's log beside it) readable for the file's readers only.
+
+    Of a new one that is its owner, or whom `UMASK` leaves; later `chmod` decides. The umask is the whole process's:
+    DuckDB can be told in no other way.
+
+    Raises:
+        DestinationError: `UMASK` is no umask.
+    """
+    try:
+        refused = ~path.stat().st_mode & 0o077 if path.exists() else read_umask()
+    except ValueError as error:
+        raise DestinationError(f"UMASK = {os.environ['UMASK']!r} is no octal number such as 077 or 027.") from error
+    before = os.umask(refused)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _connect(

@@ -39,6 +39,15 @@ def test_a_page_of_fifty_megabytes_is_loaded(api: FakeApi, project: Project) -> 
     assert said["bytes"] == len(body)
 
 
+def test_pages_too_large_to_be_read_ahead_are_read_one_by_one_and_whole(api: FakeApi, project: Project) -> None:
+    api.rows["locations"] = [location(n, description=f"{n:06}" * 50_000) for n in range(1, 60)]
+    said = metadata(project.sync("locations"), "locations")
+    assert project.ids("locations") == list(range(1, 60))
+    # The first was asked for ahead, in vain.
+    assert [request.query["after"] for request in api.asked("locations")] == ["0", "0", "19", "38", "57", "59"]
+    assert (said["requests"], said["retries"]) == (6, 0)
+
+
 @pytest.mark.parametrize("encoding", ["identity", "gzip", "deflate", "chunked"])
 @pytest.mark.parametrize("megabytes", [0.9, 1.1, 8])
 def test_an_answer_over_the_limit_is_an_error_and_one_below_it_is_loaded(

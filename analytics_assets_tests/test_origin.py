@@ -151,6 +151,14 @@ def test_run_config_of_the_op_may_not_either(api: FakeApi, project: Project, mon
     assert "canary" not in "".join(map(str, project.instance.all_logs(result.run_id)))
 
 
+def test_run_config_chooses_no_key_of_hashes_and_no_module(api: FakeApi, project: Project) -> None:
+    message = failure_message(project.run("roles", run_config=fields(hash_key="known to whoever launches")))
+    assert "hash_key comes by run config" in message
+    message = failure_message(project.run("roles", run_config=fields(destination_type="this.that")))
+    assert "run config may name dlt's destinations only" in message
+    assert not api.requests
+
+
 def test_run_config_names_no_other_place_for_the_rows_than_a_duckdb_file(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

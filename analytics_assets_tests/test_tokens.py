@@ -221,6 +221,25 @@ def test_what_is_wrong_is_told_apart_without_a_secret(
     assert "canary" not in said + str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "token", ["issued\r\nX-Other: canary-7", "issued canary-7", "issued\x00canary-7", "ïssued-canary-7"]
+)
+def test_an_issued_token_that_is_no_header_is_an_error(ninjaone: FakeNinjaOne, project: Project, token: str) -> None:
+    ninjaone.token_faults.append(Answer(body={"access_token": token, "expires_in": 3600}))
+    message = failure_message(project.run("roles"))
+    assert "with one that has a space, a line break or the like in it" in message
+    assert "canary" not in message
+
+
+def test_a_client_whose_id_is_a_word_leaves_messages_readable(
+    ninjaone: FakeNinjaOne, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__CLIENT_ID", "client")
+    ninjaone.token_faults.append(Answer(401, {"error": "invalid_client"}))
+    message = failure_message(project.run("roles"))
+    assert "The client is not accepted: check sources.analytics.client_secret, and client_id." in message
+
+
 def test_a_pasted_token_that_has_expired_is_told_apart_from_a_wrong_one(
     ninjaone: FakeNinjaOne, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

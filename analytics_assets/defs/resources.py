@@ -106,21 +106,25 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         self._run_config = context.run.run_config if context.run else {}
 
     def check_run_config(self) -> None:
-        """Refuses run config that would read a variable of the environment into what messages show.
+        """Refuses run config that would choose the key of hashes, or read a variable into what messages show.
 
-        A secret's field may name one: where secrets go is checked, and no message shows them.
+        A credential may be a variable of the environment: where credentials go is checked, and no message shows them.
 
         Raises:
-            SettingsError: Another field names one.
+            SettingsError: It does.
         """
+        if "hash_key" in self._by_run_config():
+            remedy = "Hashes are as good as their key is secret: it is set in .dlt/secrets.toml or the environment."
+            raise SettingsError("hash_key", "comes by run config", remedy=remedy)
         op = self._run_config.get("ops", {}).get(OP_NAME, {})
-        for place, fields, may in (("resource", self._by_run_config(), SECRETS), ("op", op.get("config") or {}, ())):
+        may_be = SECRETS - {"hash_key"}
+        for place, fields, may in (("resource", self._by_run_config(), may_be), ("op", op.get("config") or {}, ())):
             for name, value in fields.items():
                 if isinstance(value, Mapping) and "env" in value and name not in may:
                     raise SettingsError(
                         name,
                         f"is read from the variable {value['env']} by the {place}'s run config, and would be shown",
-                        remedy=f"Of the resource's fields, only {', '.join(sorted(SECRETS))} may be.",
+                        remedy=f"Of the resource's fields, only {', '.join(sorted(may_be))} may be.",
                     )
 
     def settings(self, **overrides: Any) -> Settings:  # noqa: ANN401 - the values of the settings, which differ in type
@@ -185,6 +189,8 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
 
     def _target(self, settings: Settings) -> Target:
         target = read_target(settings, self.destination_type, self.destination_credentials)
+        if "." in target.type and "destination_type" in self._by_run_config():
+            raise DestinationError(f"destination_type = {target.type!r}: run config may name dlt's destinations only.")
         if target.duckdb_path is None and "destination_credentials" in self._by_run_config():
             raise DestinationError(
                 "resources.analytics.config.destination_credentials: run config may name a DuckDB file, and no other"

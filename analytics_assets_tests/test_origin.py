@@ -152,8 +152,8 @@ def test_run_config_of_the_op_may_not_either(api: FakeApi, project: Project, mon
 
 
 def test_run_config_chooses_no_key_of_hashes_and_no_module(api: FakeApi, project: Project) -> None:
-    message = failure_message(project.run("roles", run_config=fields(hash_key="known to whoever launches")))
-    assert "hash_key comes by run config" in message
+    for key, value in (("hash_key", "known to whoever launches"), ("allowed_hosts", ["https://elsewhere.example"])):
+        assert f"{key} comes by run config" in failure_message(project.run("roles", run_config=fields(**{key: value})))
     message = failure_message(project.run("roles", run_config=fields(destination_type="this.that")))
     assert "run config may name dlt's destinations only" in message
     assert not api.requests

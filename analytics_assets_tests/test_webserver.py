@@ -2,13 +2,18 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,6 +23,7 @@ from playwright.sync_api import sync_playwright
 
 from analytics_assets_tests.fake_api import PATHS, TOKEN, FakeApi, serve
 from analytics_assets_tests.rows import fill
+from analytics_assets_tests.test_cli import run
 from analytics_assets_tests.tour import dagster_dev, find_chromium
 
 LAUNCH = """mutation($job: String!, $config: RunConfigData!) {
@@ -226,3 +232,38 @@ def test_run_config_may_name_the_configured_origin_and_the_demo(ui: Ui) -> None:
         status, log = ui.launch("analytics_check", {"resources": {"analytics": {"config": fields}}})
         assert status == "SUCCESS", log
     assert len(ui.api.paths()) == len(PATHS)
+
+
+def test_whoever_ends_it_ends_all_its_processes(tmp_path: Path) -> None:
+    with dagster_dev(tmp_path):
+        # In a session of its own, so that it leads the group of all that it has started.
+        [leader] = [int(line) for line in (tmp_path / "pid").read_text(encoding="utf-8").split()]
+        os.kill(leader, signal.SIGTERM)
+        os.waitpid(leader, 0)
+        deadline = time.monotonic() + 120
+        while is_left(leader):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def is_left(group: int) -> bool:
+    """Whether a process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_without_a_home_or_a_port_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-m", "analytics_assets", "dev", "--port"]
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = run(tmp_path, *command, port)
+    assert result.returncode == 1
+    assert f"The webserver did not start as it should on port {port}. Is it taken?" in result.stdout
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    homeless = subprocess.run([*command, port], capture_output=True, text=True, check=False)
+    assert (homeless.returncode, homeless.stdout[:26]) == (2, "DAGSTER_HOME is not set: i")

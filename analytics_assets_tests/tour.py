@@ -354,6 +354,7 @@ def dagster_dev(home: Path, **configured: str) -> Iterator[str]:
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         ) as process,
     ):
+        (home / "pid").write_text(str(process.pid), encoding="utf-8")
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(process, url, log)

@@ -82,6 +82,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     )
     requests_in_flight: int | None = Field(default=None, description="Most requests at once." + FROM_DLT)
     requests_per_second: float | None = Field(default=None, description="Most requests a second." + FROM_DLT)
+    allowed_hosts: list[str] | None = Field(
+        default=None, description="Origins that run config may name as base_url or token_url, too." + FROM_DLT
+    )
     allow_http: bool | None = Field(default=None, description="Allow http:// beyond this host." + FROM_DLT)
     hash_key: str | None = Field(
         default=None, repr=False, description="Key of the hashes of sensitive fields; use an EnvVar." + FROM_DLT
@@ -106,16 +109,17 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         self._run_config = context.run.run_config if context.run else {}
 
     def check_run_config(self) -> None:
-        """Refuses run config that would choose the key of hashes, or read a variable into what messages show.
+        """Refuses run config that would choose what protects others, or read a variable into what messages show.
 
         A credential may be a variable of the environment: where credentials go is checked, and no message shows them.
 
         Raises:
             SettingsError: It does.
         """
-        if "hash_key" in self._by_run_config():
-            remedy = "Hashes are as good as their key is secret: it is set in .dlt/secrets.toml or the environment."
-            raise SettingsError("hash_key", "comes by run config", remedy=remedy)
+        for name in ("allowed_hosts", "hash_key"):
+            if name in self._by_run_config():
+                remedy = "Whoever launches a run may not choose it: set it in .dlt or the environment."
+                raise SettingsError(name, "comes by run config", remedy=remedy)
         op = self._run_config.get("ops", {}).get(OP_NAME, {})
         may_be = SECRETS - {"hash_key"}
         for place, fields, may in (("resource", self._by_run_config(), may_be), ("op", op.get("config") or {}, ())):

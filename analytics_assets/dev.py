@@ -20,6 +20,9 @@ PATIENCE = 120
 
 PAUSE = 0.2
 
+ANSWERS_WITHIN = 5
+"""Seconds for an answer of the webserver; what listens on its port and gives none is something else."""
+
 
 def dev(port: int, say: Callable[[str], None]) -> int:
     """Runs both until one ends or Ctrl-C is pressed; returns the exit status.
@@ -40,17 +43,21 @@ def dev(port: int, say: Callable[[str], None]) -> int:
     # Whoever ends this process ends the two.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
-        processes = []
-        for command in (webserver, daemon):
-            process = subprocess.Popen([*command, *workspace])  # noqa: S603 - both are ours
-            stack.callback(_end, process)
-            processes.append(process)
+        processes: list[subprocess.Popen[bytes]] = []
+
+        def start(command: list[str]) -> None:
+            processes.append(subprocess.Popen([*command, *workspace]))  # noqa: S603 - both are ours
+            stack.callback(_end, processes[-1])
+
         try:
+            start(webserver)
             if not _answers_own_pages_only(port, processes[0]):
                 say(
                     f"The webserver did not start as it should on port {port}. Is it taken? Another: make dev PORT=3001"
                 )
                 return 1
+            # Not before: in a new home, the first to start makes the tables of the history.
+            start(daemon)
             say(f"Dagster's UI: http://localhost:{port} (for this machine's own browser only). Ctrl-C ends it.")
             while all(process.poll() is None for process in processes):
                 time.sleep(PAUSE)
@@ -73,7 +80,7 @@ def _answers_own_pages_only(port: int, webserver: "subprocess.Popen[bytes]") -> 
 
 
 def _status(port: int, host: str) -> int:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=ANSWERS_WITHIN)
     try:
         connection.request("GET", "/server_info", headers={"Host": host})
         return connection.getresponse().status

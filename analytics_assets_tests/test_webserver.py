@@ -61,6 +61,7 @@ class Ui:
     def launch(self, job: str, config: dict[str, Any]) -> tuple[str, str]:
         """How a run ended, and all that its log says."""
         launched = self.ask(LAUNCH, job=job, config=config).json()["data"]["launchPipelineExecution"]
+        assert "run" in launched, launched
         run_id = launched["run"]["runId"]
         deadline = time.monotonic() + 180
         while self.runs()[run_id] not in {"SUCCESS", "FAILURE"} and time.monotonic() < deadline:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import sys
 import threading
 import zlib
@@ -103,16 +104,21 @@ def test_an_answer_that_trickles_is_given_up(api: FakeApi, project: Project, mon
     monkeypatch.setenv("RUNTIME__REQUEST_TIMEOUT", "0.2")
     monkeypatch.setenv("RUNTIME__REQUEST_MAX_ATTEMPTS", "2")
 
+    sent = []
+
     def trickle(send: Callable[[bytes], None], over: threading.Event) -> None:
         send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
         while not over.wait(0.05):
             send(b" ")
+            sent.append(" ")
 
     with hostile(trickle) as server:
         monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", server.url)
         message = failure_message(project.run("roles"))
     assert "did not come whole: operation timed out. It may take 1 s, and each piece of it 0.2 s" in message
     assert server.asked == 2
+    # Twenty in a second, and so some forty in two.
+    assert len(sent) < 150
 
 
 class Hostile:
@@ -169,6 +175,19 @@ def endless(send: Callable[[bytes], None], over: threading.Event) -> None:
         send(chunk)
 
 
+def endless_once(send: Callable[[bytes], None], over: threading.Event) -> None:
+    """Asks for more patience, and then breaks each of four attempts at its end."""
+    ENDED.append("")
+    if len(ENDED) % 5 == 1:
+        endless(send, over)
+    else:
+        body = gzip.compress(os.urandom(60_000_000), 0)[:-8]
+        send(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+
+ENDED: list[str] = []
+
+
 def nested(send: Callable[[bytes], None], _: threading.Event) -> None:
     body = b'{"data": [%s], "activities": [%s]}' % (NESTED, NESTED)
     send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
@@ -181,7 +200,7 @@ def large(send: Callable[[bytes], None], _: threading.Event) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory in other ways")
-@pytest.mark.parametrize("answer", [bomb, endless, nested, large])
+@pytest.mark.parametrize("answer", [bomb, endless, endless_once, nested, large])
 def test_eight_resources_of_a_hostile_server_take_less_than_a_gigabyte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Callable[[Callable[[bytes], None], threading.Event], None]
 ) -> None:

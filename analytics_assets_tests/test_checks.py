@@ -226,6 +226,7 @@ def test_a_warehouse_that_cannot_be_opened_is_said_without_its_secrets(
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", "postgresql://loader:pw-canary@127.0.0.1:1/none")
     message = failure_message(project.run(job="analytics_verify"))
     assert message.startswith("Cannot use the destination postgres")
+    assert message.endswith("Connection refused")
     assert "pw-canary" not in message
 
 

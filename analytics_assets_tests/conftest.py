@@ -14,6 +14,7 @@ from analytics_assets.definitions import defs
 from analytics_assets.defs.specs import asset_key
 from analytics_assets_tests.fake_api import TOKEN, FakeApi, serve
 from analytics_assets_tests.rows import fill
+from analytics_assets_tests.webhook import Webhook, listening
 
 CONFIGURED_BY = (
     "SOURCES__",
@@ -106,6 +107,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(database))
     with dg.DagsterInstance.ephemeral() as instance:
         yield Project(instance, database)
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    """A webhook to which the configuration points."""
+    with listening() as received:
+        monkeypatch.setenv("ALERTS__WEBHOOK_URL", received.url)
+        yield received
 
 
 def metadata(result: dg.ExecuteInProcessResult, resource: str) -> dict[str, Any]:

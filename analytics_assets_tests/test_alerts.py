@@ -1,75 +1,23 @@
 """The failure alert: what it posts, about which runs, and what it does when nobody takes it."""
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from analytics_assets.definitions import defs
 from analytics_assets.defs import alerts
 from analytics_assets_tests.conftest import Project
 from analytics_assets_tests.fake_api import TOKEN, Answer, FakeApi
-
-SECRET = "T000/B000/hook-canary"
-
-
-@dataclass
-class Webhook:
-    """What was posted. It answers with `statuses`, one a post, then with 200; not at all while `silent`."""
-
-    posts: list[dict[str, Any]] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
-    silent: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def texts(self) -> list[str]:
-        return [post["text"] for post in self.posts]
-
-
-@pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
-    """A webhook on a loopback port, to which the configuration points."""
-    received = Webhook()
-    done = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            assert self.path == f"/services/{SECRET}"
-            assert self.headers["Content-Type"] == "application/json"
-            assert "Authorization" not in self.headers
-            received.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            if received.silent.is_set():
-                done.wait(30)
-                return
-            self.send_response(received.statuses.pop(0) if received.statuses else 200)
-            self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    monkeypatch.setenv("ALERTS__WEBHOOK_URL", f"http://127.0.0.1:{server.server_address[1]}/services/{SECRET}")
-    yield received
-    done.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+from analytics_assets_tests.webhook import SECRET, Webhook
 
 
 @pytest.fixture
@@ -217,28 +165,49 @@ def test_a_run_that_succeeds_is_not_posted(api: FakeApi, watched: Watched, webho
     assert webhook.posts == []
 
 
-@pytest.mark.parametrize(("location", "posts"), [(None, 1), ("another_location", 0)])
-def test_a_run_that_died_is_posted_if_it_is_ours(
-    watched: Watched, webhook: Webhook, location: str | None, posts: int
-) -> None:
+def started(instance: dg.DagsterInstance, location: str | None = None, **tags: str) -> dg.DagsterRun:
+    """A run whose process is gone without a word."""
     origin = None
     if location:
         origin = RemoteJobOrigin(
             RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__"), "analytics_sync"
         )
-    run = dg.DagsterRun(
-        "__ASSET_JOB",
-        status=dg.DagsterRunStatus.STARTED,
-        remote_job_origin=origin,
-        tags={"dagster/max_retries": "0"},
-    )
-    watched.instance.add_run(run)
-    watched.instance.report_run_failed(run, message="The worker died.")
+    run = instance.add_run(dg.DagsterRun("__ASSET_JOB", remote_job_origin=origin, tags=tags))
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", job_name=run.job_name), run.run_id)
+    return run
+
+
+@pytest.mark.parametrize(("retries", "next_line"), [("0", ""), ("2", "Dagster retries it.\n")])
+def test_a_run_that_died_is_posted_whether_or_not_it_is_retried(
+    watched: Watched, webhook: Webhook, retries: str, next_line: str
+) -> None:
+    run = started(watched.instance, **{"dagster/max_retries": retries, "dagster/retry_number": "1"})
+    watched.instance.report_run_failed(run, message="The worker is not there.")
     watched.tick()
-    assert (
-        webhook.texts
-        == [f"A run of the assets failed.\nThe worker died.\nhttp://localhost:3000/runs/{run.run_id}"] * posts
+    [text] = webhook.texts
+    assert text == (
+        f"Run {run.run_id} of the assets, retry 1, died: its process is gone.\nThe worker is not there.\n{next_line}"
+        f"http://localhost:3000/runs/{run.run_id}"
     )
+
+
+def test_a_run_that_died_elsewhere_is_not_posted(watched: Watched, webhook: Webhook) -> None:
+    run = started(watched.instance, "another_location")
+    watched.instance.report_run_failed(run, message="The worker is not there.")
+    watched.tick()
+    assert webhook.posts == []
+
+
+@pytest.mark.parametrize(("reason", "posts"), [("START_TIMEOUT", 1), (None, 0)])
+def test_of_runs_that_never_started_and_are_retried_those_that_were_launched_are_posted(
+    watched: Watched, webhook: Webhook, reason: str | None, posts: int
+) -> None:
+    run = watched.instance.add_run(dg.DagsterRun("analytics_sync"))
+    data = JobFailureData(error=None, failure_reason=RunFailureReason(reason)) if reason else None
+    watched.instance.report_run_failed(run, "Run timed out due to taking longer than 180 seconds to start.", data)
+    watched.tick()
+    assert len(webhook.posts) == posts
+    assert all(text.startswith(f"Run {run.run_id} of analytics_sync died") for text in webhook.texts)
 
 
 @NO_RETRIES

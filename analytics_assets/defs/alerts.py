@@ -1,4 +1,4 @@
-"""The failure alert: a message to a webhook about each run that has failed for good.
+"""The failure alert: a message to a webhook about each run that has failed for good, or whose process has died.
 
 [alerts]
 webhook_url = "https://hooks.slack.com/services/..."    # a secret: .dlt/secrets.toml, or ALERTS__WEBHOOK_URL
@@ -7,6 +7,7 @@ ui_url = "https://dagster.example.com"                  # where links lead to: .
 
 import html
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -28,6 +29,8 @@ TAG_PATIENCE = 2.0
 
 WILL_RETRY = "dagster/will_retry"
 RETRY_NUMBER = "dagster/retry_number"
+NEVER_STARTED = "START_TIMEOUT"
+"""Dagster's word for a run that was launched and did not come to its start."""
 ASSET_JOB = "__ASSET_JOB"
 
 
@@ -42,17 +45,23 @@ def build_alert_sensor() -> dg.SensorDefinition:
         name=SENSOR,
         description=(
             "Posts what failed, why, and a link to the run to the webhook of ALERTS__WEBHOOK_URL, or [alerts]"
-            " webhook_url in .dlt/secrets.toml. Runs that will be retried are left out."
+            " webhook_url in .dlt/secrets.toml. Runs that will be retried are left out, unless their process died."
         ),
         default_status=dg.DefaultSensorStatus.RUNNING if read_webhook_url() else dg.DefaultSensorStatus.STOPPED,
     )
     def alert(context: dg.RunFailureSensorContext) -> None:
         # Told in the tick's log: of a SkipReason, Dagster allows one a tick and no other run beside it.
         webhook_url = read_webhook_url()
+        run = context.dagster_run
         if webhook_url is None:
             context.log.info("No webhook: set ALERTS__WEBHOOK_URL, or [alerts] webhook_url in .dlt/secrets.toml.")
-        elif will_be_retried(context.instance, context.dagster_run):
-            context.log.info(f"Run {context.dagster_run.run_id} will be retried.")
+            return
+        retried = will_be_retried(context.instance, run)
+        if has_died(context):
+            # Told at once: a retry heals the tables, and not the host, or what killed the process.
+            deliver(webhook_url, describe_death(run, context.failure_event.message, retried=retried))
+        elif retried:
+            context.log.info(f"Run {run.run_id} will be retried.")
         else:
             deliver(webhook_url, describe_failure(context))
 
@@ -73,16 +82,39 @@ def will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return run.tags.get(WILL_RETRY) == "true"
 
 
+def has_died(context: dg.RunFailureSensorContext) -> bool:
+    """Whether a run did not tell of its failure itself, but another process, which found that its own is gone."""
+    data: Any = context.failure_event.job_failure_data  # its type says that it is always there
+    if data is not None:
+        return data.failure_reason is not None and data.failure_reason.value == NEVER_STARTED
+    # A run that could not be launched has no such data either, and never was a process.
+    record = context.instance.get_run_record_by_id(context.dagster_run.run_id)
+    return record is not None and record.start_time is not None
+
+
 def describe_failure(context: dg.RunFailureSensorContext) -> str:
     """What the message says: which run, what failed in it and why, and where to look."""
     run = context.dagster_run
-    name = "the assets" if run.job_name.startswith(ASSET_JOB) else run.job_name
-    retry = f", retry {run.tags[RETRY_NUMBER]}," if RETRY_NUMBER in run.tags else ""
     reasons = [_reason(event) for event in context.get_step_failure_events()]
     if not reasons:
         reasons = [context.failure_event.message or "It did not say why."]
+    return "\n".join([f"A run of {_name(run)} failed.", *reasons, _link(run)])
+
+
+def describe_death(run: dg.DagsterRun, message: str | None, *, retried: bool = False) -> str:
+    """What the message says of a run whose process is gone."""
+    lines = [f"Run {run.run_id} of {_name(run)} died: its process is gone.", message or ""]
+    return "\n".join([*lines, *(["Dagster retries it."] if retried else []), _link(run)])
+
+
+def _name(run: dg.DagsterRun) -> str:
+    name = "the assets" if run.job_name.startswith(ASSET_JOB) else run.job_name
+    return f"{name}, retry {run.tags[RETRY_NUMBER]}," if RETRY_NUMBER in run.tags else name
+
+
+def _link(run: dg.DagsterRun) -> str:
     ui_url = dlt.config.get("alerts.ui_url", str) or DEFAULT_UI_URL
-    return "\n".join([f"A run of {name}{retry} failed.", *reasons, f"{ui_url.rstrip('/')}/runs/{run.run_id}"])
+    return f"{ui_url.rstrip('/')}/runs/{run.run_id}"
 
 
 def _reason(event: dg.DagsterEvent) -> str:

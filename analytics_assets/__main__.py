@@ -79,13 +79,14 @@ def check() -> int:
     """Prints a line for each resource and one for the destination; returns the exit status."""
     console = Console(soft_wrap=True)
     # As it is in the definitions, with variables of the environment in place of their names.
-    analytics: AnalyticsResource = (defs().resources or {})["analytics"].process_config_and_initialize()
+    configured: AnalyticsResource = (defs().resources or {})["analytics"]
     passed = True
     try:
-        for verdict in check_connection(analytics, lambda text: console.print(text, markup=False)):
-            mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
-            console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
-            passed = passed and verdict.passed
+        with configured.process_config_and_initialize_cm() as analytics:
+            for verdict in check_connection(analytics, lambda text: console.print(text, markup=False)):
+                mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
+                console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
+                passed = passed and verdict.passed
     except SettingsError as error:
         console.print(str(error), style="red", markup=False)
         return 1

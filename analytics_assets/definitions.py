@@ -18,14 +18,18 @@ def defs() -> dg.Definitions:
         from analytics_assets.defs.reports import build_reports  # noqa: PLC0415
         from analytics_assets.defs.resources import AnalyticsResource  # noqa: PLC0415
         from analytics_assets.defs.schedules import build_jobs, build_schedules  # noqa: PLC0415
+        from analytics_assets.defs.signs_of_life import build_watch  # noqa: PLC0415
         from analytics_assets.defs.specs import upstream_specs  # noqa: PLC0415
 
+    assets = [build_assets(), *build_reports()]
+    jobs = [*build_jobs(), build_check_job()]
+    watch = build_watch({job.name for job in jobs}, {key for each in assets for key in each.keys})
     return dg.Definitions(
-        assets=[*upstream_specs(), build_assets(), *build_reports()],
+        assets=[*upstream_specs(), *assets],
         asset_checks=[build_checks()],
-        jobs=[*build_jobs(), build_check_job()],
+        jobs=jobs,
         schedules=build_schedules(),
-        sensors=[build_alert_sensor()],
+        sensors=[build_alert_sensor(), watch],
         resources={"analytics": AnalyticsResource()},
         # A process for each step would cost seconds a run: the assets are one step.
         executor=dg.in_process_executor,

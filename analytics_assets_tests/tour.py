@@ -332,7 +332,10 @@ def begin(home: Path) -> Iterator[Tour]:
 
 @contextmanager
 def dagster_dev(home: Path, **configured: str) -> Iterator[str]:
-    """The project as `make dev` starts it, with everything under `home` and only this configured; yields its URL."""
+    """The project as `make dev` starts it, but with everything under `home`; yields its URL, and ends by SIGKILL.
+
+    Nothing is configured but what is given as variables of the environment.
+    """
     shutil.copy(ROOT / "dagster.yaml", home)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURED_BY)}
     environment |= {

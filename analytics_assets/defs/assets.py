@@ -23,6 +23,7 @@ from analytics_assets.defs.previews import chart_per_day, preview
 from analytics_assets.defs.progress import Progress
 from analytics_assets.defs.resources import AnalyticsResource, Session
 from analytics_assets.defs.schedules import SYNC, read_cron
+from analytics_assets.defs.signs_of_life import tag_run
 from analytics_assets.defs.specs import (
     GROUP,
     OP_NAME,
@@ -138,12 +139,12 @@ def build_assets() -> dg.AssetsDefinition:
                 context.log.info(f"What this run did:\n{progress.summary()}")
         except (SettingsError, RunConfigError, DestinationError) as error:
             if not isinstance(error, DestinationError):
-                context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
+                tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
             # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
             raise dg.Failure(redact(str(error), analytics.secrets())) from None
         if failures:
             if permanent:
-                context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
+                tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
             raise dg.Failure(_summary(failures, len(selected)), metadata=failures)
 
     return analytics_api

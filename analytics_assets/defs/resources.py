@@ -14,6 +14,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from pydantic import Field, PrivateAttr
 
 from analytics_assets.api.settings import SECRETS, SECTION, Settings, SettingsError, read_settings
+from analytics_assets.defs.signs_of_life import alive
 from analytics_assets.defs.specs import OP_NAME
 from analytics_assets.warehouse.destination import (
     DUCKDB_MEMORY,
@@ -130,6 +131,12 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                         f"is read from the variable {value['env']} by the {place}'s run config, and would be shown",
                         remedy=f"Of the resource's fields, only {', '.join(sorted(may_be))} may be.",
                     )
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["AnalyticsResource"]:
+        """Gives signs of life of the run while the resource is open."""
+        with super().yield_for_execution(context), alive(context):
+            yield self
 
     def settings(self, **overrides: Any) -> Settings:  # noqa: ANN401 - the values of the settings, which differ in type
         """The API's settings.

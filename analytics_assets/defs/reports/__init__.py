@@ -12,6 +12,7 @@ from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.automation import after_inputs
 from analytics_assets.defs.failures import NO_RUN_RETRY
 from analytics_assets.defs.resources import AnalyticsResource
+from analytics_assets.defs.signs_of_life import tag_run
 from analytics_assets.defs.specs import OWNER, POOL, asset_key, file_reference
 from analytics_assets.warehouse.destination import DATASET, DUCKDB, REPORTS_SCHEMA, DestinationError, destination_type
 
@@ -146,7 +147,7 @@ def _build(report: Report) -> dg.AssetsDefinition:
         try:
             with analytics.duckdb(context.log.warning) as connection:
                 if missing := _missing(connection, report):
-                    context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
+                    tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
                     raise dg.Failure(
                         f"{report.table} cannot be made before {', '.join(missing)} is there: sync it first."
                     )

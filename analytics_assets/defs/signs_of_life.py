@@ -71,8 +71,8 @@ def alive(context: dg.InitResourceContext) -> Iterator[None]:
         yield
     finally:
         over.set()
-        # After this, Dagster tags the run itself. A storage that hangs may not hang the run.
-        thread.join(BEAT)
+        # After this, Dagster tags the run itself. A storage that hangs may not hang the run for ever.
+        thread.join(TICK)
 
 
 def build_watch(jobs: Collection[str], assets: Collection[dg.AssetKey]) -> dg.SensorDefinition:

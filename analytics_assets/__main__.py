@@ -69,9 +69,11 @@ def sync() -> int:
         return 0
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.user_failure_data:
-            console.print(event.step_failure_data.user_failure_data.description, style="red", markup=False)
+            console.print(
+                event.step_failure_data.user_failure_data.description, style="red", markup=False, highlight=False
+            )
         elif event.is_failure and event.message:
-            console.print(event.message, style="red", markup=False)
+            console.print(event.message, style="red", markup=False, highlight=False)
     return 1
 
 
@@ -83,12 +85,12 @@ def check() -> int:
     passed = True
     try:
         with configured.process_config_and_initialize_cm() as analytics:
-            for verdict in check_connection(analytics, lambda text: console.print(text, markup=False)):
+            for verdict in check_connection(analytics, lambda text: console.print(text, markup=False, highlight=False)):
                 mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
                 console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
                 passed = passed and verdict.passed
     except SettingsError as error:
-        console.print(str(error), style="red", markup=False)
+        console.print(str(error), style="red", markup=False, highlight=False)
         return 1
     return 0 if passed else 1
 

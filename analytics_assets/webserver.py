@@ -6,8 +6,8 @@ The webserver has no authentication and looks at no `Origin`: any page that is o
 runs there, and one whose host name leads to 127.0.0.1 could read everything.
 """
 
+import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 """What a browser at this machine calls it. A name that somebody else has given it is not among them."""
 
 REFUSAL = (
@@ -56,10 +56,7 @@ def is_own(scope: "Scope") -> bool:
         if headers.setdefault(name, value) != value:
             return False
     host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin")
-    try:
-        if urlsplit(f"//{host}").hostname not in HOSTS:
-            return False
-    except ValueError:
+    if not HOST.fullmatch(host):
         return False
     if origin is not None and origin.decode("latin-1") != f"http://{host}":
         return False

@@ -22,13 +22,13 @@ from typing import Any, TypeVar
 
 import certifi
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import BodyDecodeError, ReadError, ReadTimeoutError, RequestError
+from pyreqwest.exceptions import BodyDecodeError, BuilderError, ReadError, ReadTimeoutError, RequestError
 from pyreqwest.http import Url
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
 from analytics_assets.api.answer import Answer, LargeAnswerError, NoAnswerError, RefusedAnswerError
-from analytics_assets.api.origin import is_loopback
+from analytics_assets.api.origin import DEFAULT_PORTS, is_loopback
 
 T = TypeVar("T")
 
@@ -43,8 +43,8 @@ MOST_HOPS = 10
 WHOLE = 5
 """How many times as long as for a piece of it is waited for a whole answer."""
 
-MOST_TOKEN_BYTES = 1_000_000
-"""Bytes of the answer of a token endpoint."""
+MOST_TOKEN_BYTES = 64_000
+"""Bytes of the answer of a token endpoint. Servers take no longer header than some 16,000."""
 
 MOST_EXPANSION = 500
 """Bytes that a byte on the wire may stand for in an answer of more than a megabyte. Rows reach a tenth of it; what is
@@ -52,6 +52,9 @@ made to fill a memory reaches a thousand."""
 
 LONGEST_PLACE = 200
 """Characters of the URL that a redirect leads to that are shown."""
+
+LONGEST_TYPE = 100
+"""Characters of a content type that are shown."""
 
 SMALL = 1_000_000
 """Bytes of an answer that do no harm, however they were compressed."""
@@ -96,7 +99,7 @@ def _follow(url: Url, leads_to: str, status: int) -> Url:
         target = url.join(leads_to)
     except ValueError:
         target = None
-    if target is not None and not target.username and target.password is None:
+    if target is not None and target.scheme in DEFAULT_PORTS and not target.username and target.password is None:
         is_encrypted = (url.scheme, target.scheme) == ("http", "https") and url.host_str == target.host_str
         if is_encrypted or target.origin_ascii == url.origin_ascii:
             return target
@@ -162,7 +165,8 @@ async def _ask(  # noqa: PLR0913, PLR0917 - what a request is, and what its answ
     """The answer, and where it leads if it is a redirect."""
     try:
         async with request.timeout(timedelta(seconds=WHOLE * patience)).build_streamed() as response:
-            if int(response.get_header("Content-Length") or 0) > most:
+            length = _header(response, "Content-Length") or ""
+            if length.isdecimal() and int(length) > most:
                 raise _too_large(where, most)
             # One more than may come tells that there is more, which is then not read.
             raw = await response.body_reader.read(most + 1)
@@ -170,16 +174,18 @@ async def _ask(  # noqa: PLR0913, PLR0917 - what a request is, and what its answ
             del raw
     except RequestError as error:
         raise NoAnswerError(_problem(error, url, WHOLE * patience)) from error
+    except BuilderError as error:
+        raise RefusedAnswerError(f"GET {where} led to a URL that cannot be asked: {error}") from error
     if isinstance(body, Exception):
         raise body
-    leads_to = response.get_header("Location") if response.status in REDIRECTS else None
+    leads_to = _header(response, "Location") if response.status in REDIRECTS else None
     answer = Answer(
         where=where,
         token=token,
         status=response.status,
         reason=responses.get(response.status, ""),
-        content_type=response.get_header("Content-Type") or "no content type",
-        retry_after=response.get_header("Retry-After"),
+        content_type=(_header(response, "Content-Type") or "no content type")[:LONGEST_TYPE],
+        retry_after=_header(response, "Retry-After"),
         body=body,
     )
     return answer, leads_to
@@ -190,14 +196,13 @@ def _decode(raw: bytes, response: Response, url: str, where: str, most: int) -> 
 
     An error that is raised keeps the body in memory for as long as anybody has the error.
     """
-    encoding = (response.get_header("Content-Encoding") or "").strip().lower()
+    encodings = [each.strip() for each in (_header(response, "Content-Encoding") or "").lower().split(",")]
     body = raw
-    if encoding in {"gzip", "x-gzip", "deflate"} and raw:
-        # Of deflate there are two kinds: as the standard has it, and without a header.
-        bare = encoding == "deflate" and (raw[0] & 0x0F != 8 or int.from_bytes(raw[:2]) % 31)
-        unpack = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
+    for encoding in reversed(encodings):
+        if encoding not in {"gzip", "x-gzip", "deflate"} or not body:
+            continue
         try:
-            body = unpack.decompress(raw, most + 1)
+            body, is_whole = _unpack(body, encoding, most)
         except zlib.error as error:
             return NoAnswerError(_not_decodable(url, str(error)))
         if len(body) > max(SMALL, MOST_EXPANSION * len(raw)):
@@ -205,9 +210,32 @@ def _decode(raw: bytes, response: Response, url: str, where: str, most: int) -> 
                 f"{where} answered with {len(raw):,} bytes that unpack to more than {MOST_EXPANSION} times as many:"
                 " nothing that holds rows does. Is this the API itself?"
             )
-        if len(body) <= most and not unpack.eof:
+        if len(body) <= most and not is_whole:
             return NoAnswerError(_not_decodable(url, "it ends too early"))
     return body if len(body) <= most else _too_large(where, most)
+
+
+def _unpack(packed: bytes, encoding: str, most: int) -> tuple[bytes, bool]:
+    """What is packed, one byte more than `most` at most, and whether that is the whole of it."""
+    # Of deflate there are two kinds: as the standard has it, and without a header.
+    bare = encoding == "deflate" and (packed[0] & 0x0F != 8 or int.from_bytes(packed[:2]) % 31)
+    body = b""
+    while packed and len(body) <= most:
+        unpack = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
+        body += unpack.decompress(packed, most + 1 - len(body))
+        if not unpack.eof:
+            return body, False
+        # gzip may have several members.
+        packed = unpack.unused_data if encoding.endswith("gzip") else b""
+    return body, not packed
+
+
+def _header(response: Response, name: str) -> str | None:
+    """A header; one that is no text counts as absent."""
+    try:
+        return response.get_header(name)
+    except ValueError:
+        return None
 
 
 def _too_large(where: str, most: int) -> LargeAnswerError:

@@ -1,5 +1,6 @@
 """What a response must satisfy before its rows count: a wrong answer is an error, never zero rows."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -17,6 +18,9 @@ from analytics_assets.api.settings import Settings
 EXCERPT = 80
 """Characters of a wrong body that an error shows."""
 
+QUOTED = 40
+"""Characters of a key or an id that an error shows."""
+
 SEARCHED = 10_000
 """Bytes of a wrong body that are searched for the token, which some servers send back."""
 
@@ -25,6 +29,12 @@ TOTAL = "total"
 
 MOST_WEIGHT = 400_000_000
 """Bytes, about, that the rows of one answer may take in memory."""
+
+WIDE = re.compile(rb"[\xf0-\xff]|\\u[dD][89abAB]")
+"""A character beyond the first 65,536, in UTF-8 or as JSON escapes it."""
+
+TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+"""The texts in a JSON body, keys included."""
 
 ADVICE = {
     401: "The API did not accept the token: check sources.analytics.api_key, and that it has not expired.",
@@ -88,13 +98,25 @@ def read_rows(answer: Answer, resource: Resource, settings: Settings, report: Re
         listed.add(key)
     if len(listed) < len(rows):
         twice = next(key for key, count in Counter(row[PRIMARY_KEY] for row in rows).items() if count > 1)
-        raise PayloadError(f"{where} lists {PRIMARY_KEY} {twice!r} twice on one page.")
+        raise PayloadError(f"{where} lists {PRIMARY_KEY} {shortened(twice)} twice on one page.")
     return rows
 
 
 def weigh(body: bytes) -> int:
-    """Bytes that what is in a JSON body takes in memory, about and at most: by its objects, lists and other values."""
-    return len(body) + 200 * (body.count(b"{") + body.count(b"[")) + 60 * body.count(b",")
+    """Bytes that what is in a JSON body takes in memory, about and at most: by its objects, lists, keys and values.
+
+    A character beyond the first 65,536 makes every character of its text four bytes long.
+    """
+    texts = len(body) * (4 if WIDE.search(body) else 1)
+    values = _weigh_values(body)
+    if texts + values > MOST_WEIGHT:
+        # What looks like a bracket may stand in a text; that is looked at where it matters.
+        values = _weigh_values(TEXTS.sub(b"", body))
+    return texts + values
+
+
+def _weigh_values(body: bytes) -> int:
+    return 200 * (body.count(b"{") + body.count(b"[")) + 100 * body.count(b":") + 60 * body.count(b",")
 
 
 def _advise(answer: Answer, resource: Resource, settings: Settings) -> str:
@@ -135,7 +157,7 @@ def _describe_mismatch(body: object, resource: Resource, endpoint: Endpoint) -> 
         if isinstance(body, dict) and endpoint.selector in body:
             found = type(endpoint.find(body)).__name__
     if isinstance(body, dict) and (endpoint.selector is None or endpoint.selector not in body):
-        found = f"an object with the keys {sorted(body)[:8]}"
+        found = f"an object with {_keys(body)}"
     advice = advise(resource.name, lambda other: isinstance(other.find(body), list))
     return f"{wanted}: found {found}.{advice or ' Does the dialect fit this API?'}"
 
@@ -143,8 +165,18 @@ def _describe_mismatch(body: object, resource: Resource, endpoint: Endpoint) -> 
 def _problem(row: Any, where: str) -> str:  # noqa: ANN401 - whatever JSON holds
     if not isinstance(row, dict):
         return f"{where} is not an object but {type(row).__name__}."
-    found = f"{row[PRIMARY_KEY]!r:.40}" if PRIMARY_KEY in row else f"only the keys {sorted(row)[:8]}"
+    found = shortened(row[PRIMARY_KEY]) if PRIMARY_KEY in row else f"only {_keys(row)}"
     return f"{where} has no {PRIMARY_KEY!r} to merge on: found {found}."
+
+
+def _keys(found: dict[str, Any]) -> str:
+    return f"the keys [{', '.join(map(shortened, sorted(found)[:8]))}]"
+
+
+def shortened(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
+    """A value of the API as a message shows it."""
+    text = repr(value[:EXCERPT] if isinstance(value, str) else value)
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"
 
 
 def _shown(answer: Answer, resource: Resource) -> str:

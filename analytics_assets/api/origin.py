@@ -23,12 +23,16 @@ def origin_of(url: str) -> str | None:
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine."""
+    host = host.strip("[]").removesuffix(".")
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    # Who connects to "any address" gets this machine.
+    return address.is_loopback or address.is_unspecified
 
 
 def read_origins(configured: object) -> frozenset[str]:

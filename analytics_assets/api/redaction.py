@@ -1,12 +1,12 @@
 """Makes texts fit to be shown: without secrets, and without characters that a terminal would obey."""
 
 import html
-import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable
 from functools import lru_cache
-from urllib.parse import quote
+
+from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 TELLING = 12
 """Characters in a row of a secret that count as the secret, as texts may be cut within it, or show its end."""
@@ -15,12 +15,20 @@ SHORTEST = 6
 """Characters of a secret that is looked for. A shorter one, or one of letters alone that is shorter than `TELLING`, is
 as likely a word of the text (`client`, `postgres`): it protects nothing, and without it nobody could read the text."""
 
-USER_OF_URL = re.compile(r"(?<=://)(?!user:password@)[^/\s]*@")
+USER_OF_URL = re.compile(
+    r"(?<=https://)[^/\s?#]*@|(?<=http://)[^/\s?#]*@|(?<!http)(?<!https)(?<=://)(?!user:password@)[^/\s]*@"
+)
 """The user and password of a connection string, of which a driver may quote what nobody has configured as a secret. Not
 those of the example that our own messages give."""
 
-LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
-"""Lower case that leaves a text as long as it is."""
+ESCAPED = re.compile(
+    r"%[0-9a-fA-F]{2}|&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);"
+    r"|\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[\\/\"'])"
+)
+"""A character as URLs, HTML, XML, JSON and Python write it."""
+
+ROUNDS = 3
+"""How often a text may have been escaped."""
 
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 """Control characters but tab and new line, what turns the direction of writing, and halves of characters."""
@@ -29,28 +37,25 @@ OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e
 def redact(text: str, secrets: Iterable[str | None]) -> str:
     """The text without the secrets in any usual spelling, nor any twelve characters of one; controls are spelled out.
 
-    Spellings are those of URLs, JSON, HTML, base64 (wherever in it the secret begins), hexadecimal digits, upper and
-    lower case, and back to front.
+    Spellings are those of URLs, JSON, HTML, base64 (wherever in it the secret begins), hexadecimal digits, dlt's names
+    of columns, upper and lower case, and back to front.
     """
     text = USER_OF_URL.sub("***@", text)
-    whole, parts = _spellings(tuple(sorted({secret for secret in secrets if secret})))
-    lower = text.translate(LOWER)
+    spellings = [_spellings(secret) for secret in secrets if secret]
+    whole = {spelling for short, _ in spellings for spelling in short}
+    parts = {part for _, long in spellings for part in long}
     covered = bytearray(len(text))
-    for start in range(len(text) - TELLING + 1) if parts else ():
-        if lower[start : start + TELLING] in parts:
-            covered[start : start + TELLING] = b"\1" * TELLING
-    for spelling in whole:
-        start = lower.find(spelling)
-        while start >= 0:
-            covered[start : start + len(spelling)] = b"\1" * len(spelling)
-            start = lower.find(spelling, start + 1)
-    kept = [(match.start(), match.end()) for match in re.finditer(b"\0+", covered)]
-    shown = "***".join(text[start:end] for start, end in kept)
-    if covered[:1] == b"\1":
-        shown = f"***{shown}"
-    if covered[-1:] == b"\1" and kept:
-        shown = f"{shown}***"
-    return printable(shown)
+    places = list(zip(range(len(text)), range(1, len(text) + 1), strict=True))
+    view = text
+    for _ in range(ROUNDS + 1 if whole or parts else 0):
+        for start, end in _find(_lower(view), whole, parts):
+            first, last = places[start][0], places[end - 1][1]
+            covered[first:last] = b"\1" * (last - first)
+        if not ESCAPED.search(view):
+            break
+        view, places = _unescape(view, places)
+    runs = re.finditer(b"\0+|\1+", covered)
+    return printable("".join("***" if covered[run.start()] else text[run.start() : run.end()] for run in runs))
 
 
 def printable(text: str) -> str:
@@ -58,29 +63,59 @@ def printable(text: str) -> str:
     return OBEYED.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
-@lru_cache(maxsize=16)
-def _spellings(secrets: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+def _find(text: str, whole: Iterable[str], parts: set[str]) -> Iterable[tuple[int, int]]:
+    """Where spellings are in a text in lower case: short ones as a whole, and of long ones every part."""
+    for start in range(len(text) - TELLING + 1) if parts else ():
+        if text[start : start + TELLING] in parts:
+            yield start, start + TELLING
+    for spelling in whole:
+        start = text.find(spelling)
+        while start >= 0:
+            yield start, start + len(spelling)
+            start = text.find(spelling, start + 1)
+
+
+def _unescape(text: str, places: list[tuple[int, int]]) -> tuple[str, list[tuple[int, int]]]:
+    """The text with one layer of escapes undone, and where each of its characters begins and ends in the original."""
+    characters: list[str] = []
+    origins: list[tuple[int, int]] = []
+    done = 0
+    for match in ESCAPED.finditer(text):
+        characters += text[done : match.start()]
+        origins += places[done : match.start()]
+        found, done = match[0], match.end()
+        if found[0] == "&":
+            plain = html.unescape(found)
+        else:
+            plain = chr(int(found.lstrip("%\\ux"), 16)) if found[1:2] in "ux" or found[0] == "%" else found[1]
+        if len(plain) == 1:
+            characters.append(plain)
+            origins.append((places[match.start()][0], places[done - 1][1]))
+    return "".join(characters) + text[done:], origins + places[done:]
+
+
+def _lower(text: str) -> str:
+    """The text in lower case, as long as it is."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else "".join(each.lower()[:1] for each in text)
+
+
+@lru_cache(maxsize=32)
+def _spellings(secret: str) -> tuple[frozenset[str], frozenset[str]]:
     """What to look for in a text in lower case: short spellings as a whole, and of long ones every part."""
-    whole: set[str] = set()
-    parts: set[str] = set()
-    for secret in secrets:
-        if len(secret) < (TELLING if secret.isalpha() else SHORTEST):
-            continue
-        for spelling in _spell(secret):
-            lower = spelling.translate(LOWER)
-            parts.update(lower[start : start + TELLING] for start in range(len(lower) - TELLING + 1))
-            if SHORTEST <= len(lower) < TELLING:
-                whole.add(lower)
+    if len(secret) < (TELLING if secret.isalpha() else SHORTEST):
+        return frozenset(), frozenset()
+    spelled = {_lower(spelling) for spelling in _spell(secret)}
+    whole = {spelling for spelling in spelled if SHORTEST <= len(spelling) < TELLING}
+    parts = {each[start : start + TELLING] for each in spelled for start in range(len(each) - TELLING + 1)}
     return frozenset(whole), frozenset(parts)
 
 
 def _spell(secret: str) -> set[str]:
     raw = secret.encode("utf-8", "surrogatepass")
-    found = {secret, secret[::-1], raw.hex(), html.escape(secret), quote(raw, safe="")}
-    found |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    # Some write every character that HTML or a script could take for its own as a number.
-    found.add(re.sub(r"[^\w.-]", lambda match: f"\\u{ord(match[0]):04x}", secret))
-    found |= {spelling.replace("/", "\\/") for spelling in found}
+    # Bytes of a character beyond ASCII are escaped one by one.
+    found = {secret, secret[::-1], raw.hex(), raw.decode("latin-1"), secret.replace(" ", "+")}
+    found.add(NamingConvention().normalize_identifier(secret))
     for before, lost in enumerate((0, 2, 3)):
         # The first characters depend on what stands before the secret, the last on what follows.
         encoded = b64encode(b"\0" * before + raw).decode().rstrip("=")

@@ -152,6 +152,10 @@ def read_settings(by_run_config: Collection[str] = (), /, **explicit: Any) -> Se
     if LEADS_ELSEWHERE.intersection(by_run_config):
         configured = _resolve({key: value for key, value in given.items() if key not in by_run_config})
         _check_origins(settings, configured)
+        if "allow_http" in by_run_config:
+            # Unless the configuration has named the unencrypted origin as one that run config may name.
+            asked = {origin_of(settings.base_url), origin_of(settings.token_url or settings.base_url)}
+            settings.allow_http = configured.allow_http or asked <= _allowed(configured)
     _check(settings)
     return settings
 
@@ -175,10 +179,7 @@ def _check_origins(asked: Settings, configured: Settings) -> None:
     """
     if asked.is_demo:
         return
-    try:
-        allowed = read_origins(configured.allowed_hosts)
-    except ValueError as error:
-        raise SettingsError("allowed_hosts", f"is no list of origins: {error}", configured.allowed_hosts) from error
+    allowed = _allowed(configured)
     home = {origin_of(configured.base_url)}
     places = [("base_url", asked.base_url, home)]
     if asked.token_url or asked.has_client:
@@ -197,7 +198,15 @@ def _check_origins(asked: Settings, configured: Settings) -> None:
             )
 
 
+def _allowed(settings: Settings) -> frozenset[str]:
+    try:
+        return read_origins(settings.allowed_hosts)
+    except ValueError as error:
+        raise SettingsError("allowed_hosts", f"is no list of origins: {error}", settings.allowed_hosts) from error
+
+
 def _check(settings: Settings) -> None:
+    _allowed(settings)
     if settings.dialect not in DIALECTS:
         raise SettingsError("dialect", f"is unknown; known: {', '.join(sorted(DIALECTS))}", settings.dialect)
     if not settings.is_demo:

@@ -14,6 +14,9 @@ from analytics_assets.api.settings import Settings
 LEEWAY = 60.0
 """Seconds before its end at which a token is no longer used, so that it outlasts its request."""
 
+LAST_ISSUED = 4
+"""Tokens before the present one that no message may show either."""
+
 LIFETIME = 3600.0
 """Seconds that a token lasts whose endpoint does not say."""
 
@@ -74,7 +77,8 @@ class Tokens:
         asked = monotonic()
         answer = await self._post(settings.token_endpoint, form)
         token, lifetime = _read_token(answer, settings)
-        self.issued.append(token)
+        # A run of days has many; those that are over open nothing.
+        self.issued = [*self.issued[-LAST_ISSUED:], token]
         self._token = token
         self._renewed_at = asked + lifetime - min(LEEWAY, lifetime / 2)
         return token

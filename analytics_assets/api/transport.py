@@ -180,6 +180,6 @@ def _seconds(retry_after: str | None) -> float | None:
     else:
         try:
             seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
     return seconds if seconds > 0 else None

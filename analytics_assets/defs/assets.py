@@ -1,5 +1,6 @@
 """The eight assets: one `@dlt_assets` definition, in which each resource succeeds or fails by itself."""
 
+import gc
 import time
 import warnings
 from collections.abc import Iterator
@@ -136,6 +137,9 @@ def build_assets() -> dg.AssetsDefinition:
                     else:
                         progress.end(resource.name, result.metadata)
                         yield result
+                    if resource.name in failures:
+                        # What it had read is tied to its error in circles.
+                        gc.collect()
                 context.log.info(f"What this run did:\n{progress.summary()}")
         except (SettingsError, RunConfigError, DestinationError) as error:
             if not isinstance(error, DestinationError):

@@ -21,6 +21,9 @@ NO_RUN_RETRY = {"dagster/max_retries": "0"}
 LONGEST = 600
 """Characters of somebody else's error text that are shown."""
 
+LONGEST_EXPLANATION = 3_000
+"""Characters of one that is ours: what it quotes of the API may be long in many ways."""
+
 
 def explain(error: Exception, secrets: tuple[str | None, ...]) -> str:
     """One paragraph: what went wrong and what to do.
@@ -29,7 +32,8 @@ def explain(error: Exception, secrets: tuple[str | None, ...]) -> str:
         error: What was raised; the chain of its causes is searched for the one that tells most.
         secrets: Values that must not be shown.
     """
-    return redact(_explain(error), secrets)
+    text = _explain(error)
+    return redact(text if len(text) <= LONGEST_EXPLANATION else f"{text[:LONGEST_EXPLANATION]} …", secrets)
 
 
 def is_permanent(error: Exception) -> bool:

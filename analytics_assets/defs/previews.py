@@ -61,7 +61,7 @@ def chart_per_day(client: SqlJobClientBase, resource: Resource, cursor: str) -> 
 
 
 def _table(rows: Sequence[Row], secrets: Sequence[str | None]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines = [[redact(name, secrets) for name in rows[0]], ["---"] * len(rows[0])]
     lines += [[_cell(value, secrets) for value in row.values()] for row in rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -81,7 +81,8 @@ def _cell(value: Any, secrets: Sequence[str | None]) -> str:  # noqa: ANN401 - w
     if not LINKED.search(text):
         return ACTIVE.sub(r"\\\1", text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence} {text} {fence}".replace("|", r"\|")
+    # In code, no spelling of it is safe: after a backslash of the value's, an escaped one ends the cell.
+    return f"{fence} {text.replace('|', '¦')} {fence}"
 
 
 def _bars(first: datetime, last: datetime, counts: Sequence[int]) -> str:

@@ -93,7 +93,7 @@ def build_watch(jobs: Collection[str], assets: Collection[dg.AssetKey]) -> dg.Se
         ),
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        seen = json.loads(context.cursor or "{}")
+        seen = _read_counts(context.cursor)
         counts: dict[str, tuple[str, int]] = {}
         dead = []
         for record in context.instance.get_run_records(dg.RunsFilter(statuses=WATCHED)):
@@ -110,6 +110,14 @@ def build_watch(jobs: Collection[str], assets: Collection[dg.AssetKey]) -> dg.Se
         return dg.SkipReason(f"Runs at work: {len(counts) - len(dead)}, dead: {len(dead)}.")
 
     return watch
+
+
+def _read_counts(cursor: str | None) -> dict[str, tuple[str, int]]:
+    """The last sign of each run, and ticks without another. What somebody has set by hand is forgotten."""
+    try:
+        return {str(run_id): (str(sign), int(ticks)) for run_id, (sign, ticks) in json.loads(cursor or "{}").items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _is_here(run: dg.DagsterRun, context: dg.SensorEvaluationContext) -> bool:

@@ -64,6 +64,10 @@ with warnings.catch_warnings():
     from dagster_embedded_elt.dlt import DagsterDltResource, DagsterDltTranslator, dlt_assets
 
 
+HEAVY = 100_000_000
+"""Bytes, about, of a resource's rows after which the collector of cycles is called before the next resource."""
+
+
 class AnalyticsTranslator(DagsterDltTranslator):
     """Makes the asset of a dlt resource say what the catalogue knows of it."""
 
@@ -137,8 +141,8 @@ def build_assets() -> dg.AssetsDefinition:
                     else:
                         progress.end(resource.name, result.metadata)
                         yield result
-                    if resource.name in failures:
-                        # What it had read is tied to its error in circles.
+                    if resource.name in failures or listings[resource.name].report.weight > HEAVY:
+                        # What it had read is tied to its error, or to dlt's pipes, in circles.
                         gc.collect()
                 context.log.info(f"What this run did:\n{progress.summary()}")
         except (SettingsError, RunConfigError, DestinationError) as error:

@@ -13,6 +13,10 @@ UMASK ?= 077
 export UMASK
 DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME) $(if $(DIALECT),SOURCES__ANALYTICS__DIALECT=$(DIALECT))
 
+# Whatever .dlt is configured for.
+DEMO_ONLY := SOURCES__ANALYTICS__BASE_URL=demo DESTINATION_TYPE=$(or $(DESTINATION_TYPE),duckdb) \
+  DESTINATION__DUCKDB__CREDENTIALS=$(or $(DESTINATION__DUCKDB__CREDENTIALS),data/demo.duckdb)
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo dev test test-latest check audit sbom faults tour bench clean
 
@@ -34,7 +38,7 @@ $(DAGSTER_HOME)/dagster.yaml: dagster.yaml
 	@umask $(UMASK); mkdir -p $(DAGSTER_HOME); cp $< $@
 
 demo: install $(DAGSTER_HOME)/dagster.yaml ## load the built-in demo API into DuckDB through Dagster (DIALECT=ninjaone: in that wire format)
-	$(DEMO_ENV) $(BIN)/python -m analytics_assets sync
+	$(DEMO_ENV) $(DEMO_ONLY) $(BIN)/python -m analytics_assets sync
 
 dev: install $(DAGSTER_HOME)/dagster.yaml ## open Dagster's UI on http://localhost:3000 (PORT=3001: on that port)
 	$(DEMO_ENV) $(BIN)/python -m analytics_assets dev --port $(PORT)

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -44,6 +45,11 @@ def main() -> None:
     ui.add_argument("--port", type=int, default=3000, help="port of the UI (3000)")
     given = parser.parse_args()
     _keep_to_owner()
+    if given.command != "check" and not Path(os.environ.get("DAGSTER_HOME", "")).is_absolute():
+        sys.exit(
+            "DAGSTER_HOME has to be the absolute path of a directory, for Dagster's history. With make it is .dagster;"
+            " copy dagster.yaml into it."
+        )
     if given.command == "dev":
         sys.exit(dev(given.port, lambda text: print(text, flush=True)))
     sys.exit(sync() if given.command == "sync" else check())

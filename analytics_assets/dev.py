@@ -4,13 +4,13 @@ As `dagster dev`, but with a webserver that other sites' pages cannot use.
 """
 
 import http.client
-import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -31,14 +31,19 @@ def dev(port: int, say: Callable[[str], None]) -> int:
         port: Of the UI.
         say: Is told where the UI is, and what is wrong.
     """
-    if not os.environ.get("DAGSTER_HOME"):
-        say("DAGSTER_HOME is not set: it is the directory of Dagster's history. With `make dev` it is .dagster.")
-        return 2
     checkout = Path(__file__).resolve().parents[1] / "workspace.yaml"
     is_elsewhere = checkout.exists() and not Path("workspace.yaml").exists()
     workspace = ["--workspace", str(checkout)] if is_elsewhere else []
     webserver = [sys.executable, "-m", "analytics_assets.webserver", "--host", LOOPBACK, "--port", str(port)]
     daemon = [str(Path(sys.executable).with_name("dagster-daemon")), "run"]
+    with closing(socket.socket()) as probe:
+        # As a server does, so that a port counts as free as soon as its last server has ended.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except (OSError, OverflowError) as error:
+            say(f"Port {port} cannot be had ({error}), perhaps as make dev runs already. Another: make dev PORT=3001")
+            return 1
     say(f"Starting Dagster; its UI will be at http://localhost:{port} ...")
     # Whoever ends this process ends the two.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -52,13 +57,11 @@ def dev(port: int, say: Callable[[str], None]) -> int:
         try:
             start(webserver)
             if not _answers_own_pages_only(port, processes[0]):
-                say(
-                    f"The webserver did not start as it should on port {port}. Is it taken? Another: make dev PORT=3001"
-                )
+                say("The webserver did not start as it should.")
                 return 1
             # Not before: in a new home, the first to start makes the tables of the history.
             start(daemon)
-            say(f"Dagster's UI: http://localhost:{port} (for this machine's own browser only). Ctrl-C ends it.")
+            say(f"Dagster's UI: http://localhost:{port} (only browsers on this machine can open it). Ctrl-C ends it.")
             while all(process.poll() is None for process in processes):
                 time.sleep(PAUSE)
         except KeyboardInterrupt:

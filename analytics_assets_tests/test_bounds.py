@@ -89,6 +89,37 @@ def test_a_compression_that_no_rows_have_is_an_error(api: FakeApi, project: Proj
     assert "that unpack to more than 500 times as many" in message
 
 
+def test_gzip_in_several_members_and_several_times_is_read(api: FakeApi, project: Project) -> None:
+    body = json.dumps({"data": api.rows["roles"]}).encode()
+    packed = gzip.compress(gzip.compress(body[:20]) + gzip.compress(body[20:]))
+    api.answer_always("roles", Answer(body=packed, headers={"Content-Encoding": "gzip, identity, gzip"}))
+    assert metadata(project.sync("roles"), "roles")["rows_loaded"] == len(api.rows["roles"])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry-After": "Mon, 01 Jan 2035 00:00:00 +99999999999999999999"},
+        {"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"},
+        {"Retry-After": "\xff"},
+    ],
+    ids=str,
+)
+def test_a_header_that_makes_no_sense_counts_as_absent(api: FakeApi, project: Project, headers: dict[str, str]) -> None:
+    api.answer_with("roles", Answer(503, headers=headers))
+    assert metadata(project.sync("roles"), "roles")["retries"] == 1
+
+
+def test_what_an_error_quotes_of_a_body_is_short(api: FakeApi, project: Project) -> None:
+    api.answer_always("roles", Answer(body=b'{"' + b"k" * 5_000_000 + b'": 1}'))
+    api.answer_always("groups", Answer(body={"data": [{"id": "i" * 1_000_000}] * 2}))
+    api.answer_always("policies", Answer(body=b"no", headers={"Content-Type": "x" * 20_000}))
+    api.answer_always("locations", Answer(body={"data": [{"n" * 1_000_000: 1}]}))
+    result = project.run("roles", "groups", "policies", "locations")
+    assert len(failure_message(result)) < 3_000
+    assert sum(len(str(entry)) for entry in project.instance.all_logs(result.run_id)) < 500_000
+
+
 def test_gzip_that_ends_too_early_is_no_page(api: FakeApi, project: Project) -> None:
     packed = gzip.compress(json.dumps({"data": api.rows["roles"]}).encode())
     api.answer_always("roles", Answer(body=packed[:-8], headers={"Content-Encoding": "gzip"}))

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_assets.api.origin import origin_of, read_origins
-from analytics_assets_tests.conftest import Project, failure_message
+from analytics_assets.project import project_dir
+from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import TOKEN, FakeApi, serve
 
 HOME = "https://api.example.com"
@@ -97,6 +98,14 @@ def test_allow_http_by_run_config_does_not_help_a_configured_https_origin(
     )
 
 
+def test_run_config_does_not_lift_what_keeps_a_token_encrypted(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", "http://api.example.com")
+    message = failure_message(project.run("roles", run_config=fields(allow_http=True)))
+    assert "would send the token unencrypted" in message
+
+
 @pytest.mark.parametrize("allowed", ['["{url}"]', "https://x.example, {url}", "{url}/v2"])
 def test_an_allowed_host_may_be_named_by_run_config(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, allowed: str
@@ -111,7 +120,10 @@ def test_an_allowed_host_may_be_named_by_run_config(
 
 def test_the_configured_origin_and_the_demo_may_be_named_by_run_config(api: FakeApi, project: Project) -> None:
     project.sync("roles", run_config=fields(base_url=f" {api.url}/ ", allow_http=True))
-    project.sync("roles", run_config=fields(base_url="demo"))
+    count = metadata(project.sync("roles", run_config=fields(base_url="demo")), "roles")["destination"]
+    # Its rows do not land among those of the configured API.
+    assert count == str(project_dir() / "data" / "demo.duckdb")
+    assert project.ids("roles") == [row["id"] for row in api.rows["roles"]]
     assert {request.headers["Authorization"] for request in api.requests} == {f"Bearer {TOKEN}"}
 
 

@@ -264,7 +264,8 @@ def test_without_a_home_or_a_port_it_says_so(tmp_path: Path, monkeypatch: pytest
         port = str(taken.getsockname()[1])
         result = run(tmp_path, *command, port)
     assert result.returncode == 1
-    assert f"The webserver did not start as it should on port {port}. Is it taken?" in result.stdout
+    assert f"Port {port} cannot be had" in result.stdout
+    assert "make dev PORT=3001" in result.stdout
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     homeless = subprocess.run([*command, port], capture_output=True, text=True, check=False)
-    assert (homeless.returncode, homeless.stdout[:26]) == (2, "DAGSTER_HOME is not set: i")
+    assert (homeless.returncode, homeless.stderr[:21]) == (1, "DAGSTER_HOME has to b")

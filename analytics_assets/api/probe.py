@@ -71,6 +71,7 @@ def _find(listing: Listing, working_dir: str) -> Finding:
         resource,
         report,
         undeclared_columns(pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}), resource),
+        secrets=listing.secrets(),
     )
 
 

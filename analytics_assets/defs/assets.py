@@ -201,6 +201,7 @@ def sync(
         into_empty = False
         loaded += rows_loaded(pipeline, resource)
     complete = resource.cursor is None or reading.everything
+    secrets = [*listing.secrets(), *session.secrets]
     total = deleted = 0
     shown: dict[str, str] = {}
     with session.client as client:
@@ -211,10 +212,11 @@ def sync(
                     client, resource, last_load_id(pipeline), settings.start, settings.max_deleted_share
                 )
             total = count_rows(client, resource)
-            shown["preview"] = preview(client, resource, [*listing.secrets(), *session.secrets])
+            shown["preview"] = preview(client, resource, secrets)
             if resource.append_only and resource.cursor:
                 shown[f"{resource.name}_per_day"] = chart_per_day(client, resource, resource.cursor)
     seconds = time.monotonic() - started
+    undeclared = undeclared_columns(pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}), resource)
     metadata: dict[str, dg.RawMetadataValue] = {
         "dagster/row_count": total,
         "dagster/table_name": table_name(resource),
@@ -232,9 +234,7 @@ def sync(
         "bytes": report.body_bytes,
         "seconds": round(seconds, 3),
         "rows_per_second": round(report.rows_read / seconds, 1),
-        UNDECLARED: undeclared_columns(
-            pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}), resource
-        ),
+        UNDECLARED: [redact(name, secrets) for name in undeclared],
         "reads": _reads(listing, complete=complete),
         "destination": str(session.target.duckdb_path or session.target.type),
     }

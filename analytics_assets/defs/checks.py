@@ -1,7 +1,7 @@
 """Checks of the assets: what the tables hold, looked at after each sync. They block nothing."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -110,10 +110,15 @@ def _measure(
     try:
         with analytics.session(context.log.warning) as session, session.client as client:
             measured = measure(client, resources, datetime.now(UTC) + CLOCK_SKEW)
+            secrets = [*session.settings.secrets(), *session.secrets]
     except (SettingsError, DestinationError) as error:
         # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
         raise dg.Failure(redact(str(error), analytics.secrets())) from None
-    return {asset_key(name): facts for name, facts in measured.items()}
+    # Names of fields come from the API, too.
+    return {
+        asset_key(name): replace(facts, undeclared=[redact(field, secrets) for field in facts.undeclared])
+        for name, facts in measured.items()
+    }
 
 
 def _primary_key() -> Check:

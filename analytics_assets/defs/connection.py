@@ -44,7 +44,7 @@ def check_connection(analytics: AnalyticsResource, say: Callable[[str], None]) -
                 name, passed=False, says=explain(finding.error, (*secrets, *finding.secrets)).removeprefix(f"{name}: ")
             )
         else:
-            yield Verdict(name, passed=True, says=_describe(finding))
+            yield Verdict(name, passed=True, says=redact(_describe(finding), (*secrets, *finding.secrets)))
     try:
         yield Verdict(DESTINATION, passed=True, says=analytics.check_destination(say))
     except Exception as error:  # noqa: BLE001 - each destination's driver, and dlt, have errors of their own

@@ -1,6 +1,7 @@
 """The default warehouse: a DuckDB file, which has one writer at a time and not even a reader beside it."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +13,10 @@ from dagster_duckdb import DuckDBResource
 
 from analytics_assets.project import read_umask
 from analytics_assets.warehouse.destination import DUCKDB_STORAGE, DestinationError, duckdb_options
+
+_UMASK_LOCK = threading.Lock()
+_UMASKS: list[int] = []
+"""What the process's umask was before each warehouse that is open; the first is the process's own."""
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
@@ -59,11 +64,16 @@ def _as_private_as(path: Path) -> Iterator[None]:
         refused = ~path.stat().st_mode & 0o077 if path.exists() else read_umask()
     except ValueError as error:
         raise DestinationError(f"UMASK = {os.environ['UMASK']!r} is no octal number such as 077 or 027.") from error
-    before = os.umask(refused)
+    with _UMASK_LOCK:
+        # Two at a time, in two threads: the first has kept what was before both.
+        _UMASKS.append(os.umask(refused))
     try:
         yield
     finally:
-        os.umask(before)
+        with _UMASK_LOCK:
+            if len(_UMASKS) == 1:
+                os.umask(_UMASKS[0])
+            _UMASKS.pop()
 
 
 def _connect(

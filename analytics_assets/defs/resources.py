@@ -13,10 +13,12 @@ from dlt.common.destination.reference import Destination
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from pydantic import Field, PrivateAttr
 
-from analytics_assets.api.settings import SECRETS, SECTION, Settings, SettingsError, read_settings
+from analytics_assets.api.settings import DEMO, SECRETS, SECTION, Settings, SettingsError, read_settings
 from analytics_assets.defs.signs_of_life import alive
 from analytics_assets.defs.specs import OP_NAME
 from analytics_assets.warehouse.destination import (
+    DEMO_DATABASE,
+    DUCKDB,
     DUCKDB_MEMORY,
     DestinationError,
     Target,
@@ -199,6 +201,10 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         return f"{name} can be reached; writing was not tried, as it cannot take back a table"
 
     def _target(self, settings: Settings) -> Target:
+        fields = self._by_run_config()
+        if settings.is_demo and "base_url" in fields and _is_for_real() and "destination_credentials" not in fields:
+            # Made-up rows never land among those of the configured API.
+            return read_target(settings, DUCKDB, DEMO_DATABASE)
         target = read_target(settings, self.destination_type, self.destination_credentials)
         if "." in target.type and "destination_type" in self._by_run_config():
             raise DestinationError(f"destination_type = {target.type!r}: run config may name dlt's destinations only.")
@@ -241,6 +247,10 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         from analytics_assets.defs.duckdb_warehouse import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
 
         return open_duckdb(path, self.busy_timeout, self.duckdb_memory, say)
+
+
+def _is_for_real() -> bool:
+    return (dlt.config.get(".".join((*SECTION, "base_url")), str) or DEMO) != DEMO
 
 
 @contextmanager

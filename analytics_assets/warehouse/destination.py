@@ -20,6 +20,9 @@ from analytics_assets.api.settings import Settings
 from analytics_assets.project import project_dir
 
 DUCKDB = "duckdb"
+DEMO_DATABASE = "data/demo.duckdb"
+"""Where the demo's rows land, unless somebody has configured both."""
+
 DATASET = "analytics"
 REPORTS_SCHEMA = "reports"
 SCHEMAS = frozenset({DATASET, f"{DATASET}_staging", REPORTS_SCHEMA})
@@ -77,7 +80,7 @@ def read_target(settings: Settings, type_: str | None = None, credentials: str |
         return Target(type_)
     name = credentials or _duckdb_database()
     if name is None:
-        name = f"data/{'demo' if settings.is_demo else 'warehouse'}.duckdb"
+        name = DEMO_DATABASE if settings.is_demo else "data/warehouse.duckdb"
     name = name.removeprefix("duckdb:///")
     if name.startswith(":"):
         raise DestinationError(
@@ -181,7 +184,7 @@ def _check_dsn(type_: str, credentials: object) -> None:
 
 def _dsn_error(type_: str, problem: str) -> DestinationError:
     return DestinationError(
-        f"destination.{type_}.credentials {problem} (it is not shown here). Write it like"
+        f"destination.{type_}.credentials {problem}. It is not shown here. Write it like"
         f" {'postgresql' if type_ == 'postgres' else type_}://user:password@host:5432/database, with what is special in"
         f" a URL escaped, in .dlt/secrets.toml or as DESTINATION__{type_.upper()}__CREDENTIALS in the environment."
     )

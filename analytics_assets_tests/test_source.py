@@ -1,5 +1,6 @@
 """The source by itself, without Dagster."""
 
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings import read_settings
 from analytics_assets.api.source import analytics_source
+from analytics_assets_tests.conftest import Project
 from analytics_assets_tests.fake_api import FakeApi
 
 
@@ -61,3 +63,21 @@ def test_the_api_half_does_not_import_dagster() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_readme_reads_and_loads_as_it_says(
+    api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    reads, loads = (block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "import dlt" in block)
+    monkeypatch.delenv("DESTINATION__DUCKDB__CREDENTIALS")
+    project.sync("roles")
+    monkeypatch.chdir(tmp_path / "project")
+    shown = subprocess.run([sys.executable, "-c", reads], capture_output=True, text=True, check=True).stdout
+    assert "pyarrow.Table" in shown
+    assert api.rows["roles"][0]["name"] in shown
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", loads], capture_output=True, check=True)
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        count = connection.execute("SELECT count(*) FROM analytics.roles").fetchone()
+    assert count == (len(api.rows["roles"]),)

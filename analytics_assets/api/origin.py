@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -21,8 +22,9 @@ def origin_of(url: str) -> str | None:
     return f"{parts.scheme}://{host}:{DEFAULT_PORTS[parts.scheme] if port is None else port}"
 
 
+@lru_cache(maxsize=16)
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
+    """Whether a host is this machine. Asked for every request, of a host or two."""
     host = host.strip("[]").removesuffix(".")
     if host == "localhost":
         return True

@@ -260,7 +260,10 @@ async def _pages(  # noqa: PLR0913, PLR0917 - what a listing has, as the reader 
             # A page without news settles nothing yet: the paging goes on until it ends or says what is wrong.
             most_pages -= bool(rows)
             report.left_at = position if most_pages == 0 else None
-            yield rows
+            # What is handed out is not kept, however long it takes until the next page is wanted.
+            page = [rows]
+            del rows
+            yield page.pop()
     finally:
         _forget(requested, list(requested))
 

@@ -34,6 +34,10 @@ OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e
 """Control characters but tab and new line, what turns the direction of writing, and halves of characters."""
 
 
+Spellings = tuple[frozenset[str], frozenset[str]]
+"""Of a secret: the short ones, and of long ones every part, all in lower case."""
+
+
 def redact(text: str, secrets: Iterable[str | None]) -> str:
     """The text without the secrets in any usual spelling, nor any twelve characters of one; controls are spelled out.
 
@@ -42,13 +46,11 @@ def redact(text: str, secrets: Iterable[str | None]) -> str:
     """
     text = USER_OF_URL.sub("***@", text)
     spellings = [_spellings(secret) for secret in secrets if secret]
-    whole = {spelling for short, _ in spellings for spelling in short}
-    parts = {part for _, long in spellings for part in long}
     covered = bytearray(len(text))
     places = list(zip(range(len(text)), range(1, len(text) + 1), strict=True))
     view = text
-    for _ in range(ROUNDS + 1 if whole or parts else 0):
-        for start, end in _find(_lower(view), whole, parts):
+    for _ in range(ROUNDS + 1):
+        for start, end in _find(_lower(view), spellings):
             first, last = places[start][0], places[end - 1][1]
             covered[first:last] = b"\1" * (last - first)
         if not ESCAPED.search(view):
@@ -63,16 +65,17 @@ def printable(text: str) -> str:
     return OBEYED.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
-def _find(text: str, whole: Iterable[str], parts: set[str]) -> Iterable[tuple[int, int]]:
+def _find(text: str, spellings: Iterable[Spellings]) -> Iterable[tuple[int, int]]:
     """Where spellings are in a text in lower case: short ones as a whole, and of long ones every part."""
-    for start in range(len(text) - TELLING + 1) if parts else ():
-        if text[start : start + TELLING] in parts:
-            yield start, start + TELLING
-    for spelling in whole:
-        start = text.find(spelling)
-        while start >= 0:
-            yield start, start + len(spelling)
-            start = text.find(spelling, start + 1)
+    for whole, parts in spellings:
+        for start in range(len(text) - TELLING + 1) if parts else ():
+            if text[start : start + TELLING] in parts:
+                yield start, start + TELLING
+        for spelling in whole:
+            start = text.find(spelling)
+            while start >= 0:
+                yield start, start + len(spelling)
+                start = text.find(spelling, start + 1)
 
 
 def _unescape(text: str, places: list[tuple[int, int]]) -> tuple[str, list[tuple[int, int]]]:
@@ -101,7 +104,7 @@ def _lower(text: str) -> str:
 
 
 @lru_cache(maxsize=32)
-def _spellings(secret: str) -> tuple[frozenset[str], frozenset[str]]:
+def _spellings(secret: str) -> Spellings:
     """What to look for in a text in lower case: short spellings as a whole, and of long ones every part."""
     if len(secret) < (TELLING if secret.isalpha() else SHORTEST):
         return frozenset(), frozenset()

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -343,6 +344,15 @@ class Host:
         environment = {**os.environ, "DAGSTER_HOME": str(self.home)}
         subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
 
+    @contextmanager
+    def in_mid_run(self) -> Iterator[threading.Event]:
+        """Dagster, with a scheduled sync that waits for activities until the event is set."""
+        arrived, go_on = stall(self.api, "activities")
+        with dagster_dev(self.home, **self.configured()):
+            self.switch_on()
+            until(arrived.is_set, "a scheduled sync in mid-run", 180)
+            yield go_on
+
     def await_recovery(self, run_id: str) -> str:
         """Waits until the dead run has failed, has been told of and a later one has succeeded; returns the alert."""
         until(lambda: look_up(self.instance, run_id).status is FAILURE, "the end of the dead run", 420)
@@ -363,10 +373,8 @@ def host(home: Path, api: FakeApi, webhook: Webhook, instance: dg.DagsterInstanc
 
 @pytest.mark.slow
 def test_a_power_cut_costs_one_sync(host: Host) -> None:
-    arrived, go_on = stall(host.api, "activities")
-    with dagster_dev(host.home, **host.configured()):
-        host.switch_on()
-        until(arrived.is_set, "a scheduled sync in mid-run", 180)
+    with host.in_mid_run() as go_on:
+        pass
     # Every process is killed.
     go_on.set()
     [run] = host.instance.get_runs(dg.RunsFilter(statuses=[STARTED]))
@@ -380,10 +388,7 @@ def test_a_power_cut_costs_one_sync(host: Host) -> None:
 
 @pytest.mark.slow
 def test_a_run_whose_process_alone_is_killed_costs_one_sync(host: Host) -> None:
-    arrived, go_on = stall(host.api, "activities")
-    with dagster_dev(host.home, **host.configured()):
-        host.switch_on()
-        until(arrived.is_set, "a scheduled sync in mid-run", 180)
+    with host.in_mid_run() as go_on:
         [run] = host.instance.get_runs(dg.RunsFilter(statuses=[STARTED]))
         events = host.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
         [pid] = {int(pid) for event in events for pid in re.findall(r"\(pid: (\d+)\)", event.message)}

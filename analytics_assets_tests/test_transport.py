@@ -132,15 +132,21 @@ def check(tmp_path: Path) -> subprocess.CompletedProcess[str]:
     return run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
 
 
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", None])
-def test_a_certificate_of_an_authority_of_ones_own(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
-) -> None:
+def authority_of_ones_own(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
+    """What a server needs to be 127.0.0.1 by an authority that nobody knows, and the file with its certificate."""
     authority = trustme.CA()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
     bundle = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(bundle))
+    return tls, bundle
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", None])
+def test_a_certificate_of_an_authority_of_ones_own(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    tls, bundle = authority_of_ones_own(tmp_path)
     if variable:
         monkeypatch.setenv(variable, str(bundle))
     with serve(tls) as api:
@@ -264,18 +270,14 @@ def test_a_redirect_in_circles_is_an_error(api: FakeApi, project: Project) -> No
 def test_a_redirect_from_http_to_https_of_the_host_is_followed_and_never_back(
     api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    authority = trustme.CA()
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(tls)
-    bundle = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(str(bundle))
+    tls, bundle = authority_of_ones_own(tmp_path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
     with serve(tls) as encrypted:
         encrypted.rows["roles"] = api.rows["roles"]
         encrypted.answer_with("groups", Answer(302, headers={"Location": f"{api.url}/v2/groups"}))
         for resource in ("roles", "groups"):
             api.answer_always(resource, Answer(302, headers={"Location": encrypted.url + PATHS[resource]}))
-        result = run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
+        result = check(tmp_path)
     lines = {line.split()[1]: line for line in result.stdout.splitlines() if line.startswith(("ok", "failed"))}
     assert lines["roles"].startswith("ok"), result.stdout
     assert f"leads to {api.url}/v2/groups" in lines["groups"]

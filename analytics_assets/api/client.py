@@ -85,7 +85,7 @@ async def get(base_url: str, where: str, token: str, patience: float, most: int)
     except ValueError as error:
         raise RefusedAnswerError(f"sources.analytics.base_url = {base_url!r} is no URL: {error}.") from error
     for _ in range(MOST_HOPS + 1):
-        request = _client(patience, direct=is_loopback(url.host_str or "")).get(url).bearer_auth(token)
+        request = _client(url, patience).get(url).bearer_auth(token)
         answer, leads_to = await _ask(request, str(url), where, token, patience, most)
         if leads_to is None:
             return answer
@@ -127,7 +127,7 @@ async def post_form(url: str, form: dict[str, str], patience: float) -> Answer:
         NoAnswerError: There is no answer, or not a whole one.
         RefusedAnswerError: It is larger than any answer with a token.
     """
-    request = _client(patience, direct=is_loopback(Url(url).host_str or "")).post(url).form(form)
+    request = _client(Url(url), patience).post(url).form(form)
     try:
         answer, _ = await _ask(request, url, url, "", patience, MOST_TOKEN_BYTES)
     except LargeAnswerError as error:
@@ -150,8 +150,7 @@ async def post(url: str, body: dict[str, str], patience: float) -> int:
         NoAnswerError: There was none, or it is no URL.
     """
     try:
-        client = _client(patience, direct=is_loopback(Url(url).host_str or ""))
-        request = client.post(url).body_json(body).timeout(timedelta(seconds=patience))
+        request = _client(Url(url), patience).post(url).body_json(body).timeout(timedelta(seconds=patience))
         async with request.build_streamed() as response:
             return response.status
     except (RequestError, ValueError) as error:
@@ -292,11 +291,11 @@ def _background(_process: int) -> _Background:
     return _Background()
 
 
-def _client(patience: float, *, direct: bool) -> Client:
+def _client(url: Url, patience: float) -> Client:
     clients = _background(os.getpid()).clients
-    key = (patience, direct)
+    key = (patience, is_loopback(url.host_str or ""))
     if key not in clients:
-        clients[key] = _build_client(timedelta(seconds=patience), direct=direct)
+        clients[key] = _build_client(timedelta(seconds=patience), direct=key[1])
     return clients[key]
 
 

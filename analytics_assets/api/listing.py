@@ -222,8 +222,9 @@ async def _pages(  # noqa: PLR0913, PLR0917 - what a listing has, as the reader 
     position: int | None = 0
     window = 1
     most = int(wire.settings.max_answer_mb * 1e6)
-    # None once an answer was larger.
-    most_ahead: int | None = min(most, AHEAD_BYTES)
+    most_ahead = min(most, AHEAD_BYTES)
+    # Once an answer was larger, nothing is asked for ahead.
+    is_large = False
 
     async def ask(position: int, most: int) -> Answer:
         parameters = urlencode({**query, **paging.query(position)})
@@ -231,19 +232,18 @@ async def _pages(  # noqa: PLR0913, PLR0917 - what a listing has, as the reader 
 
     try:
         while position is not None and most_pages > 0:
-            ahead = paging.ahead(position, min(window, most_pages)) if most_ahead else []
+            ahead = [] if is_large else paging.ahead(position, min(window, most_pages))
             _forget(requested, requested.keys() - set(ahead))
             for each in ahead:
-                if each not in requested and most_ahead:
+                if each not in requested:
                     requested[each] = asyncio.ensure_future(ask(each, most_ahead))
             # Read in its turn: bodies take a fraction of the memory that rows do.
-            answer = None
             try:
-                answer = await requested.pop(position) if most_ahead else None
+                answer = None if is_large else await requested.pop(position)
             except LargeAnswerError:
                 if most_ahead == most:
                     raise
-                most_ahead = None
+                answer, is_large = None, True
                 _forget(requested, list(requested))
             if answer is None:
                 await wanted.wait()

@@ -22,11 +22,11 @@ class Report:
     """Counts of one sync of one resource.
 
     `requests` are attempts on the wire, `retries` those of them that repeat an earlier one, `seconds_waited` the time
-    between them. `body_bytes` are decoded response bodies, `weight` is what `guards.weigh` says of
-    them. `rows_read` are rows of the listing before the cursor's
-    filter, `rows_unchanged` those of them that were read again because of the lag and dropped because nothing about
-    them had changed. `left_at` is the position at which a listing was cut, `gap` what has still to be read of one in
-    slices. The cursors are where an incremental resource stood before and after (`None` where there is none).
+    between them. `body_bytes` are decoded response bodies, `weight` is what `guards.weigh` says of them. `rows_read`
+    are rows of the listing before the cursor's filter, `rows_unchanged` those of them that were read again because of
+    the lag and dropped because nothing about them had changed. `left_at` is the position at which a listing was cut,
+    `gap` what has still to be read of one in slices. The cursors are where an incremental resource stood before and
+    after (`None` where there is none).
 
     `pages` are the answers that hold a list, `total` is how many rows the API says that the listing has, if it does.
     `waits` are what requests wait for now, and `is_read` tells whether the listing has come to its end.

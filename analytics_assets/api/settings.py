@@ -244,8 +244,13 @@ def _check_credentials(settings: Settings) -> None:
     if settings.api_key is None:
         or_client = ", or client_id and client_secret" if settings.wire.token_path else ""
         raise SettingsError("api_key", f"is missing, and {settings.base_url} needs a bearer token{or_client}")
-    if not (settings.api_key.isascii() and settings.api_key.isprintable()) or " " in settings.api_key:
+    if not is_token(settings.api_key):
         raise SettingsError("api_key", "has a space, a line break or another character that no bearer token has")
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be a bearer token: one word of printable ASCII."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _check_page_size(settings: Settings) -> None:

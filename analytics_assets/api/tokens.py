@@ -9,7 +9,7 @@ from dlt.common.json import json
 
 from analytics_assets.api.answer import Answer
 from analytics_assets.api.guards import PayloadError, StatusError, excerpt
-from analytics_assets.api.settings import Settings
+from analytics_assets.api.settings import Settings, is_token
 
 LEEWAY = 60.0
 """Seconds before its end at which a token is no longer used, so that it outlasts its request."""
@@ -107,7 +107,7 @@ def _read_token(answer: Answer, settings: Settings) -> tuple[str, float]:
             f"No token: {where} with {answer.content_type} of {len(answer.body)} bytes, but without an access_token."
             " Is sources.analytics.token_url the token endpoint?"
         )
-    if not (token.isascii() and token.isprintable()) or " " in token:
+    if not is_token(token):
         raise PayloadError(f"No token: {where} with one that has a space, a line break or the like in it.")
     return token, lifetime
 

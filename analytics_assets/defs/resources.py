@@ -206,9 +206,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             # Made-up rows never land among those of the configured API.
             return read_target(settings, DUCKDB, DEMO_DATABASE)
         target = read_target(settings, self.destination_type, self.destination_credentials)
-        if "." in target.type and "destination_type" in self._by_run_config():
+        if "." in target.type and "destination_type" in fields:
             raise DestinationError(f"destination_type = {target.type!r}: run config may name dlt's destinations only.")
-        if target.duckdb_path is None and "destination_credentials" in self._by_run_config():
+        if target.duckdb_path is None and "destination_credentials" in fields:
             raise DestinationError(
                 "resources.analytics.config.destination_credentials: run config may name a DuckDB file, and no other"
                 f" place for the rows. Set destination.{target.type}.credentials in .dlt/secrets.toml, or as"

@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from analytics_assets.api.catalog import RESOURCES, Column, Resource

@@ -17,10 +17,8 @@ from concurrent.futures import Future
 from datetime import timedelta
 from functools import cache
 from http.client import responses
-from pathlib import Path
 from typing import Any, TypeVar
 
-import certifi
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BodyDecodeError, BuilderError, ReadError, ReadTimeoutError, RequestError
 from pyreqwest.http import Url
@@ -28,6 +26,7 @@ from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
 from analytics_assets.api.answer import Answer, LargeAnswerError, NoAnswerError, RefusedAnswerError
+from analytics_assets.api.authorities import AuthorityError, named_by, read_certificates
 from analytics_assets.api.origin import DEFAULT_PORTS, is_loopback
 
 T = TypeVar("T")
@@ -153,6 +152,8 @@ async def post(url: str, body: dict[str, str], patience: float) -> int:
         request = _client(Url(url), patience).post(url).body_json(body).timeout(timedelta(seconds=patience))
         async with request.build_streamed() as response:
             return response.status
+    except AuthorityError as error:
+        problem = str(error)
     except (RequestError, ValueError) as error:
         problem = "no answer in time" if isinstance(error, TimeoutError) else f"no answer ({type(error).__name__})"
     raise NoAnswerError(problem)
@@ -302,9 +303,9 @@ def _client(url: Url, patience: float) -> Client:
 def _build_client(patience: timedelta, *, direct: bool) -> Client:
     """A client that reads proxies from the environment, unless it asks this machine, which is no proxy's business.
 
-    Beside the system's certificates it trusts those of `requests`, whose variables people know how to set.
+    Raises:
+        AuthorityError: The environment names certificates that are none.
     """
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where()
     builder = (
         ClientBuilder()
         .user_agent("analytics_assets")
@@ -314,9 +315,26 @@ def _build_client(patience: timedelta, *, direct: bool) -> Client:
         .connect_timeout(patience)
         .read_timeout(patience)
         .follow_redirects(False)  # noqa: FBT003
-        .add_root_certificate_pem(Path(bundle).read_bytes())
+        .add_root_certificate_pem(read_certificates())
     )
-    return (builder.no_proxy() if direct else builder).build()
+    variable = named_by()
+    try:
+        return (builder.no_proxy() if direct else builder).build()
+    except BuilderError as error:
+        if variable is None:
+            raise
+        why = (error.details["causes"] or [{"message": error.message}])[-1]["message"]
+        raise AuthorityError(variable, f"has a certificate that cannot be read: {why}") from error
+
+
+def check_authorities() -> None:
+    """Sees that there can be a client, so that what hinders all requests is said once, and before the first.
+
+    Raises:
+        AuthorityError: The environment names certificates that are none.
+    """
+    if named_by():
+        _build_client(timedelta(seconds=1), direct=True)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

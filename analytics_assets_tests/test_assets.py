@@ -214,6 +214,25 @@ def test_one_resource_that_fails_costs_only_itself(api: FakeApi, project: Projec
     assert len(api.asked("policies")) == 1
 
 
+def test_the_same_words_are_said_once_and_what_differs_apart(api: FakeApi, project: Project) -> None:
+    for resource in ("policies", "groups"):
+        api.rows[resource][0]["id"] = "no number"
+    api.answer_always("locations", Answer(403))
+    api.answer_always("roles", Answer(403))
+    first, *reasons = failure_message(project.run()).splitlines()
+    assert first == "4 of 8 resources failed; the others are loaded."
+    assert [reason.partition("?")[0].split()[:5] for reason in reasons] == [
+        ["-", "policies,", "groups:", "The", "type"],
+        ["-", "locations:", "GET", "/v2/locations"],
+        ["-", "roles:", "GET", "/v2/roles", "answered"],
+    ]
+
+
+def test_what_failed_is_counted_in_words_that_fit(api: FakeApi, project: Project) -> None:
+    api.answer_always("roles", Answer(403))
+    assert failure_message(project.run("roles")).startswith("The only selected resource failed.\n- roles: GET ")
+
+
 @pytest.mark.parametrize(("status", "limit"), [(401, "0"), (403, "0"), (503, None)])
 def test_a_run_that_would_fail_again_is_not_retried(
     api: FakeApi, project: Project, status: int, limit: str | None

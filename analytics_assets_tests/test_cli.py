@@ -89,7 +89,7 @@ def test_a_token_that_the_api_echoes_in_every_failure_is_in_no_output_and_no_fil
     )
 
     assert result.returncode != 0
-    assert "8 of 8 resources failed" in result.stdout + result.stderr
+    assert "All 8 resources failed." in result.stdout + result.stderr
     assert TOKEN not in result.stdout + result.stderr
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.suffix == ".db" for path in written)

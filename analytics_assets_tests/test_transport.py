@@ -17,7 +17,7 @@ from dlt.extract.exceptions import ResourceExtractionError
 from analytics_assets.api.source import analytics_source
 from analytics_assets.defs.alerts import AlertError, deliver
 from analytics_assets_tests.conftest import Project, failure_message, metadata
-from analytics_assets_tests.fake_api import PATHS, TOKEN, Answer, FakeApi, Request, serve
+from analytics_assets_tests.fake_api import IN_TURN, PATHS, TOKEN, Answer, FakeApi, Request, serve
 from analytics_assets_tests.test_cli import run
 from analytics_assets_tests.webhook import Webhook
 
@@ -124,9 +124,14 @@ def test_a_server_that_is_gone_is_a_clear_error(project: Project, monkeypatch: p
     with serve() as api:
         monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", api.url)
         monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", TOKEN)
-    message = failure_message(project.run("roles"))
-    assert f"No answer from {api.url}/v2/roles" in message
-    assert "Check sources.analytics.base_url and the network" in message
+    result = project.run()
+    refused = "Connection refused (os error 111). Check sources.analytics.base_url and the network."
+    reason = f"No answer from {api.url}: {refused}"
+    assert failure_message(result) == f"All 8 resources failed.\n- {', '.join(IN_TURN)}: {reason}"
+    [failed] = [event for event in result.all_events if event.is_step_failure and event.step_key == "analytics_api"]
+    data = failed.step_failure_data.user_failure_data
+    assert data
+    assert {name: value.value for name, value in data.metadata.items()} == dict.fromkeys(IN_TURN, reason)
 
 
 def check(tmp_path: Path) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,15 @@ from http.client import responses
 from typing import Any, TypeVar
 
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import BodyDecodeError, BuilderError, ReadError, ReadTimeoutError, RequestError
+from pyreqwest.exceptions import (
+    BodyDecodeError,
+    BuilderError,
+    ConnectError,
+    ConnectTimeoutError,
+    ReadError,
+    ReadTimeoutError,
+    RequestError,
+)
 from pyreqwest.http import Url
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
@@ -258,7 +266,9 @@ def _problem(error: RequestError, url: str, patience: float) -> str:
             f" {patience / WHOLE:g} s: runtime.request_timeout."
         )
     if not isinstance(error, BodyDecodeError | ReadError):
-        return f"No answer from {url}: {text}. Check sources.analytics.base_url and the network."
+        # What cannot be reached cannot, whatever the path: eight resources then fail in the same words.
+        asked = Url(url).origin_ascii if isinstance(error, ConnectError | ConnectTimeoutError) else url
+        return f"No answer from {asked}: {text}. Check sources.analytics.base_url and the network."
     if BROKEN_OFF in causes:
         return f"The connection broke in the middle of an answer of {url}, in every attempt: {text}."
     return _not_decodable(url, text)

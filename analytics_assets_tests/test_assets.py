@@ -1,9 +1,15 @@
 """Runs of the eight assets against a server of the specification's wire format."""
 
 import logging
+import os
+import signal
 from datetime import UTC, datetime
+from typing import Any
 
+import dlt
 import pytest
+from dlt.load.load import Load
+from dlt.normalize import Normalize
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
 from analytics_assets.api.source import column_name
@@ -242,6 +248,24 @@ def test_a_run_that_would_fail_again_is_not_retried(
     run = project.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags.get("dagster/max_retries") == limit
+
+
+@pytest.mark.parametrize(("step", "begins"), [(Normalize, "run"), (Load, "initialize_package")])
+def test_a_run_that_is_interrupted_ends_whatever_dlt_is_at(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, step: type, begins: str
+) -> None:
+    original = getattr(step, begins)
+
+    def interrupt(self: Any, *args: Any) -> Any:
+        if dlt.current.pipeline().pipeline_name == f"analytics_{IN_TURN[2]}":
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, *args)
+
+    monkeypatch.setattr(step, begins, interrupt)
+    result = project.run()
+    assert not result.success
+    assert materialized(result) == IN_TURN[:2]
+    assert "Execution was interrupted unexpectedly" in str([event.message for event in result.all_events])
 
 
 def test_a_failed_resource_keeps_what_it_had_and_recovers(api: FakeApi, project: Project) -> None:

@@ -285,11 +285,19 @@ class _Background:
         atexit.register(self._close)
 
     def _close(self) -> None:
-        for client in self.clients.values():
-            asyncio.run_coroutine_threadsafe(client.close(), self.loop).result()
+        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+    async def _end(self) -> None:
+        # Of a process that was interrupted.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for client in self.clients.values():
+            await client.close()
 
 
 @cache

@@ -61,6 +61,8 @@ def _find(listing: Listing, working_dir: str) -> Finding:
     name = f"probe_{resource.name}"
     # Its destination is one of dlt's that keeps nothing, so that the configured one does not matter here.
     pipeline = dlt.pipeline(name, destination=dlt.destinations.dummy(), pipelines_dir=working_dir)
+    # Ctrl-C ends the probe, and not this resource alone.
+    pipeline.runtime_config.intercept_signals = False
     try:
         pipeline.extract(read_listings([listing], name=name, reading=ALL_OF_THEM))
         pipeline.normalize()

@@ -1,7 +1,7 @@
 """Why a resource failed, in words for the person who reads the run."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dlt.common.schema.exceptions import DataValidationError
 
@@ -34,6 +34,18 @@ def explain(error: Exception, secrets: tuple[str | None, ...]) -> str:
     """
     text = _explain(error)
     return redact(text if len(text) <= LONGEST_EXPLANATION else f"{text[:LONGEST_EXPLANATION]} …", secrets)
+
+
+def list_reasons(failures: Mapping[str, str]) -> list[str]:
+    """A line for each reason, with the names of all that failed for it.
+
+    Args:
+        failures: What `explain` says, by name.
+    """
+    names: dict[str, list[str]] = {}
+    for name, why in failures.items():
+        names.setdefault(why.removeprefix(f"{name}: "), []).append(name)
+    return [f"- {', '.join(failed)}: {why}" for why, failed in names.items()]
 
 
 def is_permanent(error: Exception) -> bool:

@@ -42,9 +42,12 @@ def pipeline_name(resource: Resource) -> str:
 
 def build_pipeline(resource: Resource, destination: Destination[Any, Any], working_dir: str) -> dlt.Pipeline:
     """A new pipeline for one run; cursors and schema are restored from the destination when it runs."""
-    return dlt.pipeline(
+    pipeline = dlt.pipeline(
         pipeline_name(resource), destination=destination, dataset_name=DATASET, pipelines_dir=working_dir
     )
+    # dlt would take note of Ctrl-C, and of Dagster's termination, and go on, or fail this resource alone.
+    pipeline.runtime_config.intercept_signals = False
+    return pipeline
 
 
 def load_options(target_type: str) -> dict[str, Any]:

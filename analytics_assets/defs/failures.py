@@ -1,6 +1,7 @@
 """Why a resource failed, in words for the person who reads the run."""
 
 import errno
+import logging
 from collections.abc import Iterator
 
 from dlt.common.schema.exceptions import DataValidationError
@@ -40,6 +41,17 @@ def is_permanent(error: Exception) -> bool:
     """Whether another run would fail the same way: the API refuses what is asked, whoever asks again."""
     statuses = [cause.status for cause in _causes(error) if isinstance(cause, StatusError)]
     return any(400 <= status < 500 and status != 429 for status in statuses)
+
+
+def first_lines_only() -> None:
+    """Keeps the rows that drivers quote out of what dlt logs: it would log their errors whole, with every retry."""
+    logging.getLogger("dlt").addFilter(_first_line)
+
+
+def _first_line(record: logging.LogRecord) -> bool:
+    record.msg, record.args = record.getMessage().partition("\n")[0], None
+    record.exc_info = record.exc_text = record.stack_info = None
+    return True
 
 
 def _explain(error: Exception) -> str:
@@ -95,5 +107,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _cut(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    """The first line of somebody else's error. Drivers quote rows and statements in the others."""
+    text = " ".join(str(error).strip().partition("\n")[0].split())
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"

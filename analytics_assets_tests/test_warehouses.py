@@ -323,13 +323,18 @@ def test_previews_and_the_chart_look_the_same(
     api.rows["activities"] = [activity(number, moment) for number, moment in enumerate(instants, 1)]
     shown = []
     for kind in ("duckdb", "postgres", "sqlite"):
-        open_warehouse(kind, request, project, tmp_path, monkeypatch)
+        warehouse = open_warehouse(kind, request, project, tmp_path, monkeypatch)
         result = project.sync()
         shown.append({name: metadata(result, name)["preview"] for name in PATHS})
         shown[-1]["chart"] = metadata(result, "activities")["activities_per_day"]
+        # JSON that is a text, one of which looks like JSON itself. Some drivers parse it.
+        for key, text in ((1, '"word"'), (2, '"[1]"'), (3, '""')):
+            warehouse.execute(f"UPDATE {warehouse.name('groups')} SET tags = '{text}' WHERE id = {key}")
+        shown[-1]["texts"] = metadata(project.sync("groups"), "groups")["preview"]
     assert shown[0] == shown[1] == shown[2]
     assert "2024-05-03: 1 on the last day, 2 at most, 4 in all" in shown[0]["chart"]
     assert "| True |" in shown[0]["policies"]
+    assert all(f"| {text} |" in shown[0]["texts"] for text in ('"word"', r'"\[1\]"', '""'))
     assert '| {"a":\\[1,"é",null\\]} |' in shown[0]["organizations"]
 
 

@@ -1,12 +1,10 @@
 """Why a resource failed, in words for the person who reads the run."""
 
 import errno
+import logging
 from collections.abc import Iterator, Mapping
 
-from dlt.common.schema.exceptions import DataValidationError
-
 from analytics_assets.api.answer import NoAnswerError, RefusedAnswerError
-from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError, StatusError
 from analytics_assets.api.paging import PagingError
 from analytics_assets.api.redaction import redact
@@ -54,6 +52,17 @@ def is_permanent(error: Exception) -> bool:
     return any(400 <= status < 500 and status != 429 for status in statuses)
 
 
+def first_lines_only() -> None:
+    """Keeps the rows that drivers quote out of what dlt logs: it would log their errors whole, with every retry."""
+    logging.getLogger("dlt").addFilter(_first_line)
+
+
+def _first_line(record: logging.LogRecord) -> bool:
+    record.msg, record.args = record.getMessage().partition("\n")[0], None
+    record.exc_info = record.exc_text = record.stack_info = None
+    return True
+
+
 def _explain(error: Exception) -> str:
     chain = list(_causes(error))
     explained = next(filter(None, map(_explain_cause, chain)), None)
@@ -73,8 +82,6 @@ def _explain_cause(cause: BaseException) -> str | None:
             | DestinationError()
         ):
             text = str(cause)
-        case DataValidationError():
-            text = _explain_contract(cause)
         case OSError(errno=number) if number in DISK_FULL:
             text = f"The disk is full ({_cut(cause)}). Free some, of the temporary directory too, and run again."
         case _ if type(cause).__name__ == "OutOfMemoryException":
@@ -83,18 +90,6 @@ def _explain_cause(cause: BaseException) -> str | None:
                 " 'analytics', in the launchpad for one run."
             )
     return text
-
-
-def _explain_contract(error: DataValidationError) -> str:
-    # dlt would put the value into a column of its own, which it names after the column and the value's type.
-    column, _, new_type = str(error.column_name).partition("__v_")
-    old_type = ((error.table_schema or {}).get("columns") or {}).get(column, {}).get("data_type", "another type")
-    row = error.data_item.get(PRIMARY_KEY) if isinstance(error.data_item, dict) else None
-    return (
-        f"The type of column {column!r} has changed: it is {old_type}, and the row with {PRIMARY_KEY} {row!r} has"
-        f" {new_type or 'something else'}. Nothing was loaded. If the API's change is meant to stay, change the column"
-        " in api/catalog.py and run with mode: rebuild."
-    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -107,5 +102,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _cut(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    """The first line of somebody else's error. Drivers quote rows and statements in the others."""
+    text = " ".join(str(error).strip().partition("\n")[0].split())
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"

@@ -17,7 +17,17 @@ from analytics_assets.api.dialects.registry import advise
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.report import Report
 from analytics_assets.api.settings import Settings
-from analytics_assets.api.values import BIGINT, DEEPEST, REPLACEMENT, UNFIT, UnfitError, is_list, is_object, read_key
+from analytics_assets.api.values import (
+    BIGINT,
+    DEEPEST,
+    REPLACEMENT,
+    TEXTS,
+    UNFIT,
+    UnfitError,
+    is_list,
+    is_object,
+    read_key,
+)
 
 Row = dict[str, Any]
 
@@ -35,9 +45,6 @@ TOTAL = "total"
 
 MOST_WEIGHT = 400_000_000
 """Bytes, about, that the rows of one answer may take in memory."""
-
-TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"')
-"""The texts in a JSON body, keys included."""
 
 PIECES = re.compile(rb'(?:[^"]++|"(?:[^"\\]|\\.)*+"){1,10000}+|"')
 """A JSON body in pieces, none of which ends within a text."""

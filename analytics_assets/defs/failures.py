@@ -4,6 +4,8 @@ import errno
 import logging
 from collections.abc import Iterator, Mapping
 
+from dlt.common.schema.exceptions import DataValidationError
+
 from analytics_assets.api.answer import NoAnswerError, RefusedAnswerError
 from analytics_assets.api.guards import PayloadError, StatusError
 from analytics_assets.api.paging import PagingError
@@ -82,6 +84,12 @@ def _explain_cause(cause: BaseException) -> str | None:
             | DestinationError()
         ):
             text = str(cause)
+        case DataValidationError():
+            # The pipeline lets no value change a type; what is left is a catalogue that has been edited.
+            text = (
+                f"The column {cause.column_name!r} of the table has another type than api/catalog.py gives it now."
+                " Nothing was loaded. Run with mode: rebuild, which loads the table anew."
+            )
         case OSError(errno=number) if number in DISK_FULL:
             text = f"The disk is full ({_cut(cause)}). Free some, of the temporary directory too, and run again."
         case _ if type(cause).__name__ == "OutOfMemoryException":

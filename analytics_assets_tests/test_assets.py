@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
-from analytics_assets.api.source import column_name
+from analytics_assets.api.values import column_name
 from analytics_assets_tests.conftest import Project, failure_message, materialized, metadata
 from analytics_assets_tests.fake_api import IN_TURN, PATHS, TOKEN, Answer, FakeApi
 from analytics_assets_tests.rows import activity, group, organization, policy, role, script

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from analytics_assets.api.instants import parse_instant
+from analytics_assets.api.values import parse_instant
 
 NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -17,6 +17,7 @@ ColumnType = Literal["bigint", "bool", "json", "text", "timestamp"]
 
 PRIMARY_KEY = "id"
 DELETED_AT = "deleted_at"
+RESCUED = "_rescued_data"
 
 DOCS_URL = "https://app.ninjarmm.com/apidocs/"
 """Documentation of the public API whose columns these are. `base_url` may be another that is like it."""
@@ -76,17 +77,23 @@ class Resource:
                 raise ValueError(f"{self.name}: {path} is hashed to text, and its column is {columns[path].type}.")
 
     @property
+    def key_type(self) -> ColumnType:
+        """The type of the primary key, `bigint` or `text`."""
+        return next(column.type for column in self.columns if column.name == PRIMARY_KEY)
+
+    @property
     def is_sensitive(self) -> bool:
         """Whether there are fields that must not be seen."""
         return bool(self.hashed or self.dropped)
 
     @property
     def table_columns(self) -> tuple[Column, ...]:
-        """The columns of the table: the declared ones, and the mark of rows that are gone upstream."""
+        """The columns of the table: the declared ones, what fits none of them, and the mark of rows gone upstream."""
+        rescued = Column(RESCUED, "json", "Values that do not fit their column, by field; null while all fit")
         if self.append_only:
-            return self.columns
+            return (*self.columns, rescued)
         mark = Column(DELETED_AT, "timestamp", "When a full listing first lacked the row; null while it is live")
-        return (*self.columns, mark)
+        return (*self.columns, rescued, mark)
 
 
 RESOURCES: tuple[Resource, ...] = (

@@ -2,7 +2,7 @@
 
 dlt's cost of a page is about 1.6 ms, whatever its size, and it asks for a page when it is done with the one before. So
 pages are fetched in the background, as many at once as the wire allows, put in order, checked, and handed to dlt in
-batches: the adapter below answers each of dlt's requests with the next batch, and the last with an empty one.
+batches: the adapter below answers each of dlt's requests with the next batch. Each says whether it is the last.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, wait
-from functools import partial
+from dataclasses import dataclass
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlencode
@@ -34,7 +34,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = dict[str, Any]
-Batch: TypeAlias = "list[Row] | list[pa.Table]"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of a listing, as `to_table` makes them; the last has none where the listing has no more."""
+
+    table: "pa.Table"
+    is_last: bool
+
+
 Batches: TypeAlias = "asyncio.Queue[Batch | Exception]"
 
 ROWS = "rows"
@@ -62,12 +71,12 @@ class Listing:
     """The rows of a resource, in batches. Reading starts in the background and waits when it is some batches ahead.
 
     `report` counts what this listing sends over the wire, which it shares with others. `most_pages` cuts the listing
-    after so many pages that bring rows. With `tables`, rows that are just what the catalogue declares come as one Arrow
-    table. It is made in the background: to pass a million objects from thread to thread costs more than to make them.
-    `watch` is called now and then where a batch is asked for, also while none comes.
+    after so many pages that bring rows. Tables are made in the background: to pass a million objects from thread to
+    thread costs more than to make them. `watch` is called now and then where a batch is asked for, also while none
+    comes.
     """
 
-    def __init__(self, resource: Resource, wire: Wire, *, most_pages: int = sys.maxsize, tables: bool = False) -> None:
+    def __init__(self, resource: Resource, wire: Wire, *, most_pages: int = sys.maxsize) -> None:
         self.resource = resource
         self.report = Report()
         self.settings = wire.settings
@@ -75,7 +84,6 @@ class Listing:
         self.watch: Callable[[], None] = lambda: None
         self._wire = wire
         self._most_pages = most_pages
-        self._tables = tables
         self._query: dict[str, str] = {}
         self._handed_out = False
         self._reader: Future[None] | None = None
@@ -97,20 +105,19 @@ class Listing:
         # Where the newest rows come first, the first batch says how far to read.
         self._batches = asyncio.Queue(maxsize=1 if self.endpoint.newest_first else BATCHES_AHEAD)
         pages = _pages(self.resource, self._wire, self.report, query, self._most_pages, self._wanted)
-        make = partial(_make_table, self.resource) if self._tables else _leave
-        self._reader = in_background(_read(pages, self._batches, make, self.report, self._wanted))
+        self._reader = in_background(_read(self.resource, pages, self._batches, self.report, self._wanted))
         # The reader does not know the listing, so that it ends with it.
         weakref.finalize(self, self._reader.cancel)
 
     def next_batch(self) -> "Batch":
-        """The next rows, or one table of them; empty after the last.
+        """The next rows.
 
         Raises:
             Exception: What the wire, a guard or the paging raised.
         """
         if self._reader is None:
             self.report.is_read = True
-            return []
+            return _to_batch([], self.resource, is_last=True)
         self._handed_out = True
         coming = in_background(self._take())
         while not wait([coming], WATCHED_EVERY).done:
@@ -118,7 +125,7 @@ class Listing:
         batch = coming.result()
         if isinstance(batch, Exception):
             raise batch
-        self.report.is_read = not batch
+        self.report.is_read = batch.is_last
         self.watch()
         return batch
 
@@ -149,14 +156,14 @@ class Listing:
             self.start({})
 
     def stop(self) -> None:
-        """Reads no further; the next batch is empty."""
+        """Reads no further; the next batch is empty, and the last."""
         if self._reader:
             self._reader.cancel()
             self._reader = None
 
 
 def open_listings(
-    settings: Settings, resources: Iterable[Resource], *, most_pages: int = sys.maxsize, tables: bool = False
+    settings: Settings, resources: Iterable[Resource], *, most_pages: int = sys.maxsize
 ) -> dict[str, Listing]:
     """Listings of resources that share a wire, by name. No request is made before one of them is started.
 
@@ -168,44 +175,37 @@ def open_listings(
     if hashed and settings.hash_key is None:
         raise SettingsError("hash_key", f"is missing, and needed to hash {', '.join(hashed)}")
     wire = Wire(settings)
-    return {resource.name: Listing(resource, wire, most_pages=most_pages, tables=tables) for resource in resources}
+    return {resource.name: Listing(resource, wire, most_pages=most_pages) for resource in resources}
 
 
-def _make_table(resource: Resource, rows: list[Row]) -> "Batch":
+def _to_batch(rows: list[Row], resource: Resource, *, is_last: bool) -> Batch:
     from analytics_assets.api.tables import to_table  # noqa: PLC0415 - definitions need no Arrow
 
-    table = to_table(rows, resource)
-    return rows if table is None else [table]
-
-
-def _leave(rows: list[Row]) -> "Batch":
-    return rows
+    return Batch(to_table(rows, resource), is_last)
 
 
 async def _read(
-    pages: AsyncIterator[list[Row]],
-    batches: Batches,
-    make: "Callable[[list[Row]], Batch]",
-    report: Report,
-    wanted: asyncio.Event,
+    resource: Resource, pages: AsyncIterator[list[Row]], batches: Batches, report: Report, wanted: asyncio.Event
 ) -> None:
     batch: list[Row] = []
     made_of = 0
     try:
         async for rows in pages:
             batch += rows
-            is_heavy = report.weight - made_of >= BATCH_WEIGHT
-            if batch and (is_heavy or len(batch) >= BATCH_ROWS):
-                made_of = report.weight
-                made = make(batch)
-                batch = []
-                await batches.put(made)
-                del made, rows
-                if is_heavy:
+            del rows
+            weight = report.weight - made_of
+            if not batch or (weight < BATCH_WEIGHT and len(batch) < BATCH_ROWS):
+                continue
+            made_of = report.weight
+            # So many at once that none is much heavier than it may be.
+            most = max(1, len(batch) * BATCH_WEIGHT // weight)
+            while batch:
+                part, batch = batch[:most], batch[most:]
+                await batches.put(_to_batch(part, resource, is_last=False))
+                del part
+                if weight >= BATCH_WEIGHT:
                     await wanted.wait()
-        if batch:
-            await batches.put(make(batch))
-        await batches.put([])
+        await batches.put(_to_batch(batch, resource, is_last=True))
     except Exception as error:  # noqa: BLE001 - raised where the batch is asked for
         # Else the wrong answer would stay in memory as long as the error.
         clear_frames(error.__traceback__)
@@ -289,7 +289,7 @@ class ListingAdapter(BaseAdapter):
 
     def send(self, request: PreparedRequest, *_args: Any, **_options: Any) -> Response:  # noqa: ANN401 - as requests has it
         """The next batch."""
-        response = _Batch({ROWS: self._listing.next_batch()})
+        response = _Response({ROWS: [self._listing.next_batch()]})
         response.status_code = 200
         response.request = request
         response.url = request.url or ""
@@ -300,8 +300,8 @@ class ListingAdapter(BaseAdapter):
         self._listing.stop()
 
 
-class UntilEmpty(BasePaginator):
-    """Asks for batches until an empty one."""
+class UntilLast(BasePaginator):
+    """Asks for batches until the last."""
 
     def __init__(self, listing: Listing) -> None:
         super().__init__()
@@ -313,14 +313,14 @@ class UntilEmpty(BasePaginator):
         self._listing.start(dict(request.params or {}))
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:  # noqa: ARG002 - dlt's signature
-        """An empty batch is the end."""
-        self._has_next_page = bool(data)
+        """A batch knows whether it is the last."""
+        self._has_next_page = not (data and data[0].is_last)
 
     def update_request(self, request: Request) -> None:
         """The same request again: the adapter knows which batch is next."""
 
 
-class _Batch(Response):
+class _Response(Response):
     def __init__(self, body: dict[str, Any]) -> None:
         super().__init__()
         self._body = body

@@ -1,10 +1,10 @@
-"""From the rows of a page to the rows that are loaded: points in time, cursors, and what the lag reads again.
+"""From the batches of a listing to the rows that are loaded: columns, cursors, and what the lag reads again.
 
-dlt's `incremental` stands between the two steps below. It compares the cursor values, which `PageReader` has made UTC
-instants, and filters what an earlier sync has loaded. Three things it leaves open:
+dlt's `incremental` stands between the two steps below. It compares the cursor values and filters what an earlier sync
+has loaded. Three things it leaves open:
 
-- A cursor value in the future would move the cursor past everything to come. It is taken aside, so that dlt sees a row
-  without a cursor, and put back.
+- A cursor value in the future would move the cursor past everything to come. So the cursor is put in the end where the
+  rows have brought it that are not in the future.
 - A row without a cursor value is loaded in every sync, as nothing tells whether it changed.
 - With a lag, the rows of the last stretch are read and loaded in every sync.
 
@@ -12,6 +12,9 @@ For the last two, `PageSettler` remembers a digest of these few rows in the reso
 with the data, and drops those that have not changed.
 """
 
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -20,25 +23,44 @@ import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.common.json import json
+from msgspec import Raw
 
 from analytics_assets.api.catalog import PRIMARY_KEY
-from analytics_assets.api.guards import PayloadError
-from analytics_assets.api.instants import CLOCK_SKEW, parse_instant
-from analytics_assets.api.listing import Listing
+from analytics_assets.api.guards import PayloadError, shortened
+from analytics_assets.api.listing import Batch, Listing
 from analytics_assets.api.slices import Gap, write_gap
-from analytics_assets.api.tables import to_values
-
-Row = dict[str, Any]
-Page = list[Row]
+from analytics_assets.api.source import undeclared_columns
+from analytics_assets.api.tables import misfits, spread, undeclared_hints
+from analytics_assets.api.values import CLOCK_SKEW, column_name
 
 REMEMBERED_ROWS = 2_000
 """Digests kept at most, to bound the state; rows beyond it are loaded again in the next sync, which is harmless."""
 
-ASIDE = "\0future"
+TOLERATED = 10
+"""Values of a column that may not fit it, whatever share of all they are."""
+
+SHOWN_IDS = 5
+
+END = {b"analytics": b"the listing ends here"}
+"""Metadata of the table without rows that follows the last one."""
+
+
+def is_end(table: "pa.Table") -> bool:
+    """Whether no table of the listing follows."""
+    return bool(table.schema.metadata == END)
+
+
+@dataclass(slots=True)
+class Misfits:
+    """Values that do not fit their column: how many, the keys of some rows, and one of the values."""
+
+    count: int = 0
+    ids: list[Any] = field(default_factory=list)
+    example: Raw | None = None
 
 
 class PageReader:
-    """First step of every resource: reads points in time, counts rows, follows the cursor.
+    """First step of every resource: gives fields their columns, counts rows and values, follows the cursor.
 
     Where the newest rows come first, the listing ends with the page that is older than what is wanted: `lag` before the
     cursor, or `start`.
@@ -51,77 +73,79 @@ class PageReader:
         self.start = start
         self.lag = lag
         self.stateful = stateful
-        self.instants = [column.name for column in listing.resource.columns if column.type == "timestamp"]
-        self.horizon = datetime.now(UTC) + CLOCK_SKEW
+        self.cursor = column_name(self.resource.cursor) if self.resource.cursor else None
+        self.horizon = pa.scalar(datetime.now(UTC) + CLOCK_SKEW)
+        self._undeclared: dict[str, str] | None = None
+        self._values: Counter[str] = Counter()
+        self._misfits: dict[str, Misfits] = {column.name: Misfits() for column in self.resource.columns}
 
-    def __call__(self, page: "Page | list[pa.Table]", _meta: object = None) -> "Page | pa.Table":
-        """Returns the page's table, or its rows, changed in place.
+    def __call__(self, page: list[Batch], _meta: object = None) -> Iterator[Any]:
+        """Yields the table of a batch, and after the last one the mark of the end.
 
         Raises:
-            PayloadError: A declared timestamp is not a point in time.
+            PayloadError: So many values of a column do not fit it that the API has changed.
         """
-        if not page and not self.report.rows_read:
-            # An endpoint without any row has a table, too.
-            return dlt.mark.materialize_table_schema()
-        self._begin()
-        if page and isinstance(page[0], pa.Table):
-            return self._read_table(page[0])
-        return self._read_rows(page)
+        [batch] = page
+        if self._undeclared is None:
+            self._undeclared = self._begin()
+        table = spread(batch.table, self.resource, self._undeclared)
+        if table.num_rows:
+            self._count(table, self._undeclared)
+            hints = undeclared_hints(table.schema)
+            yield dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
+        if batch.is_last:
+            self._check_fit()
+            yield table.slice(0, 0).replace_schema_metadata(END)
 
-    def _read_table(self, table: "pa.Table") -> "pa.Table":
+    def _begin(self) -> dict[str, str]:
+        if self.cursor:
+            state = dlt.current.resource_state(self.resource.name)
+            if not self.stateful:
+                # A window may load other versions of the rows that the digests stand for.
+                state.pop("recent", None)
+            elif self.report.cursor_before is None:
+                stands = state["incremental"][self.cursor]["last_value"]
+                self.report.cursor_before = self.report.cursor_after = stands
+        table = dlt.current.source_schema().tables.get(self.resource.name, {})
+        return undeclared_columns(table.get("columns", {}))
+
+    def _count(self, table: "pa.Table", undeclared: dict[str, str]) -> None:
         self.report.rows_read += table.num_rows
-        if self.resource.cursor:
-            moments = table[self.resource.cursor]
-            self.report.rows_without_cursor += moments.null_count
-            self._follow_newest(pc.max(moments).as_py())
-        return table
+        for column in self.resource.columns:
+            self._values[column.name] += table.num_rows - table[column_name(column.name)].null_count
+        for key, name, value in misfits(table):
+            if name in self._misfits:
+                found = self._misfits[name]
+                found.count += 1
+                self._values[name] += 1
+                if found.count <= SHOWN_IDS:
+                    found.ids.append(key)
+                    found.example = found.example or value
+            # What has no column at all is there for want of one.
+            self.report.values_rescued += name in self._misfits or name in undeclared
+        if self.cursor:
+            self._follow(table[self.cursor])
 
-    def _read_rows(self, page: Page) -> Page:
-        self.report.rows_read += len(page)
-        for row in page:
-            for name in self.instants:
-                if row.get(name) is not None:
-                    row[name] = self._instant(row, name)
-        if self.resource.cursor:
-            self._follow(page, self.resource.cursor)
-        return page
-
-    def _instant(self, row: Row, name: str) -> datetime:
-        try:
-            return parse_instant(row[name])
-        except ValueError as error:
+    def _check_fit(self) -> None:
+        share = self.listing.settings.max_rescued_share
+        for column in self.resource.columns:
+            found, values = self._misfits[column.name], self._values[column.name]
+            if found.count <= TOLERATED or found.count <= share * values:
+                continue
+            what = f", such as {shortened(found.example)}" if found.example and not self.resource.is_sensitive else ""
             raise PayloadError(
-                f"{self.resource.name}: the row with {PRIMARY_KEY} {row[PRIMARY_KEY]!r} has {name} = {row[name]!r:.60},"
-                " which is neither an ISO 8601 date-time nor epoch seconds."
-            ) from error
+                f"{self.resource.name}: {found.count:,} of {values:,} values of {column.name!r} do not fit its type"
+                f" {column.type}{what}, in the rows with {PRIMARY_KEY} {', '.join(map(shortened, found.ids))}. Nothing"
+                " was loaded. If the API has changed, declare the type that comes now (text and json hold every value"
+                " of theirs) in api/catalog.py and run with mode: rebuild. If such values are to be kept in"
+                f" _rescued_data instead, raise sources.analytics.max_rescued_share (now {share:g})."
+            )
 
-    def _begin(self) -> None:
-        if not self.resource.cursor:
-            return
-        state = dlt.current.resource_state(self.resource.name)
-        if not self.stateful:
-            # A window may load other versions of the rows that the digests stand for.
-            state.pop("recent", None)
-        elif self.report.cursor_before is None:
-            stands = state["incremental"][self.resource.cursor]["last_value"]
-            self.report.cursor_before = self.report.cursor_after = stands
-
-    def _follow(self, page: Page, cursor: str) -> None:
-        newest = None
-        for row in page:
-            moment = row.get(cursor)
-            if moment is None:
-                self.report.rows_without_cursor += 1
-            elif moment > self.horizon:
-                self.report.rows_in_future += 1
-                if self.stateful:
-                    row[ASIDE] = moment
-                    row[cursor] = None
-            elif newest is None or moment > newest:
-                newest = moment
-        self._follow_newest(newest)
-
-    def _follow_newest(self, newest: datetime | None) -> None:
+    def _follow(self, moments: "pa.ChunkedArray") -> None:
+        past = moments.filter(pc.less_equal(moments, self.horizon))
+        self.report.rows_without_cursor += moments.null_count
+        self.report.rows_in_future += len(moments) - moments.null_count - len(past)
+        newest = pc.max(past).as_py()
         if newest is None:
             return
         if self.report.cursor_after and newest > self.report.cursor_after:
@@ -150,33 +174,23 @@ class PageSettler:
         self.reload = reload
         self.keep = keep
         self._loaded: dict[str, str] | None = None
-        self._digests: dict[str, str] = {}
-        self._moments: dict[str, datetime | None] = {}
         self._recent: pa.Table | None = None
 
-    def __call__(self, page: "Page | pa.Table", _meta: object = None) -> "Page | pa.Table | None":
-        """Returns the rows of the page that are new or changed."""
+    def __call__(self, table: "pa.Table", _meta: object = None) -> "pa.Table | None":
+        """Returns the rows of the table that are new or changed."""
         state = dlt.current.resource_state(self.reader.resource.name)
-        if not isinstance(page, pa.Table) and not page:
-            self._finish(state)
-            return page
         if self._loaded is None:
             self._loaded = {} if self.reload else state.get("recent", {})
-            if self.keep:
-                self._digests.update(self._loaded)
-            state["recent"] = self._digests
-        assert self.report.cursor_after is not None  # noqa: S101 - the reader has set it
-        horizon = self.report.cursor_after - self.lag
-        self._forget(horizon)
-        if isinstance(page, pa.Table):
-            return self._settle_table(page, horizon, self._loaded)
-        return [row for row in page if self._is_news_row(row, horizon, self._loaded)]
-
-    def _settle_table(self, table: "pa.Table", horizon: datetime, loaded: dict[str, str]) -> "pa.Table | None":
-        """Looks at those rows only that were loaded by the last sync; recent ones wait for the end of the listing."""
-        self._recent = self._newest(table if self._recent is None else pa.concat_tables([self._recent, table]), horizon)
-        if not loaded:
+        if is_end(table):
+            self._finish(state, self._loaded)
             return table
+        # Recent rows wait for the end of the listing, when it is known which are.
+        known = table if self._recent is None else pa.concat_tables([self._recent, table], promote_options="default")
+        self._recent = self._newest(known)
+        return self._drop_known(table, self._loaded) if self._loaded else table
+
+    def _drop_known(self, table: "pa.Table", loaded: dict[str, str]) -> "pa.Table | None":
+        """Looks at those rows only that were loaded by the last sync."""
         positions = pc.indices_nonzero(
             pc.is_in(pc.cast(table[PRIMARY_KEY], pa.string()), pa.array(loaded, pa.string()))
         )
@@ -184,55 +198,37 @@ class PageSettler:
         known = [
             position
             for position, row in zip(positions.to_pylist(), rows, strict=True)
-            if self._digest(row) == loaded[str(row[PRIMARY_KEY])]
+            if _digest(row) == loaded[str(row[PRIMARY_KEY])]
         ]
         self.report.rows_unchanged += len(known)
         if known:
             table = table.take(pa.array(sorted(set(range(table.num_rows)) - set(known)), pa.int64()))
         return table if table.num_rows else None
 
-    def _newest(self, table: "pa.Table", horizon: datetime) -> "pa.Table":
+    def _newest(self, table: "pa.Table") -> "pa.Table":
         """The recent rows of a table, of which most are so for a moment only: the horizon moves with each page."""
-        recent = pc.fill_null(pc.greater_equal(table[self.cursor], pa.scalar(horizon)), True)  # noqa: FBT003 - Arrow's
+        assert self.report.cursor_after is not None  # noqa: S101 - the reader has set it
+        horizon = pa.scalar(self.report.cursor_after - self.lag)
+        recent = pc.fill_null(pc.greater_equal(table[self.cursor], horizon), True)  # noqa: FBT003 - Arrow's
         return table.filter(recent).slice(0, REMEMBERED_ROWS)
 
-    def _is_news_row(self, row: Row, horizon: datetime, loaded: dict[str, str]) -> bool:
-        moment = row.get(self.cursor)
-        if ASIDE in row:
-            row[self.cursor] = row.pop(ASIDE)
-        recent = moment is None or moment >= horizon
-        key = str(row[PRIMARY_KEY])
-        if not recent and key not in loaded:
-            return True
-        digest = self._digest(to_values(row, self.reader.resource))
-        if recent and len(self._digests) < REMEMBERED_ROWS:
-            self._digests[key] = digest
-            self._moments[key] = moment
-        if loaded.get(key) == digest:
-            self.report.rows_unchanged += 1
-            return False
-        return True
-
-    def _digest(self, row: Row) -> str:
-        return blake2b(json.dumpb(row, sort_keys=True), digest_size=8).hexdigest()
-
-    def _forget(self, horizon: datetime) -> None:
-        gone = [key for key, moment in self._moments.items() if moment is not None and moment < horizon]
-        for key in gone:
-            del self._digests[key], self._moments[key]
-
-    def _finish(self, state: dict[str, Any]) -> None:
-        """Puts the cursor where the listing has brought it.
-
-        dlt follows it for rows and for tables apart; without a lag the one that came last would win.
-        """
+    def _finish(self, state: dict[str, Any], loaded: dict[str, str]) -> None:
+        """Puts the cursor where the listing has brought it, which may be less far than dlt has."""
+        digests = dict(loaded) if self.keep else {}
         if self.report.cursor_after is not None:
             state["incremental"][self.cursor]["last_value"] = self.report.cursor_after
             if self._recent is not None:
-                for row in self._newest(self._recent, self.report.cursor_after - self.lag).to_pylist():
-                    if len(self._digests) < REMEMBERED_ROWS:
-                        self._digests[str(row[PRIMARY_KEY])] = self._digest(row)
+                for row in self._newest(self._recent).to_pylist():
+                    if len(digests) < REMEMBERED_ROWS:
+                        digests[str(row[PRIMARY_KEY])] = _digest(row)
+        state["recent"] = digests
         if self.reader.listing.is_sliced:
             left_at = self.report.left_at
             self.report.gap = None if left_at is None else Gap(left_at, self.reader.oldest_wanted())
             write_gap(state, self.report.gap)
+
+
+def _digest(row: dict[str, Any]) -> str:
+    """Of what is in the row: a column that another row has brought does not change it."""
+    there = {name: value for name, value in row.items() if value is not None}
+    return blake2b(json.dumpb(there, sort_keys=True), digest_size=8).hexdigest()

@@ -5,7 +5,7 @@ them nowhere. So what is wrong is wrong for the same reason, and in the same wor
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,14 +28,14 @@ ALL_OF_THEM = Reading(start=datetime(1970, 1, 1, tzinfo=UTC))
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a probe of one resource found: what a run would fail with, or `None`, and columns the catalogue lacks.
+    """What a probe of one resource found: what a run would fail with, or `None`, and which fields are not declared.
 
-    `secrets` may be in the text of the error.
+    `undeclared` are the columns that they would have, by field. `secrets` may be in the text of the error.
     """
 
     resource: Resource
     report: Report
-    undeclared: Sequence[str] = ()
+    undeclared: Mapping[str, str] = field(default_factory=dict)
     error: Exception | None = None
     secrets: Sequence[str | None] = field(default=(), repr=False)
 
@@ -70,7 +70,7 @@ def _find(listing: Listing, working_dir: str) -> Finding:
     return Finding(
         resource,
         report,
-        undeclared_columns(pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}), resource),
+        undeclared_columns(pipeline.default_schema.tables.get(resource.name, {}).get("columns", {})),
         secrets=listing.secrets(),
     )
 

@@ -24,7 +24,8 @@ class Report:
     `requests` are attempts on the wire, `retries` those of them that repeat an earlier one, `seconds_waited` the time
     between them. `body_bytes` are decoded response bodies, `weight` is what `guards.weigh` says of them. `rows_read`
     are rows of the listing before the cursor's filter, `rows_unchanged` those of them that were read again because of
-    the lag and dropped because nothing about them had changed. `left_at` is the position at which a listing was cut,
+    the lag and dropped because nothing about them had changed, `values_rescued` values of the rows read that
+    fit no column. `left_at` is the position at which a listing was cut,
     `gap` what has still to be read of one in slices. The cursors are where an incremental resource stood before and
     after (`None` where there is none).
 
@@ -42,6 +43,7 @@ class Report:
     rows_unchanged: int = 0
     rows_without_cursor: int = 0
     rows_in_future: int = 0
+    values_rescued: int = 0
     left_at: int | None = None
     gap: Gap | None = None
     cursor_before: datetime | None = None

@@ -5,57 +5,65 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from dlt.common.json import json
+import msgspec
+from msgspec import Raw
 
 from analytics_assets.api.catalog import Resource
+from analytics_assets.api.values import NULL, is_list, is_object
 
-Row = dict[str, Any]
-Change = Callable[[Any, int | str], None]
+Change = Callable[[Raw], Raw | None]
+
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+_LIST = msgspec.json.Decoder(list[Raw])
+_SCALAR = msgspec.json.Decoder()
 
 
-def hide(rows: list[Row], resource: Resource, hash_key: str | None) -> None:
-    """Hashes and drops the fields that the resource declares as sensitive, in place.
+def hide(rows: Sequence[dict[str, Any]], resource: Resource, hash_key: str | None) -> None:
+    """Hashes and drops the fields that the resource declares as sensitive, in rows of tokens, in place.
 
     A hash is the HMAC-SHA-256 of the value, 64 hexadecimal digits: equal values have equal hashes, and without the key
     nobody can try which value has a hash. Of an object or a list each value inside is hashed, but no key of an object.
     Null stays null.
     """
-    for path in resource.dropped:
-        _change(rows, path.split("."), _drop)
-    for path in resource.hashed:
+    changes: list[tuple[str, Change]] = [(path, lambda _: None) for path in resource.dropped]
+    if resource.hashed:
         assert hash_key  # noqa: S101 - checked when the listings were opened
-        _change(rows, path.split("."), partial(_hash, hash_key.encode()))
+        changes += [(path, partial(_hash, hash_key.encode())) for path in resource.hashed]
+    for path, change in changes:
+        for row in rows:
+            _change_in(row, path.split("."), change)
 
 
-def _drop(owner: Any, place: int | str) -> None:  # noqa: ANN401 - an object or a list
-    del owner[place]
-
-
-def _hash(key: bytes, owner: Any, place: int | str) -> None:  # noqa: ANN401 - likewise
-    owner[place] = _hashed(owner[place], key)
-
-
-def _change(found: Any, path: Sequence[str], change: Change) -> None:  # noqa: ANN401 - whatever JSON holds
-    """Changes what is at the end of a path, or where it ends early: a text may hold what was expected inside."""
-    if isinstance(found, list):
-        # From the end, as items may be dropped.
-        places: list[tuple[int | str, Sequence[str]]] = [(place, path) for place in reversed(range(len(found)))]
+def _change_in(owner: dict[str, Any], path: Sequence[str], change: Change) -> None:
+    field, *rest = path
+    if field not in owner:
+        return
+    changed = _change(owner[field], rest, change)
+    if changed is None:
+        del owner[field]
     else:
-        places = [(path[0], path[1:])] if path and path[0] in found else []
-    for place, rest in places:
-        if isinstance(found[place], dict | list) and rest:
-            _change(found[place], rest, change)
-        elif not rest or found[place] is not None:
-            change(found, place)
+        owner[field] = changed
 
 
-def _hashed(value: Any, key: bytes) -> Any:  # noqa: ANN401 - as above
-    match value:
-        case None:
-            return None
-        case list():
-            return [_hashed(item, key) for item in value]
-        case dict():
-            return {name: _hashed(item, key) for name, item in value.items()}
-    text = value if isinstance(value, str) else json.dumps(value)
-    return hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
+def _change(token: Raw, path: Sequence[str], change: Change) -> Raw | None:
+    """Changes what is at the end of a path, or where it ends early: a text may hold what was expected inside."""
+    if path and is_list(token):
+        items = (_change(item, path, change) for item in _LIST.decode(token))
+        return Raw(msgspec.json.encode([item for item in items if item is not None]))
+    if path and is_object(token):
+        owner = _OBJECT.decode(token)
+        _change_in(owner, path, change)
+        return Raw(msgspec.json.encode(owner))
+    return token if path and token == NULL else change(token)
+
+
+def _hash(key: bytes, token: Raw) -> Raw:
+    if token == NULL:
+        return token
+    if is_list(token):
+        return Raw(msgspec.json.encode([_hash(key, item) for item in _LIST.decode(token)]))
+    if is_object(token):
+        return Raw(msgspec.json.encode({name: _hash(key, value) for name, value in _OBJECT.decode(token).items()}))
+    value = _SCALAR.decode(token)
+    text = value.encode() if isinstance(value, str) else bytes(token)
+    return Raw(b'"%b"' % hmac.digest(key, text, "sha256").hex().encode())

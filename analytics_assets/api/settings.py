@@ -18,8 +18,8 @@ from dlt.common.typing import TSecretStrValue
 
 from analytics_assets.api.dialect import Dialect, Endpoint
 from analytics_assets.api.dialects.registry import DIALECTS
-from analytics_assets.api.instants import parse_instant
 from analytics_assets.api.origin import is_loopback, origin_of, read_origins
+from analytics_assets.api.values import parse_instant
 
 SECTION = ("sources", "analytics")
 DEMO = "demo"
@@ -75,6 +75,8 @@ class Settings(BaseConfiguration):
     """Megabytes of one answer, decoded, above which the sync fails; a page of 50 MB passes."""
     max_deleted_share: float = 0.5
     """Share of a table's live rows that one sync may find gone upstream; above it nothing is marked and it fails."""
+    max_rescued_share: float = 0.1
+    """Share of a column's values in one listing that may not fit its type; above it the sync fails, from eleven on."""
     requests_in_flight: int = 8
     """Most requests at once, over all resources of a run."""
     requests_per_second: float | None = None
@@ -228,8 +230,9 @@ def _check(settings: Settings) -> None:
         raise SettingsError("max_answer_mb", "is not above 0", settings.max_answer_mb)
     if settings.hash_key is not None and len(settings.hash_key) < SHORTEST_HASH_KEY:
         raise SettingsError("hash_key", f"is shorter than {SHORTEST_HASH_KEY} characters")
-    if not 0 <= settings.max_deleted_share <= 1:
-        raise SettingsError("max_deleted_share", "is not between 0 and 1", settings.max_deleted_share)
+    for key in ("max_deleted_share", "max_rescued_share"):
+        if not 0 <= getattr(settings, key) <= 1:
+            raise SettingsError(key, "is not between 0 and 1", getattr(settings, key))
 
 
 def _check_credentials(settings: Settings) -> None:

@@ -8,7 +8,7 @@ Usable without Dagster:
     dlt.pipeline("analytics", destination="duckdb", dataset_name="analytics").run(analytics_source())
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,8 +17,7 @@ from typing import Any
 import dlt
 import requests
 from dlt.common.jsonpath import TJsonPath, compile_path
-from dlt.common.normalizers.naming.snake_case import NamingConvention
-from dlt.common.schema.typing import TColumnSchema, TSchemaContractDict
+from dlt.common.schema.typing import TColumnSchema, TSchemaContractDict, TTableSchemaColumns
 from dlt.extract.resource import DltResource
 from dlt.extract.source import DltSource
 from dlt.sources.rest_api import rest_api_resources
@@ -26,9 +25,10 @@ from dlt.sources.rest_api.typing import ClientConfig, Endpoint, EndpointResource
 
 from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
 from analytics_assets.api.dialect import ById
-from analytics_assets.api.listing import ROWS, Listing, ListingAdapter, UntilEmpty, open_listings
+from analytics_assets.api.listing import ROWS, Listing, ListingAdapter, UntilLast, open_listings
 from analytics_assets.api.settings import Settings, read_settings
 from analytics_assets.api.slices import Gap
+from analytics_assets.api.values import FIELD, RESERVED, column_name
 
 SOURCE_NAME = "analytics"
 
@@ -57,7 +57,7 @@ class Reading:
 
 
 def analytics_source(settings: Settings | None = None, resources: Sequence[Resource] = RESOURCES) -> DltSource:
-    """The resources as a dlt source of rows. No request is made before it is run.
+    """The resources as a dlt source of Arrow tables. No request is made before it is run.
 
     Args:
         settings: The API's settings; read the dlt way by default.
@@ -110,20 +110,15 @@ def source_shape() -> DltSource:
     return _as_source(shapes, SOURCE_NAME)
 
 
-def column_name(name: str) -> str:
-    """The name of a field as dlt spells it in the table: `activityTime` becomes `activity_time`."""
-    return NamingConvention().normalize_identifier(name)
-
-
-def undeclared_columns(columns: Iterable[str], resource: Resource) -> list[str]:
-    """Those of a table's columns that came from fields which the catalogue does not know."""
-    declared = {column_name(column.name) for column in resource.table_columns}
-    return [name for name in columns if name not in declared and not name.startswith("_dlt")]
+def undeclared_columns(columns: TTableSchemaColumns) -> dict[str, str]:
+    """The columns of a table in dlt's schema that are for fields which the catalogue does not know, by field."""
+    # dlt keeps hints that begin with x-, and does not type them.
+    untyped: Mapping[str, Mapping[str, Any]] = columns
+    return {hints[FIELD]: name for name, hints in untyped.items() if FIELD in hints}
 
 
 def _as_source(resources: list[DltResource], name: str) -> DltSource:
-    # Nested values stay JSON in their column. A field that is new becomes a column; a value that does not fit its
-    # column's type fails the resource instead of landing in a column beside it.
+    # Nested values stay JSON in their column. A field that is new becomes a column.
     contract: TSchemaContractDict = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}
     source = dlt.source(
         lambda: resources, name=name, section=SOURCE_NAME, max_table_nesting=0, schema_contract=contract
@@ -146,9 +141,9 @@ def _build_resource(listing: Listing, reading: Reading) -> DltResource:
     start = _start(settings, reading)
     reader = PageReader(listing, start, lag, stateful=not reading.is_window)
     built.add_step(reader, insert_at=1)
-    if resource.cursor and not reading.is_window:
+    if reader.cursor and not reading.is_window:
         usual = _lag(resource, settings, Reading())
-        settler = PageSettler(reader, resource.cursor, usual, reload=reading.everything, keep=reading.gap is not None)
+        settler = PageSettler(reader, reader.cursor, usual, reload=reading.everything, keep=reading.gap is not None)
         built.add_step(settler, insert_at=3)
     return built
 
@@ -158,10 +153,10 @@ def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
     endpoint: Endpoint = {
         "path": listing.endpoint.path.removeprefix("/"),
         "data_selector": _compiled_rows(),
-        "paginator": UntilEmpty(listing),
+        "paginator": UntilLast(listing),
     }
     if resource.cursor:
-        endpoint["incremental"] = _incremental(resource, resource.cursor, listing.settings, reading)
+        endpoint["incremental"] = _incremental(resource, column_name(resource.cursor), listing.settings, reading)
         endpoint["params"] = _filters(listing, reading)
     return {
         "name": resource.name,
@@ -218,17 +213,26 @@ def _lag(resource: Resource, settings: Settings, reading: Reading) -> timedelta:
     return timedelta(seconds=resource.lag_seconds if settings.lag_seconds is None else settings.lag_seconds)
 
 
-def column_hints(resource: Resource) -> dict[str, TColumnSchema]:
-    """The columns of a resource's table, by field of the API, as dlt wants them."""
+def column_hints(resource: Resource) -> TTableSchemaColumns:
+    """The columns of a resource's table by name, as dlt wants them.
+
+    Only the key must not be null: no row is kept out for want of a value. A check tells of columns declared otherwise.
+
+    Raises:
+        ValueError: Two fields, or a field and a column of ours, dlt's or a database's, have one name.
+    """
     hints: dict[str, TColumnSchema] = {}
     for column in resource.table_columns:
-        hints[column.name] = {
-            "name": column.name,
+        name = column_name(column.name)
+        if name in hints or name.startswith("_dlt") or (name in RESERVED and column in resource.columns):
+            raise ValueError(f"{resource.name}: {column.name!r} cannot be declared, as {name} is another column.")
+        hints[name] = {
+            "name": name,
             "data_type": column.type,
-            "nullable": column.nullable,
+            "nullable": column.name != PRIMARY_KEY,
             "description": column.description,
         }
     if resource.cursor:
         # Of two versions of a row in one listing, the newer one is merged.
-        hints[resource.cursor]["dedup_sort"] = "desc"
+        hints[column_name(resource.cursor)]["dedup_sort"] = "desc"
     return hints

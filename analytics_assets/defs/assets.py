@@ -123,7 +123,7 @@ def build_assets() -> dg.AssetsDefinition:
                 patience, say = analytics.busy_timeout, context.log.warning
                 stack.enter_context(exclusive(session.destination, session.working_dir, selected, patience, say))
                 stack.enter_context(seldom_collected())
-                listings = open_listings(session.settings, selected, tables=True)
+                listings = open_listings(session.settings, selected)
                 for listing in listings.values():
                     listing.start_ahead()
                     stack.callback(listing.stop)
@@ -216,7 +216,7 @@ def sync(
             if resource.append_only and resource.cursor:
                 shown[f"{resource.name}_per_day"] = chart_per_day(client, resource, resource.cursor)
     seconds = time.monotonic() - started
-    undeclared = undeclared_columns(pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}), resource)
+    undeclared = undeclared_columns(pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}))
     metadata: dict[str, dg.RawMetadataValue] = {
         "dagster/row_count": total,
         "dagster/table_name": table_name(resource),
@@ -228,13 +228,14 @@ def sync(
         "rows_without_cursor": report.rows_without_cursor,
         "rows_in_future": report.rows_in_future,
         "rows_marked_deleted": deleted,
+        "values_rescued": report.values_rescued,
         "requests": report.requests,
         "retries": report.retries,
         "seconds_waited": round(report.seconds_waited, 3),
         "bytes": report.body_bytes,
         "seconds": round(seconds, 3),
         "rows_per_second": round(report.rows_read / seconds, 1),
-        UNDECLARED: [redact(name, secrets) for name in undeclared],
+        UNDECLARED: {redact(field, secrets): redact(name, secrets) for field, name in undeclared.items()},
         "reads": _reads(listing, complete=complete),
         "destination": str(session.target.duckdb_path or session.target.type),
     }

@@ -7,24 +7,26 @@ from typing import Any
 
 import dagster as dg
 
-from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
-from analytics_assets.api.instants import CLOCK_SKEW
+from analytics_assets.api.catalog import PRIMARY_KEY, RESCUED, RESOURCES, Resource
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
-from analytics_assets.api.source import column_name
+from analytics_assets.api.values import CLOCK_SKEW, MOST_COLUMNS, column_name
 from analytics_assets.defs.automation import after_inputs
 from analytics_assets.defs.freshness import data_window
 from analytics_assets.defs.resources import AnalyticsResource
 from analytics_assets.defs.schedules import SYNC, read_cron
-from analytics_assets.defs.specs import POOL, asset_key
+from analytics_assets.defs.specs import POOL, asset_key, table_name
 from analytics_assets.warehouse.destination import DestinationError
-from analytics_assets.warehouse.facts import SHOWN_IDS, Facts, measure, references, required_columns
+from analytics_assets.warehouse.facts import SHOWN_IDS, Facts, Odd, measure, references, required_columns
 
 UNDECLARED = "undeclared_columns"
 """Metadata of a materialization: columns that the catalogue does not know. Also the name of the check."""
 
 MOST_WITHOUT_CURSOR = 0.1
 """Share of the live rows. A few have none, such as a group that nobody has edited yet; a renamed field empties all."""
+
+SHOWN_FIELDS = 20
+"""Fields that a check names at most."""
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
@@ -46,7 +48,7 @@ class Check:
 
 def checks_of(resource: Resource) -> list[Check]:
     """The checks that a resource has, which follow from its entry in the catalogue."""
-    checks = [_primary_key(), _last_load(), _undeclared_columns()]
+    checks = [_primary_key(), _last_load(), _undeclared_columns(), _values_fit(resource)]
     if required_columns(resource):
         checks.append(_not_null(resource))
     if resource.cursor:
@@ -116,7 +118,13 @@ def _measure(
         raise dg.Failure(redact(str(error), analytics.secrets())) from None
     # Names of fields come from the API, too.
     return {
-        asset_key(name): replace(facts, undeclared=[redact(field, secrets) for field in facts.undeclared])
+        asset_key(name): replace(
+            facts,
+            undeclared={redact(field, secrets): redact(column, secrets) for field, column in facts.undeclared.items()},
+            columnless={redact(field, secrets) for field in facts.columnless},
+            rescued={redact(field, secrets): odd for field, odd in facts.rescued.items()},
+            replaced={redact(column, secrets): odd for column, odd in facts.replaced.items()},
+        )
         for name, facts in measured.items()
     }
 
@@ -170,15 +178,51 @@ def _last_load() -> Check:
 
 def _undeclared_columns() -> Check:
     def judge(facts: Facts) -> Verdict:
-        found = facts.undeclared
-        wrong = f"The API sends fields that api/catalog.py does not declare: {', '.join(found)}." if found else None
-        return {"columns": found, "count": len(found)}, wrong
+        found, others = facts.undeclared, sorted(facts.columnless)
+        says = [f"{field} (column {column})" for field, column in found.items()][:SHOWN_FIELDS]
+        wrong = f"The API sends {len(found)} fields that api/catalog.py does not declare: {', '.join(says)}."
+        if others:
+            wrong += f" {len(others)} more are in `{RESCUED}`, as a table has {MOST_COLUMNS} such columns at most."
+        return {
+            "columns": found,
+            "count": len(found) + len(others),
+            "fields_without_a_column": others[:SHOWN_FIELDS],
+        }, wrong if found or others else None
 
     description = (
-        "The API sends no fields that the catalogue does not declare. If it does, they are loaded into columns of their"
-        " own; declare them in api/catalog.py, with a type and a description."
+        "The API sends no fields that the catalogue does not declare. If it does, they are loaded as JSON into columns"
+        " of their own, which are listed by field. To give them a type, declare them in api/catalog.py and run with"
+        " mode: rebuild."
     )
     return Check(UNDECLARED, WARN, description, judge)
+
+
+def _values_fit(resource: Resource) -> Check:
+    def judge(facts: Facts) -> Verdict:
+        wrong = [
+            f"{_rows(odd)} with a value of `{field}` that does not fit its column, kept in `{RESCUED}`."
+            for field, odd in facts.rescued.items()
+        ]
+        wrong += [
+            f"{_rows(odd)} with U+FFFD in `{column}`, as databases cannot store NULs and broken characters."
+            for column, odd in facts.replaced.items()
+        ]
+        return {
+            "rescued": {field: {"rows": odd.rows, "ids": odd.ids} for field, odd in facts.rescued.items()},
+            "replaced": {column: {"rows": odd.rows, "ids": odd.ids} for column, odd in facts.replaced.items()},
+        }, " ".join(wrong[:SHOWN_FIELDS]) or None
+
+    description = (
+        f"Each value of a live row fits its column. What does not is null there and kept in `{RESCUED}` under the name"
+        f" of its field: `SELECT {PRIMARY_KEY}, {RESCUED} FROM {table_name(resource)} WHERE {RESCUED} IS NOT NULL`."
+        " Characters that databases cannot store are U+FFFD."
+    )
+    return Check("values_fit", WARN, description, judge)
+
+
+def _rows(odd: Odd) -> str:
+    ids = f"{PRIMARY_KEY} {', '.join(map(str, odd.ids))}{', ...' if odd.rows > len(odd.ids) else ''}"
+    return f"{odd.rows:,} row{'' if odd.rows == 1 else 's'} ({ids})"
 
 
 def _cursor_freshness(resource: Resource) -> Check:

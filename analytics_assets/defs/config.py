@@ -5,8 +5,8 @@ from enum import Enum
 import dagster as dg
 from pydantic import Field
 
-from analytics_assets.api.instants import parse_instant
 from analytics_assets.api.source import Reading
+from analytics_assets.api.values import parse_instant
 
 
 class Mode(Enum):

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from analytics_assets.api.catalog import RESCUED
 from analytics_assets.api.probe import Finding, probe
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.failures import NO_RUN_RETRY, explain
+from analytics_assets.defs.progress import count
 from analytics_assets.defs.resources import AnalyticsResource
 from analytics_assets.defs.specs import POOL
 
@@ -99,5 +101,8 @@ def _describe(finding: Finding) -> str:
     if report.retries:
         texts.append(f"{report.retries} retries")
     if finding.undeclared:
-        texts.append(f"not in api/catalog.py: {', '.join(finding.undeclared)}")
+        fields = [f"{field} (column {column})" for field, column in finding.undeclared.items()]
+        texts.append(f"not in api/catalog.py: {', '.join(fields)}")
+    if report.values_rescued:
+        texts.append(f"{count(report.values_rescued, 'value')} that do not fit, which a sync keeps in {RESCUED}")
     return ", ".join(texts)

@@ -10,8 +10,8 @@ from typing import Any
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.catalog import Resource
-from analytics_assets.api.instants import CLOCK_SKEW, parse_instant
 from analytics_assets.api.redaction import redact
+from analytics_assets.api.values import CLOCK_SKEW, parse_instant
 from analytics_assets.warehouse.excerpts import Row, newest_rows, rows_per_day
 
 ROWS = 5

@@ -83,6 +83,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     max_deleted_share: float | None = Field(
         default=None, description="Largest share of a table that may be found gone upstream." + FROM_DLT
     )
+    max_rescued_share: float | None = Field(
+        default=None, description="Largest share of a column's values that may not fit its type." + FROM_DLT
+    )
     requests_in_flight: int | None = Field(default=None, description="Most requests at once." + FROM_DLT)
     requests_per_second: float | None = Field(default=None, description="Most requests a second." + FROM_DLT)
     allowed_hosts: list[str] | None = Field(

@@ -9,7 +9,7 @@ import dagster as dg
 from analytics_assets.api import catalog
 from analytics_assets.api.catalog import DOCS_URL, PRIMARY_KEY, RESOURCES, Column, Resource
 from analytics_assets.api.settings import configured_endpoint
-from analytics_assets.api.source import column_name
+from analytics_assets.api.values import column_name
 from analytics_assets.warehouse.destination import DATASET
 
 GROUP = "analytics_api"

@@ -6,8 +6,7 @@ from typing import Any
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.catalog import DELETED_AT, PRIMARY_KEY, Resource
-from analytics_assets.api.instants import parse_instant
-from analytics_assets.api.source import column_name
+from analytics_assets.api.values import column_name, parse_instant
 from analytics_assets.warehouse.facts import is_live
 
 DAY = timedelta(days=1)

@@ -1,19 +1,22 @@
 """What the tables say of themselves, for the checks: one query a resource, in SQL that every destination speaks."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from analytics_assets.api.catalog import BY_NAME, DELETED_AT, PRIMARY_KEY, Column, Resource
-from analytics_assets.api.instants import parse_instant
-from analytics_assets.api.source import column_name, undeclared_columns
+from analytics_assets.api.catalog import BY_NAME, DELETED_AT, PRIMARY_KEY, RESCUED, Column, Resource
+from analytics_assets.api.source import undeclared_columns
+from analytics_assets.api.values import REPLACEMENT, column_name, parse_instant
 from analytics_assets.warehouse.pipeline import pipeline_name
 
 SHOWN_IDS = 5
 """Ids of wrong rows that are named."""
+
+ROWS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,12 @@ class Load:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Dangling:
-    """Live rows whose reference names no live row: how many, and the ids of the first few."""
+@dataclass(slots=True)
+class Odd:
+    """Live rows with something odd about them: how many, and the ids of the first few."""
 
-    rows: int
-    ids: list[Any]
+    rows: int = 0
+    ids: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,19 @@ class Facts:
 
     `rows` and what is said of the key, of `nulls` (by column) and of `newest_load_id` are about all rows; cursors and
     references are about live ones. `newest` is the newest cursor value that is not in the future. `dangling` is by the
-    referring column's name, `None` where the table that it refers to does not exist.
+    referring column's name, `None` where the table that it refers to does not exist: rows whose reference names no live
+    row.
+
+    `undeclared` are the columns of fields that the catalogue does not know, by field; `columnless` are such fields that
+    have none. `rescued` are rows with a value that did not fit, by field, `replaced` those with characters that no
+    database stores, by column.
     """
 
     has_table: bool = False
-    undeclared: list[str] = field(default_factory=list)
+    undeclared: dict[str, str] = field(default_factory=dict)
+    columnless: set[str] = field(default_factory=set)
+    rescued: dict[str, Odd] = field(default_factory=dict)
+    replaced: dict[str, Odd] = field(default_factory=dict)
     rows: int = 0
     live_rows: int = 0
     null_keys: int = 0
@@ -54,7 +65,7 @@ class Facts:
     newest: datetime | None = None
     newest_load_id: str | None = None
     last_load: Load | None = None
-    dangling: dict[str, Dangling | None] = field(default_factory=dict)
+    dangling: dict[str, Odd | None] = field(default_factory=dict)
 
 
 def required_columns(resource: Resource) -> list[Column]:
@@ -134,10 +145,10 @@ def _measure(
     measured: dict[str, Any] = dict(zip(counts, row, strict=False))
     if measured.get("newest") is not None:
         measured["newest"] = parse_instant(measured["newest"])
-    return Facts(
+    facts = Facts(
         has_table=True,
         # Some destinations fold names, which are in lower case as dlt makes them, to upper case.
-        undeclared=undeclared_columns(map(str.lower, existing[resource.name]), resource),
+        undeclared=_undeclared(client, resource, map(str.lower, existing[resource.name])),
         **measured,
         nulls=dict(zip(required, row[len(counts) :], strict=True)),
         last_load=last_load,
@@ -146,9 +157,56 @@ def _measure(
             for column in references(resource)
         },
     )
+    _look_at_values(client, resource, facts)
+    return facts
 
 
-def _dangling(client: SqlJobClientBase, resource: Resource, column: Column) -> Dangling:
+def _undeclared(client: SqlJobClientBase, resource: Resource, columns: Iterable[str]) -> dict[str, str]:
+    """Those of a table's columns that the catalogue does not know, by field, as far as dlt's schema has it."""
+    stored = client.get_stored_schema(pipeline_name(resource))
+    tables = json.loads(stored.schema)["tables"] if stored else {}
+    fields = undeclared_columns(tables.get(resource.name, {}).get("columns", {}))
+    spellings = {name: spelling for spelling, name in fields.items()}
+    declared = {column_name(column.name) for column in resource.table_columns}
+    return {spellings.get(name, name): name for name in columns if name not in declared and not name.startswith("_dlt")}
+
+
+def _look_at_values(client: SqlJobClientBase, resource: Resource, facts: Facts) -> None:
+    """Adds what did not fit, and what was replaced, to the facts."""
+    escape = client.sql_client.escape_column_name
+    declared = {column.name for column in resource.columns}
+    texts = {column_name(column.name): "{}" for column in resource.columns if column.type == "text"}
+    nested = [column_name(column.name) for column in resource.columns if column.type == "json"]
+    texts |= dict.fromkeys([*nested, *facts.undeclared.values()], "CAST({} AS VARCHAR)")
+    likes = [f"{cast.format(escape(name))} LIKE %s" for name, cast in texts.items()]
+    rescued = escape(RESCUED)
+    query = (
+        f"SELECT {escape(PRIMARY_KEY)}, {rescued}, {', '.join(f'CASE WHEN {like} THEN 1 END' for like in likes)}"
+        f" FROM {client.sql_client.make_qualified_table_name(resource.name)}"
+        f" WHERE {is_live(client, resource)} AND ({' OR '.join([f'{rescued} IS NOT NULL', *likes])})"
+    )
+    with client.sql_client.execute_query(query, *[f"%{REPLACEMENT}%"] * (2 * len(likes))) as cursor:
+        while rows := cursor.fetchmany(ROWS_AT_ONCE):
+            for key, kept, *marks in rows:
+                # Some drivers have read the JSON already.
+                for name in json.loads(kept) if isinstance(kept, str) else kept or ():
+                    if name in declared or name in facts.undeclared:
+                        _note(facts.rescued, name, key)
+                    else:
+                        facts.columnless.add(name)
+                for name, mark in zip(texts, marks, strict=True):
+                    if mark:
+                        _note(facts.replaced, name, key)
+
+
+def _note(odd: dict[str, Odd], name: str, key: Any) -> None:  # noqa: ANN401 - a key of whatever type
+    found = odd.setdefault(name, Odd())
+    found.rows += 1
+    if len(found.ids) < SHOWN_IDS:
+        found.ids.append(key)
+
+
+def _dangling(client: SqlJobClientBase, resource: Resource, column: Column) -> Odd:
     assert column.references  # noqa: S101 - the caller has looked
     qualify, escape = client.sql_client.make_qualified_table_name, client.sql_client.escape_column_name
     parent, key = BY_NAME[column.references], escape(PRIMARY_KEY)
@@ -161,4 +219,4 @@ def _dangling(client: SqlJobClientBase, resource: Resource, column: Column) -> D
     )
     with client.sql_client.execute_query(query) as cursor:
         rows = cursor.fetchmany(SHOWN_IDS)
-    return Dangling(rows[0][1] if rows else 0, [row[0] for row in rows])
+    return Odd(rows[0][1] if rows else 0, [row[0] for row in rows])

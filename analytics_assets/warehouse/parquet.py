@@ -1,4 +1,4 @@
-"""Tables to one Parquet file a sync, which dlt imports into its load package as it is."""
+"""Tables to Parquet files, which dlt imports into its load package as they are."""
 
 import base64
 import os
@@ -10,13 +10,13 @@ import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from dlt.common.schema.typing import TColumnSchema
-from dlt.extract.hints import TResourceHints
+from dlt.common.schema.utils import has_table_seen_data
 from dlt.extract.source import DltSource
 
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
-from analytics_assets.api.source import column_name
-from analytics_assets.api.tables import ARROW_TYPES
+from analytics_assets.api.pages import is_end
+from analytics_assets.api.tables import ARROW_TYPES, undeclared_hints
+from analytics_assets.api.values import column_name
 
 LOAD_ID = "_dlt_load_id"
 ROW_ID = "_dlt_id"
@@ -28,13 +28,13 @@ ROW_GROUP = 4_000
 
 
 def write_parquet(source: DltSource, resource: Resource, directory: str, *, may_append: bool = False) -> None:
-    """Adds the step that writes the tables of a resource to a file in a directory, after all others.
+    """Adds the step that writes the tables of a resource to files in a directory, after all others.
 
     Args:
         source: Has the resource.
         resource: Whose tables to write.
         directory: Where to.
-        may_append: Whether dlt may append the file instead of merging it, as `appends` has it.
+        may_append: Whether dlt may append the files instead of merging them, as `appends` has it.
     """
     built = source.resources[resource.name]
     built.apply_hints(
@@ -48,82 +48,98 @@ def write_parquet(source: DltSource, resource: Resource, directory: str, *, may_
 
 
 class ParquetStep:
-    """Last step of a resource: collects its tables in a file, and hands the file to dlt when the empty page comes.
+    """Last step of a resource: collects its tables in files, and hands these to dlt at the end of the listing.
 
-    With `may_append`, the file is appended if it holds all rows of the listing and no id twice. Otherwise it is merged.
+    There is one file, unless a column comes that none of the rows before had. With `may_append`, the files are appended
+    if no id is in them twice. Otherwise they are merged.
     """
 
     def __init__(self, resource: Resource, directory: str, *, may_append: bool) -> None:
+        self._name = resource.name
         self._directory = directory
         self._may_append = may_append
-        self._cursor = resource.cursor
-        self._columns = resource.table_columns
-        fields = [
-            pa.field(column_name(column.name), ARROW_TYPES[column.type], nullable=column.nullable)
-            for column in self._columns
-        ]
-        own = [pa.field(name, pa.string(), nullable=False) for name in (LOAD_ID, ROW_ID)]
-        self._schema = pa.schema([*fields, *own])
-        self._path: Path | None = None
+        self._cursor = column_name(resource.cursor) if resource.cursor else None
+        self._declared = {column_name(column.name): ARROW_TYPES[column.type] for column in resource.table_columns}
+        self._key_type = ARROW_TYPES[resource.key_type]
+        self._undeclared: dict[str, pa.Field] = {}
+        self._files: list[tuple[Path, int]] = []
         self._writer: pq.ParquetWriter | None = None
         self._pending: list[pa.Table] = []
-        self._rows = 0
         self._keys: list[pa.Array] = []
 
-    def __call__(self, page: "pa.Table | list[Any]", _meta: object = None) -> list[Any] | Iterator[Any] | None:
-        """What dlt has to do with a page: nothing, normalise its rows, or import the file."""
-        if not isinstance(page, pa.Table):
-            if page:
-                # dlt's normaliser writes these rows to a file of their own.
-                self._may_append = False
-            return self._finish() if not page and self._writer else page
-        if self._writer is None:
-            self._path = Path(self._directory, f"{os.urandom(8).hex()}.parquet")
-            # Read once and thrown away: what makes a file small or quick to search costs more than it gives.
-            self._writer = pq.ParquetWriter(
-                self._path, self._schema, compression="lz4", use_dictionary=False, write_statistics=False
-            )
-        self._pending.append(self._complete(page))
-        self._rows += page.num_rows
+    def __call__(self, table: pa.Table, _meta: object = None) -> Iterator[Any] | None:
+        """What dlt has to do: nothing as long as tables come, and to import the files in the end."""
+        if is_end(table):
+            return self._finish()
+        new = {column.name: column for column in table.schema if column.metadata}
+        if not self._undeclared.keys() >= new.keys():
+            self._close()
+            self._undeclared |= new
+        self._pending.append(self._complete(table))
         if self._may_append:
-            self._keys += page[PRIMARY_KEY].chunks
+            self._keys += table[PRIMARY_KEY].chunks
         if sum(table.num_rows for table in self._pending) >= ROW_GROUP:
             self._write()
         return None
 
     def _write(self) -> None:
-        assert self._writer  # noqa: S101 - nothing is pending before there is one
-        if self._pending:
-            self._writer.write_table(pa.concat_tables(self._pending))
-            self._pending = []
+        if not self._pending:
+            return
+        table = pa.concat_tables(self._pending)
+        self._pending = []
+        if self._writer is None:
+            path = Path(self._directory, f"{os.urandom(8).hex()}.parquet")
+            self._files.append((path, 0))
+            # Read once and thrown away: what makes a file small or quick to search costs more than it gives.
+            self._writer = pq.ParquetWriter(
+                path, table.schema, compression="lz4", use_dictionary=False, write_statistics=False
+            )
+        self._writer.write_table(table)
+        path, rows = self._files[-1]
+        self._files[-1] = path, rows + table.num_rows
+
+    def _close(self) -> None:
+        self._write()
+        if self._writer:
+            self._writer.close()
+            self._writer = None
 
     def _finish(self) -> Iterator[Any]:
-        assert self._writer  # noqa: S101 - the caller has looked
-        assert self._path  # noqa: S101 - set with it
-        self._write()
-        self._writer.close()
-        self._writer = None
-        hints: TResourceHints = {}
-        if self._may_append and pc.count_distinct(pa.chunked_array(self._keys)).as_py() == self._rows:
+        self._close()
+        if not self._files and not has_table_seen_data(dlt.current.source_schema().tables.get(self._name, {})):
+            # An endpoint without any row has a table, too.
+            yield dlt.mark.materialize_table_schema()
+        columns = undeclared_hints(pa.schema(self._undeclared.values()))
+        rows_in_all = sum(rows for _, rows in self._files)
+        may_append = self._may_append and rows_in_all == pc.count_distinct(self._all_keys()).as_py()
+        if may_append and self._cursor:
             # dlt warns of a sort order where it does not merge.
-            columns: dict[str, TColumnSchema] | None = {self._cursor: {"dedup_sort": None}} if self._cursor else None
-            hints = dlt.mark.make_hints(write_disposition="append", columns=columns)
-        yield dlt.mark.with_file_import(str(self._path), "parquet", items_count=self._rows, hints=hints)
-        # dlt has made a link to it, or a copy.
-        self._path.unlink()
+            columns[self._cursor] = {"dedup_sort": None}
+        # Hints without columns keep those that there are; with empty ones they do not.
+        hints = dlt.mark.make_hints(write_disposition="append" if may_append else None, columns=columns or None)
+        for path, rows in self._files:
+            yield dlt.mark.with_file_import(str(path), "parquet", items_count=rows, hints=hints)
+            # dlt has made a link to it, or a copy.
+            path.unlink()
         # Arrow would keep what the tables took, some 40 MB for 100,000 rows, while DuckDB needs memory to merge.
         pa.default_memory_pool().release_unused()
 
-    def _complete(self, page: pa.Table) -> pa.Table:
-        """The page with the table's other columns: the mark of deleted rows, and dlt's own two."""
-        count = page.num_rows
-        arrays = [
-            page[column.name] if column.name in page.column_names else pa.nulls(count, ARROW_TYPES[column.type])
-            for column in self._columns
-        ]
+    def _all_keys(self) -> pa.ChunkedArray:
+        return pa.chunked_array(self._keys, self._key_type)
+
+    def _complete(self, table: pa.Table) -> pa.Table:
+        """The table with the columns that it lacks: of other rows, the mark of deleted ones, and dlt's own two."""
+        count = table.num_rows
         load_id = dlt.current.load_package_state()["load_id"]
-        arrays += [pa.repeat(load_id, count), pa.array(_row_ids(count), pa.string())]
-        return pa.Table.from_arrays(arrays, schema=self._schema)
+        there = set(table.column_names)
+        columns = {
+            name: table[name] if name in there else pa.nulls(count, type_) for name, type_ in self._declared.items()
+        }
+        columns |= {name: table[name] if name in there else pa.nulls(count, pa.string()) for name in self._undeclared}
+        fields = [pa.field(name, column.type, nullable=name != PRIMARY_KEY) for name, column in columns.items()]
+        own = [pa.field(name, pa.string(), nullable=False) for name in (LOAD_ID, ROW_ID)]
+        arrays = [*columns.values(), pa.repeat(load_id, count), pa.array(_row_ids(count), pa.string())]
+        return pa.Table.from_arrays(arrays, schema=pa.schema([*fields, *own]))
 
 
 def _row_ids(count: int) -> list[str]:

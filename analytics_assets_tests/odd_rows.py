@@ -13,7 +13,13 @@ from analytics_assets_tests.wire import START, declared
 GENERATED = ("organizations", "groups", "activities", "software_products")
 """Resources with and without a cursor, with integers and with text as keys, and all types."""
 
-Listings = dict[str, list[str]]
+
+class Listings(dict[str, list[str]]):
+    """Rows by resource."""
+
+    def __repr__(self) -> str:
+        return f"{sum(map(len, self.values()))} rows"
+
 
 NUMBERS = [
     *("0", "-0", "1", "1.0", "2", "5.5", "1e3", "1E-2", "1.10", "-1.50e+2", "0.1", "1e16", "-1.5"),
@@ -236,12 +242,11 @@ def keys_of(draw: st.DrawFn, resource: str) -> list[str]:
 @st.composite
 def histories(draw: st.DrawFn) -> list[Listings]:
     """Listings of some resources: perhaps of one row alone, then of all, then of the same with some edited."""
-    first: Listings = {}
-    then: Listings = {}
+    first, then = Listings(), Listings()
     for resource in GENERATED:
         keys = draw(keys_of(resource))
         first[resource] = draw(rows_of(resource, keys))
         edited = draw(rows_of(resource, keys))
         then[resource] = [draw(st.sampled_from(pair)) for pair in zip(first[resource], edited, strict=True)]
-    alone = {resource: rows[:1] for resource, rows in first.items()}
+    alone = Listings({resource: rows[:1] for resource, rows in first.items()})
     return [*([alone] if draw(st.booleans()) else []), first, then]

@@ -19,7 +19,7 @@ from dlt.common.normalizers.naming.snake_case import NamingConvention
 from analytics_assets.api.catalog import BY_NAME
 from analytics_assets_tests.conftest import Project, failure_message, materialized
 from analytics_assets_tests.fake_api import PAGED, TOKEN, Answer, FakeApi, Request, serve
-from analytics_assets_tests.oracle import RESCUED, Key, Number, Refused, Row, canonical, expect
+from analytics_assets_tests.oracle import RESCUED, Key, Number, Refused, Row, canonical, expect, parse, read_key
 
 Kind = Literal["duckdb", "postgres", "sqlite"]
 Table = dict[Key, Row]
@@ -195,7 +195,10 @@ class Scene:
             if resource in tables or self.warehouse.has(resource):
                 found = self.warehouse.table(resource)
                 wrong = differences(found, tables.get(resource, {}))
-                assert not wrong, "\n".join([f"{resource}: (key, field, found, expected)", *map(str, wrong), *rows])
+                keys = {cell[0] for cell in wrong}
+                sent = [text[:500] for text in rows if read_key(declared(resource)["id"], parse(text)) in keys]
+                told = [f"{resource}: (key, field, found, expected)", *(str(cell)[:500] for cell in wrong)]
+                assert not wrong, "\n".join([*told, "Rows:", *sent])
         return result
 
 

@@ -21,6 +21,14 @@ NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC)
         ("2024-01-01T00:00:00.5Z", timedelta(milliseconds=500)),
         ("2024-01-01T00:00:00.123456789Z", timedelta(microseconds=123456)),
         (1704067200, timedelta()),
+        ("1704067200", timedelta()),
+        (1704067200500, timedelta(milliseconds=500)),
+        ("2024-01-01t01:00:00z", timedelta(hours=1)),
+        ("2023-12-31T24:00:00Z", timedelta()),
+        ("2023-12-31T23:59:60Z", timedelta()),
+        ("2024-01-01T03.5Z", timedelta(hours=3.5)),
+        ("2024-002", timedelta(days=1)),
+        ("2024-W01-2", timedelta(days=1)),
         (1704067200.25, timedelta(milliseconds=250)),
         (datetime(2024, 1, 1, 1, tzinfo=timezone(timedelta(hours=1))), timedelta()),
     ],
@@ -31,7 +39,7 @@ def test_spellings_of_an_instant(spelling: object, after_new_year: timedelta) ->
     assert instant.utcoffset() == timedelta()
 
 
-@pytest.mark.parametrize("value", ["", "yesterday", "10:00", "P1D", "1704067200", True, None, [], 1e30, float("nan")])
+@pytest.mark.parametrize("value", ["", "yesterday", "10:00", "P1D", "2024-13-01", True, None, [], 1e30, float("nan")])
 def test_what_is_no_instant_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_instant(value)

@@ -49,7 +49,13 @@ def listings(*names: str) -> list[Listing]:
 
 
 def ids(listing: Listing) -> list[int]:
-    return [row["id"] for batch in iter(listing.next_batch, []) for row in batch]
+    found: list[int] = []
+    is_last = False
+    while not is_last:
+        batch = listing.next_batch()
+        found += batch.table["id"].to_pylist()
+        is_last = batch.is_last
+    return found
 
 
 @pytest.mark.parametrize("in_flight", [1, 3, 8])

@@ -38,7 +38,7 @@ def fill_ninjaone(api: FakeNinjaOne) -> None:
 
 def read(resource: str) -> list[Any]:
     """The ids that a source reads, in the order of the pages."""
-    return [row["id"] for row in analytics_source().resources[resource]]
+    return [key for table in analytics_source().resources[resource] for key in table["id"].to_pylist()]
 
 
 def events(first: int, last: int) -> list[dict[str, Any]]:

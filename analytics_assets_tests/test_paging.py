@@ -14,7 +14,7 @@ from analytics_assets_tests.rows import activity, organization
 
 def read(api: FakeApi) -> list[int]:
     """The ids that a source reads, in the order of the pages."""
-    return [row["id"] for row in analytics_source().resources["organizations"]]
+    return [key for table in analytics_source().resources["organizations"] for key in table["id"].to_pylist()]
 
 
 def before_request(api: FakeApi, number: int, change: Callable[[list[dict[str, Any]]], object]) -> None:

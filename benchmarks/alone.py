@@ -59,7 +59,7 @@ def main() -> None:
         seldom_collected(),
     ):
         destination = build_destination(target, connection)
-        listings = open_listings(settings, RESOURCES, tables=True)
+        listings = open_listings(settings, RESOURCES)
         for listing in listings.values():
             listing.start_ahead()
         client = build_client(destination, directory)

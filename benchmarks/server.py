@@ -19,10 +19,9 @@ from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote
 
-import pendulum
-
 from analytics_assets.api.catalog import RESOURCES, Column, Resource
 from analytics_assets.api.dialects.analytics import ANALYTICS
+from analytics_assets.api.values import parse_instant
 from benchmarks.loop import run
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
@@ -92,8 +91,7 @@ def template(column: Column) -> str:
 @lru_cache
 def rows_before(instant: str) -> int:
     """How many activities happened before an ISO 8601 instant or date: the first one a second after `FIRST`."""
-    moment = cast("datetime", pendulum.parse(instant))
-    return max(0, math.ceil((moment - FIRST).total_seconds()) - 1)
+    return max(0, math.ceil((parse_instant(instant) - FIRST).total_seconds()) - 1)
 
 
 class Api:

@@ -269,7 +269,7 @@ def _error_code(answer: Answer) -> object:
 def _describe_body(answer: Answer, resource: Resource, error: Exception) -> str:
     body, reason = answer.body, str(error)
     if not body.strip():
-        return f"with an empty body ({answer.content_type})."
+        return f"with a body that is not JSON but empty ({answer.content_type})."
     if reason == "Input data was truncated":
         reason = f"it ends in mid-value (byte {len(body)})"
     advice = " Is base_url the API itself, not a proxy or a login page?" if HTML.match(body) else ""
@@ -307,7 +307,7 @@ def _keys(found: dict[str, Any]) -> str:
 def shortened(value: int | str | Raw) -> str:
     """A value or a token of the API as a message shows it."""
     if isinstance(value, Raw):
-        text = bytes(memoryview(value)[: 4 * QUOTED]).decode(errors="replace")
+        text = bytes(memoryview(value)[: 4 * QUOTED]).replace(UNFIT, b'"').decode(errors="replace")
     else:
         text = repr(value[:QUOTED] if isinstance(value, str) else value)
     return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"

@@ -5,6 +5,7 @@ same. Fields that the catalogue does not know travel in a column of their own un
 has for them.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -52,6 +53,8 @@ ARROW_TYPES = {
 ENDS_OF_TIME = pa.array(
     [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)], ARROW_TYPES["timestamp"]
 )
+
+LONG_FRACTION = re.compile(rb"\.[0-9]{7}|[eE]")
 
 ODD = r'"\\u0000|[0-9][eE][+-]?[0-9]{3}|[0-9]{300}'
 """Is in each JSON value with `UNFIT` or a number that no database takes, and in few others."""
@@ -174,12 +177,13 @@ def _read_timestamps_without_offset(listed: bytes) -> "pa.Array":
 
 
 def _read_epochs(listed: bytes) -> "pa.Array":
-    """Epoch seconds with no more than six digits of a fraction."""
+    """Epoch seconds with six digits of a fraction at most, before the year 2106: a double keeps all of them."""
     seconds = pa.array(_FLOATS.decode(listed), pa.float64())
-    microseconds = pc.round(pc.multiply(seconds, 1e6))
-    is_exact = pc.and_(pc.equal(pc.divide(microseconds, 1e6), seconds), pc.less(pc.abs(seconds), 1e11))
-    if not pc.all(is_exact).as_py():
+    if LONG_FRACTION.search(listed):
         raise OverflowError
+    if pc.any(pc.greater_equal(pc.abs(seconds), 2.0**32)).as_py():
+        raise OverflowError
+    microseconds = pc.round(pc.multiply(seconds, 1e6))
     return _within_time(microseconds.cast(pa.int64()).cast(ARROW_TYPES["timestamp"]))
 
 

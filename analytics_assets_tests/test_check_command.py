@@ -86,8 +86,8 @@ def test_every_resource_says_what_a_run_would_say(api: FakeApi, project: Project
     api.answer_always("automation_scripts", Answer(body=f"<html>{TOKEN}</html>".encode()))
     api.answer_always("groups", Answer(503))
     api.answer_always("locations", Answer(body={"data": [location(n) for n in range(1, 21)]}))
-    api.rows["roles"][1]["created"] = "yesterday"
-    api.rows["software_products"][0]["active"] = "perhaps"
+    api.rows["roles"][1]["id"] = "1.0"
+    api.rows["software_products"] = [{"id": f"product-{n}", "active": "perhaps"} for n in range(11)]
     found = failed(check())
     asked = len(api.asked("groups"))
     said = failure_message(project.run())
@@ -96,8 +96,8 @@ def test_every_resource_says_what_a_run_would_say(api: FakeApi, project: Project
     assert asked == 4
     assert "check sources.analytics.api_key" in found["organizations"]
     assert "repeats the page before" in found["locations"]
-    assert "created = 'yesterday'" in found["roles"]
-    assert "column 'active' has changed" in found["software_products"]
+    assert "row 2 of 3 has no 'id' to merge on, which is an integer in this table: found \"1.0\"" in found["roles"]
+    assert "11 of 11 values of 'active' do not fit its type bool, such as \"perhaps\"" in found["software_products"]
     assert [why for why in found.values() if why not in said] == []
     assert TOKEN not in str(found)
 
@@ -123,15 +123,22 @@ def test_a_cursor_has_to_be_in_a_row(api: FakeApi, project: Project) -> None:
 
 
 def test_rows_from_before_the_start_date_are_judged_too(api: FakeApi, project: Project) -> None:
-    api.rows["activities"] = [activity(n, "2001-01-01T00:00:00Z", deviceId="no number") for n in range(1, 5)]
-    assert "column 'device_id' has changed: it is bigint" in failed(check())["activities"]
+    api.rows["activities"] = [activity(n, "2001-01-01T00:00:00Z", deviceId="no number") for n in range(1, 12)]
+    assert "11 of 11 values of 'deviceId' do not fit its type bigint" in failed(check())["activities"]
+
+
+def test_a_value_that_does_not_fit_is_a_remark(api: FakeApi, project: Project) -> None:
+    api.rows["roles"][0]["created"] = "yesterday"
+    verdict = check()["roles"]
+    assert verdict.passed
+    assert "1 value that does not fit its column" in verdict.says
 
 
 def test_an_undeclared_field_is_a_remark(api: FakeApi, project: Project) -> None:
     api.rows["roles"][0]["newField"] = 1
     verdict = check()["roles"]
     assert verdict.passed
-    assert "not in api/catalog.py: new_field" in verdict.says
+    assert "not in api/catalog.py: newField (column new_field)" in verdict.says
 
 
 def test_missing_settings_are_one_error_before_any_request(

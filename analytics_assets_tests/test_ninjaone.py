@@ -240,8 +240,8 @@ def test_a_server_that_does_not_page_by_id_is_found_out(
 
 
 def test_an_id_that_has_no_order_is_refused(ninjaone: FakeNinjaOne) -> None:
-    ninjaone.answer_always("organizations", Answer(body=[{"id": "17"}]))
-    assert "has the id '17', and paging by id takes numbers from 1" in refused("organizations")
+    ninjaone.answer_always("organizations", Answer(body=[{"id": "-17"}]))
+    assert "has the id -17, and paging by id takes numbers from 1" in refused("organizations")
 
 
 def test_a_listing_over_the_cap_fails(ninjaone: FakeNinjaOne, monkeypatch: pytest.MonkeyPatch) -> None:

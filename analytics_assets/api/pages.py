@@ -59,72 +59,55 @@ class Misfits:
     example: Raw | None = None
 
 
-class PageReader:
-    """First step of every resource: gives fields their columns, counts rows and values, follows the cursor.
+class Intake:
+    """What comes in: gives fields their columns, and counts rows and values.
 
-    Where the newest rows come first, the listing ends with the page that is older than what is wanted: `lag` before the
-    cursor, or `start`.
+    Args:
+        listing: What is read; its report is counted in.
+        undeclared: The columns that fields have which the catalogue does not know, by field.
     """
 
-    def __init__(self, listing: Listing, start: datetime, lag: timedelta, *, stateful: bool) -> None:
+    def __init__(self, listing: Listing, undeclared: dict[str, str]) -> None:
         self.listing = listing
+        self.undeclared = undeclared
         self.resource = listing.resource
         self.report = listing.report
-        self.start = start
-        self.lag = lag
-        self.stateful = stateful
         self.cursor = column_name(self.resource.cursor) if self.resource.cursor else None
-        self.horizon = pa.scalar(datetime.now(UTC) + CLOCK_SKEW)
-        self._undeclared: dict[str, str] | None = None
+        self._horizon = pa.scalar(datetime.now(UTC) + CLOCK_SKEW)
         self._values: Counter[str] = Counter()
-        self._misfits: dict[str, Misfits] = {column.name: Misfits() for column in self.resource.columns}
+        self._misfits = {column.name: Misfits() for column in self.resource.columns}
 
-    def __call__(self, page: list[Batch], _meta: object = None) -> Iterator[Any]:
-        """Yields the table of a batch, and after the last one the mark of the end.
+    def take(self, batch: Batch) -> "pa.Table":
+        """The table of a batch, with all its columns.
 
         Raises:
-            PayloadError: So many values of a column do not fit it that the API has changed.
+            PayloadError: It is the last, and so many values of a column do not fit it that the API has changed.
         """
-        [batch] = page
-        if self._undeclared is None:
-            self._undeclared = self._begin()
-        table = spread(batch.table, self.resource, self._undeclared)
-        if table.num_rows:
-            self._count(table, self._undeclared)
-            hints = undeclared_hints(table.schema)
-            yield dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
-        if batch.is_last:
-            self._check_fit()
-            yield table.slice(0, 0).replace_schema_metadata(END)
-
-    def _begin(self) -> dict[str, str]:
-        if self.cursor:
-            state = dlt.current.resource_state(self.resource.name)
-            if not self.stateful:
-                # A window may load other versions of the rows that the digests stand for.
-                state.pop("recent", None)
-            elif self.report.cursor_before is None:
-                stands = state["incremental"][self.cursor]["last_value"]
-                self.report.cursor_before = self.report.cursor_after = stands
-        table = dlt.current.source_schema().tables.get(self.resource.name, {})
-        return undeclared_columns(table.get("columns", {}))
-
-    def _count(self, table: "pa.Table", undeclared: dict[str, str]) -> None:
+        table = spread(batch.table, self.resource, self.undeclared)
         self.report.rows_read += table.num_rows
         for column in self.resource.columns:
             self._values[column.name] += table.num_rows - table[column_name(column.name)].null_count
         for key, name, value in misfits(table):
-            if name in self._misfits:
-                found = self._misfits[name]
+            if found := self._misfits.get(name):
                 found.count += 1
                 self._values[name] += 1
                 if found.count <= SHOWN_IDS:
                     found.ids.append(key)
                     found.example = found.example or value
             # What has no column at all is there for want of one.
-            self.report.values_rescued += name in self._misfits or name in undeclared
+            self.report.values_rescued += name in self._misfits or name in self.undeclared
         if self.cursor:
-            self._follow(table[self.cursor])
+            self.report.rows_without_cursor += table[self.cursor].null_count
+            self.report.rows_in_future += pc.sum(pc.greater(table[self.cursor], self._horizon)).as_py() or 0
+        if batch.is_last:
+            self._check_fit()
+        return table
+
+    def newest(self, table: "pa.Table") -> datetime | None:
+        """The newest cursor value that is not in the future."""
+        moments = table[self.cursor]
+        found: datetime | None = pc.max(moments.filter(pc.less_equal(moments, self._horizon))).as_py()
+        return found
 
     def _check_fit(self) -> None:
         share = self.listing.settings.max_rescued_share
@@ -136,16 +119,59 @@ class PageReader:
             raise PayloadError(
                 f"{self.resource.name}: {found.count:,} of {values:,} values of {column.name!r} do not fit its type"
                 f" {column.type}{what}, in the rows with {PRIMARY_KEY} {', '.join(map(shortened, found.ids))}. Nothing"
-                " was loaded. If the API has changed, declare the type that comes now (text and json hold every value"
-                " of theirs) in api/catalog.py and run with mode: rebuild. If such values are to be kept in"
-                f" _rescued_data instead, raise sources.analytics.max_rescued_share (now {share:g})."
+                " was loaded. If the API has changed, declare the type that comes now in api/catalog.py (json holds"
+                " every value) and run with mode: rebuild. If such values are to be kept in _rescued_data instead,"
+                f" raise sources.analytics.max_rescued_share (now {share:g})."
             )
 
-    def _follow(self, moments: "pa.ChunkedArray") -> None:
-        past = moments.filter(pc.less_equal(moments, self.horizon))
-        self.report.rows_without_cursor += moments.null_count
-        self.report.rows_in_future += len(moments) - moments.null_count - len(past)
-        newest = pc.max(past).as_py()
+
+class PageReader:
+    """First step of every resource: takes in what comes, and follows the cursor.
+
+    Where the newest rows come first, the listing ends with the page that is older than what is wanted: `lag` before the
+    cursor, or `start`.
+    """
+
+    def __init__(self, listing: Listing, start: datetime, lag: timedelta, *, stateful: bool) -> None:
+        self.listing = listing
+        self.report = listing.report
+        self.start = start
+        self.lag = lag
+        self.stateful = stateful
+        self.cursor = column_name(listing.resource.cursor) if listing.resource.cursor else None
+        self._intake: Intake | None = None
+
+    def __call__(self, page: list[Batch], _meta: object = None) -> Iterator[Any]:
+        """Yields the table of a batch, and after the last one the mark of the end.
+
+        Raises:
+            PayloadError: As `Intake.take` does.
+        """
+        [batch] = page
+        self._intake = self._intake or self._begin()
+        table = self._intake.take(batch)
+        if table.num_rows:
+            if self.cursor:
+                self._follow(self._intake.newest(table))
+            hints = undeclared_hints(table.schema)
+            yield dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
+        if batch.is_last:
+            yield table.slice(0, 0).replace_schema_metadata(END)
+
+    def _begin(self) -> Intake:
+        name = self.listing.resource.name
+        if self.cursor:
+            state = dlt.current.resource_state(name)
+            if not self.stateful:
+                # A window may load other versions of the rows that the digests stand for.
+                state.pop("recent", None)
+            elif self.report.cursor_before is None:
+                stands = state["incremental"][self.cursor]["last_value"]
+                self.report.cursor_before = self.report.cursor_after = stands
+        table = dlt.current.source_schema().tables.get(name, {})
+        return Intake(self.listing, undeclared_columns(table.get("columns", {})))
+
+    def _follow(self, newest: datetime | None) -> None:
         if newest is None:
             return
         if self.report.cursor_after and newest > self.report.cursor_after:
@@ -178,7 +204,7 @@ class PageSettler:
 
     def __call__(self, table: "pa.Table", _meta: object = None) -> "pa.Table | None":
         """Returns the rows of the table that are new or changed."""
-        state = dlt.current.resource_state(self.reader.resource.name)
+        state = dlt.current.resource_state(self.reader.listing.resource.name)
         if self._loaded is None:
             self._loaded = {} if self.reload else state.get("recent", {})
         if is_end(table):

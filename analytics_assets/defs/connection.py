@@ -104,5 +104,6 @@ def _describe(finding: Finding) -> str:
         fields = [f"{field} (column {column})" for field, column in finding.undeclared.items()]
         texts.append(f"not in api/catalog.py: {', '.join(fields)}")
     if report.values_rescued:
-        texts.append(f"{count(report.values_rescued, 'value')} that do not fit, which a sync keeps in {RESCUED}")
+        verb = "does" if report.values_rescued == 1 else "do"
+        texts.append(f"{count(report.values_rescued, 'value')} that {verb} not fit its column, kept in {RESCUED}")
     return ", ".join(texts)

@@ -1,7 +1,7 @@
 """What the tables say of themselves, for the checks: one query a resource, in SQL that every destination speaks."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -157,7 +157,7 @@ def _measure(
             for column in references(resource)
         },
     )
-    _look_at_values(client, resource, facts)
+    _look_at_values(client, resource, facts, {name.lower() for name in existing[resource.name]})
     return facts
 
 
@@ -171,13 +171,14 @@ def _undeclared(client: SqlJobClientBase, resource: Resource, columns: Iterable[
     return {spellings.get(name, name): name for name in columns if name not in declared and not name.startswith("_dlt")}
 
 
-def _look_at_values(client: SqlJobClientBase, resource: Resource, facts: Facts) -> None:
-    """Adds what did not fit, and what was replaced, to the facts."""
+def _look_at_values(client: SqlJobClientBase, resource: Resource, facts: Facts, columns: Collection[str]) -> None:
+    """Adds what did not fit, and what was replaced, to the facts; `columns` are those that the table has so far."""
     escape = client.sql_client.escape_column_name
     declared = {column.name for column in resource.columns}
     texts = {column_name(column.name): "{}" for column in resource.columns if column.type == "text"}
     nested = [column_name(column.name) for column in resource.columns if column.type == "json"]
     texts |= dict.fromkeys([*nested, *facts.undeclared.values()], "CAST({} AS VARCHAR)")
+    texts = {name: cast for name, cast in texts.items() if name in columns}
     likes = [f"{cast.format(escape(name))} LIKE %s" for name, cast in texts.items()]
     rescued = escape(RESCUED)
     query = (

@@ -174,7 +174,7 @@ def as_moment(moment: datetime, offset: int, form: int) -> str:
         day.replace("-", ""),
         str(seconds),
     ]
-    return [*map(json.dumps, spellings), f"{seconds}.{moment.microsecond:06}", f"{seconds}000"][form]
+    return [*map(json.dumps, spellings), f"{seconds}.{moment.microsecond:06}", str(seconds * 1000)][form]
 
 
 moments = st.builds(

@@ -1,6 +1,7 @@
 """What becomes of a value: the tables against the oracle, and the words of what is refused."""
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -418,7 +419,7 @@ def test_what_has_changed_is_said_and_nothing_of_it_is_loaded(duck: Scene) -> No
     duck.sync({"groups": misfits(0, 20)}, tables)
     result = duck.sync({"groups": misfits(11, 9)}, tables)
     message = failure_message(result)
-    for part in ("groups", "bigint", "text", "max_rescued_share", "rebuild", "many"):
+    for part in ("groups", "bigint", '"many"', "max_rescued_share", "rebuild"):
         assert part in message
     assert "deviceCount" in message or "device_count" in message
     assert "1, 2, 3, 4, 5" in message
@@ -643,16 +644,15 @@ def test_a_body_that_is_no_json_is_refused_by_the_parsers_words(duck: Scene) -> 
     for resource, body in NOT_JSON.items():
         said = next(line for line in message.splitlines() if f"{resource}:" in line)
         assert "login page" not in said
+        if not body:
+            assert "empty" in said
+            continue
         with pytest.raises(ValueError, match=r".") as caught:
             json.loads(body)
-        error = caught.value
-        if isinstance(error, UnicodeDecodeError):
-            assert error.reason in said
-            assert str(error.start) in said
-        else:
-            assert isinstance(error, json.JSONDecodeError)
-            assert error.msg in said
-            assert str(error.pos) in said or f"column {error.colno}" in said
+        where = caught.value.start if isinstance(caught.value, UnicodeDecodeError) else caught.value.pos  # type: ignore[attr-defined]
+        [shown] = re.findall(r"(?:byte|char|position) ([0-9]+)\b(?!x)", said.split("It begins")[0])
+        # Parsers differ in whether the last character that they took, or the next, is the wrong one.
+        assert abs(int(shown) - where) <= 1, said
 
 
 def test_no_content_is_an_error_by_its_name_and_a_login_page_by_what_it_is(duck: Scene) -> None:

@@ -1,6 +1,7 @@
 """Rows as they are on the wire, and the tables that they became, in any destination, to hold against the oracle."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -24,10 +25,11 @@ from analytics_assets_tests.oracle import RESCUED, Key, Number, Refused, Row, ca
 Kind = Literal["duckdb", "postgres", "sqlite"]
 Table = dict[Key, Row]
 
-START = "1000-01-01T00:00:00Z"
+START = "1900-01-01T00:00:00Z"
 """Rows with a cursor before it are not read."""
 
 OURS = {"deleted_at", "_dlt_id", "_dlt_load_id"}
+LONG_RUN = re.compile(r"(.)\1{9,}")
 NO_ROWS = b'{"data": [], "activities": []}'
 
 
@@ -196,9 +198,9 @@ class Scene:
                 found = self.warehouse.table(resource)
                 wrong = differences(found, tables.get(resource, {}))
                 keys = {cell[0] for cell in wrong}
-                sent = [text[:500] for text in rows if read_key(declared(resource)["id"], parse(text)) in keys]
-                told = [f"{resource}: (key, field, found, expected)", *(str(cell)[:500] for cell in wrong)]
-                assert not wrong, "\n".join([*told, "Rows:", *sent])
+                sent = [text for text in rows if read_key(declared(resource)["id"], parse(text)) in keys]
+                told = [f"{resource}: (key, field, found, expected)", *map(str, wrong), "Rows:", *sent]
+                assert not wrong, "\n".join(LONG_RUN.sub(r"\1...\1", line) for line in told)
         return result
 
 

@@ -7,12 +7,14 @@ python -m analytics_assets dev --port 3000
 
 import argparse
 import os
+import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
+from dlt.common.configuration.providers.toml import TomlProviderReadException
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -27,6 +29,9 @@ from analytics_assets.defs.schedules import SYNC
 from analytics_assets.defs.specs import asset_key
 from analytics_assets.dev import dev
 from analytics_assets.project import read_umask
+
+INTERRUPTED = 130
+"""The exit status of a command that Ctrl-C ends, as shells have it."""
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -52,7 +57,19 @@ def main() -> None:
         )
     if given.command == "dev":
         sys.exit(dev(given.port, lambda text: print(text, flush=True)))
-    sys.exit(sync() if given.command == "sync" else check())
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        sys.exit(sync() if given.command == "sync" else check())
+    except TomlProviderReadException as error:
+        # dlt looks in several directories, and does not say in which it has found what it cannot read.
+        files = " or ".join(path for path in error.full_paths if Path(path).exists())
+        sys.exit(f"{files} cannot be read as TOML: {error.__context__}. Correct it there.")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """Ends the process, by no KeyboardInterrupt, which dlt would take for the failure of what it is at."""
+    print("Ended by Ctrl-C: what is loaded stays, and the next sync loads the rest.", file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
 def _keep_to_owner() -> None:
@@ -69,6 +86,8 @@ def sync() -> int:
     job = defs().resolve_job_def(SYNC)
     with dg.DagsterInstance.get() as instance, live_progress(console) if console.is_terminal else nullcontext():
         result = job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
+    if any(event.is_step_failure and _is_interrupt(event) for event in result.all_events):
+        _interrupt()
     console.print(_table(result))
     if result.success:
         console.print("Next: [bold]make dev[/bold] opens Dagster's UI with these assets on http://localhost:3000")
@@ -81,6 +100,12 @@ def sync() -> int:
         elif event.is_failure and event.message:
             console.print(event.message, style="red", markup=False, highlight=False)
     return 1
+
+
+def _is_interrupt(event: dg.DagsterEvent) -> bool:
+    # While a step runs, Dagster has a handler of its own for Ctrl-C.
+    source = event.step_failure_data.error_source
+    return source is not None and source.value == "INTERRUPT"
 
 
 def check() -> int:

@@ -27,6 +27,8 @@ CONFIGURED_BY = (
     "DAGSTER_",
     "API_KEY",
     "START_DATE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
 )
 
 

@@ -1,9 +1,15 @@
 """Runs of the eight assets against a server of the specification's wire format."""
 
 import logging
+import os
+import signal
 from datetime import UTC, datetime
+from typing import Any
 
+import dlt
 import pytest
+from dlt.load.load import Load
+from dlt.normalize import Normalize
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
 from analytics_assets.api.values import column_name
@@ -214,6 +220,25 @@ def test_one_resource_that_fails_costs_only_itself(api: FakeApi, project: Projec
     assert len(api.asked("policies")) == 1
 
 
+def test_the_same_words_are_said_once_and_what_differs_apart(api: FakeApi, project: Project) -> None:
+    for resource in ("policies", "groups"):
+        api.rows[resource][0]["id"] = "no number"
+    api.answer_always("locations", Answer(403))
+    api.answer_always("roles", Answer(403))
+    first, *reasons = failure_message(project.run()).splitlines()
+    assert first == "4 of 8 resources failed; the others are loaded."
+    assert [reason.partition("?")[0].split()[:5] for reason in reasons] == [
+        ["-", "policies,", "groups:", "The", "type"],
+        ["-", "locations:", "GET", "/v2/locations"],
+        ["-", "roles:", "GET", "/v2/roles", "answered"],
+    ]
+
+
+def test_what_failed_is_counted_in_words_that_fit(api: FakeApi, project: Project) -> None:
+    api.answer_always("roles", Answer(403))
+    assert failure_message(project.run("roles")).startswith("The only selected resource failed.\n- roles: GET ")
+
+
 @pytest.mark.parametrize(("status", "limit"), [(401, "0"), (403, "0"), (503, None)])
 def test_a_run_that_would_fail_again_is_not_retried(
     api: FakeApi, project: Project, status: int, limit: str | None
@@ -223,6 +248,24 @@ def test_a_run_that_would_fail_again_is_not_retried(
     run = project.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags.get("dagster/max_retries") == limit
+
+
+@pytest.mark.parametrize(("step", "begins"), [(Normalize, "run"), (Load, "initialize_package")])
+def test_a_run_that_is_interrupted_ends_whatever_dlt_is_at(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, step: type, begins: str
+) -> None:
+    original = getattr(step, begins)
+
+    def interrupt(self: Any, *args: Any) -> Any:
+        if dlt.current.pipeline().pipeline_name == f"analytics_{IN_TURN[2]}":
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, *args)
+
+    monkeypatch.setattr(step, begins, interrupt)
+    result = project.run()
+    assert not result.success
+    assert materialized(result) == IN_TURN[:2]
+    assert "Execution was interrupted unexpectedly" in str([event.message for event in result.all_events])
 
 
 def test_a_failed_resource_keeps_what_it_had_and_recovers(api: FakeApi, project: Project) -> None:

@@ -1,26 +1,37 @@
 """The command lines that people use, in processes of their own."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from analytics_assets_tests.fake_api import PATHS, TOKEN, Answer, FakeApi
+from analytics_assets_tests.fake_api import PATHS, TOKEN, Answer, FakeApi, Request
 
 BIN = Path(sys.executable).parent
 
 
-def run(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command from a directory that is not the project's, with a DAGSTER_HOME of its own."""
+def start(tmp_path: Path, *command: str) -> "subprocess.Popen[str]":
+    """Starts a command in a directory that is not the project's, with a DAGSTER_HOME of its own."""
     home, elsewhere = tmp_path / "dagster", tmp_path / "elsewhere"
     home.mkdir(exist_ok=True)
     elsewhere.mkdir(exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "DLT_PROJECT_DIR"}
     environment["DAGSTER_HOME"] = str(home)
-    return subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def run(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    with start(tmp_path, *command) as process:
+        stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def ids(database: Path, resource: str) -> list[object]:
@@ -72,6 +83,58 @@ def test_sync_says_what_failed_and_why(api: FakeApi, database: Path, tmp_path: P
     assert "check sources.analytics.api_key" in " ".join(result.stdout.split())
 
 
+@pytest.mark.parametrize("command", ["sync", "check"])
+@pytest.mark.parametrize("name", ["config.toml", "secrets.toml"])
+def test_a_file_that_is_no_toml_is_one_sentence_with_the_place(
+    api: FakeApi, database: Path, tmp_path: Path, command: str, name: str
+) -> None:
+    file = tmp_path / "project" / ".dlt" / name
+    file.parent.mkdir(parents=True)
+    file.write_text('[sources.analytics]\napi_key = "canary-7f3a"\npage_size = sixty-canary\n')
+    project = f"DLT_PROJECT_DIR={tmp_path / 'project'}"
+    result = run(tmp_path, "env", project, sys.executable, "-m", "analytics_assets", command)
+    assert result.returncode == 1
+    said = f"{file} cannot be read as TOML: Unexpected character: 's' at line 3 col 12. Correct it there."
+    assert result.stderr.splitlines()[-1] == said
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "canary" not in result.stdout + result.stderr
+    assert api.requests == []
+
+
+@pytest.mark.parametrize("command", ["sync", "check"])
+@pytest.mark.parametrize("resource", ["organizations", "roles"])
+def test_ctrl_c_ends_a_command_with_one_sentence(
+    api: FakeApi, database: Path, tmp_path: Path, command: str, resource: str
+) -> None:
+    over, waiting = threading.Event(), threading.Event()
+
+    def stall(_: Request) -> None:
+        waiting.set()
+        over.wait()
+
+    api.faults[resource].append(stall)
+    process = start(tmp_path, sys.executable, "-m", "analytics_assets", command)
+    try:
+        assert waiting.wait(timeout=60)
+        # Until the resources before it are done, or about: it may come at any moment.
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    finally:
+        over.set()
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130
+    said = "Ended by Ctrl-C: what is loaded stays, and the next sync loads the rest."
+    assert stderr.splitlines()[-1] == said
+    assert "Traceback" not in stdout + stderr
+    assert "failed" not in stdout
+    if command == "sync":
+        api.faults[resource].clear()
+        assert run(tmp_path, sys.executable, "-m", "analytics_assets", "sync").returncode == 0
+        assert ids(database, resource) == [row["id"] for row in api.rows[resource]]
+
+
 def test_a_token_that_the_api_echoes_in_every_failure_is_in_no_output_and_no_file(
     api: FakeApi, database: Path, tmp_path: Path
 ) -> None:
@@ -89,7 +152,7 @@ def test_a_token_that_the_api_echoes_in_every_failure_is_in_no_output_and_no_fil
     )
 
     assert result.returncode != 0
-    assert "8 of 8 resources failed" in result.stdout + result.stderr
+    assert "All 8 resources failed." in result.stdout + result.stderr
     assert TOKEN not in result.stdout + result.stderr
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.suffix == ".db" for path in written)

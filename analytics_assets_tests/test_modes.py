@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from analytics_assets.api.settings import LONGEST_LAG
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import FakeApi, Request
 from analytics_assets_tests.rows import organization, policy, role
@@ -158,6 +159,22 @@ def test_a_backfill_does_not_hide_a_later_version_from_the_next_sync(api: FakeAp
     ("config", "message"),
     [
         ({"start": "last week"}, "start: 'last week' is not an ISO 8601"),
+        (
+            {"start": "0000-01-01"},
+            "start: '0000-01-01' is not an ISO 8601 date-time from 1000-01-01 to 9999-12-31, such",
+        ),
+        (
+            {"start": "0999-12-31"},
+            "start: '0999-12-31' is not an ISO 8601 date-time from 1000-01-01 to 9999-12-31, such",
+        ),
+        (
+            {"start": "0001-01-01T00:00:00+14:00"},
+            "start: '0001-01-01T00:00:00+14:00' is not an ISO 8601 date-time from",
+        ),
+        (
+            {"start": "2024-05-01", "end": "9999-12-31T23:59:59-05:00"},
+            "end: '9999-12-31T23:59:59-05:00' is not an ISO 8601 date-time from 1000-01-01 to 9999-12-31, such as 2024",
+        ),
         ({"end": "2024-05-01T00:00:00Z"}, "end without start"),
         ({"start": "2024-05-02", "end": "2024-05-01"}, "is not before"),
         ({"start": "2024-05-02", "mode": "full"}, "goes with mode: incremental"),
@@ -175,6 +192,23 @@ def test_wrong_run_config_is_refused_before_any_request(
     run = project.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags["dagster/max_retries"] == "0"
+
+
+@pytest.mark.parametrize("dialect", ["analytics", "ninjaone"])
+def test_the_first_and_the_last_date_that_are_taken_work(
+    project: Project, monkeypatch: pytest.MonkeyPatch, dialect: str
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__DIALECT", dialect)
+    monkeypatch.setenv("SOURCES__ANALYTICS__LAG_SECONDS", str(LONGEST_LAG))
+    monkeypatch.setenv("START_DATE", "9999-12-31")
+    assert metadata(project.sync("activities", "policies"), "activities")["rows_loaded"] == 0
+    monkeypatch.setenv("START_DATE", "1000-01-01")
+    window = {"start": "1000-01-01", "end": "9999-12-31"}
+    loaded = metadata(project.sync("activities", "policies", config=window), "activities")["rows_loaded"]
+    assert loaded > 0
+    for mode in ("rebuild", "incremental", "full"):
+        said = metadata(project.sync("activities", "policies", config={"mode": mode}), "activities")
+        assert said["dagster/row_count"] == loaded
 
 
 def test_page_size_and_requests_in_flight_of_a_run_win_over_all_else(

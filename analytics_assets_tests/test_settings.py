@@ -7,6 +7,7 @@ from analytics_assets_tests.conftest import Project, failure_message
 from analytics_assets_tests.fake_api import FakeApi
 
 URL = "https://api.example.com"
+DATES = "is not an ISO 8601 date-time from 1000-01-01 to 9999-12-31, such as 2024-01-01T00:00:00Z. Set it in"
 
 
 def test_defaults_are_the_demo_and_the_specifications() -> None:
@@ -43,6 +44,7 @@ def test_the_specifications_names_work_and_the_longer_ones_win(monkeypatch: pyte
         ({"page_size": 0}, "page_size = 0 is below 1"),
         ({"page_size": "many"}, "page_size = 'many' is not of type int"),
         ({"lag_seconds": -1}, "lag_seconds = -1 is below 0"),
+        ({"lag_seconds": 10**12}, "lag_seconds = 1000000000000 is above 6307200000, two hundred years"),
         ({"max_pages": 0}, "max_pages = 0 is below 1"),
         ({"max_deleted_share": 2}, "max_deleted_share = 2.0 is not between 0 and 1"),
         ({"requests_per_second": 0}, "requests_per_second = 0.0 is not above 0"),
@@ -90,6 +92,10 @@ def test_no_representation_shows_the_token() -> None:
     [
         ("SOURCES__ANALYTICS__API_KEY", "", "api_key is missing"),
         ("SOURCES__ANALYTICS__START_DATE", "soon", "start_date = 'soon'"),
+        ("SOURCES__ANALYTICS__START_DATE", "0000-01-01", f"start_date = '0000-01-01' {DATES}"),
+        ("SOURCES__ANALYTICS__START_DATE", "0001-01-01", f"start_date = '0001-01-01' {DATES}"),
+        ("SOURCES__ANALYTICS__START_DATE", "0001-01-01T00:00+05:00", f"start_date = '0001-01-01T00:00+05:00' {DATES}"),
+        ("START_DATE", "9999-12-31T23:59:59-05:00", f"start_date = '9999-12-31T23:59:59-05:00' {DATES}"),
         ("SOURCES__ANALYTICS__BASE_URL", "nowhere", "base_url = 'nowhere'"),
         ("DESTINATION_TYPE", "papyrus", "destination_type = 'papyrus' is unknown"),
         ("DESTINATION_TYPE", "filesystem", "destination_type = 'filesystem' cannot merge"),

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from typing import Any
 
 import dlt
@@ -10,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from analytics_assets.api.catalog import BY_NAME
+from analytics_assets.api.catalog import BY_NAME, RESOURCES, Column
 from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings import read_settings
 from analytics_assets.api.source import analytics_source, read_listings
 from analytics_assets.api.tables import to_table
 from analytics_assets.warehouse.parquet import write_parquet
-from analytics_assets_tests.conftest import Project, metadata
+from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import FakeApi
 
 Row = dict[str, Any]
@@ -69,6 +70,24 @@ def test_rows_with_fields_of_their_own_are_one_table(
     found = project.query("SELECT id, name, brand_new, other FROM analytics.organizations ORDER BY id")
     assert [row[:2] for row in found] == [(n, f"Organization {n}") for n in range(1, 101)]
     assert {row[0]: row[2:] for row in found if row[2:] != (None, None)} == {51: ('"x"', None), 91: (None, "1")}
+
+
+def test_a_field_gets_its_type_when_it_is_declared_and_the_table_rebuilt(
+    empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_api.rows["groups"] = [{"id": 1, "price": 10}, {"id": 2, "price": "9"}]
+    project.sync("groups")
+    assert project.query("SELECT price FROM analytics.groups ORDER BY id") == [("10",), ('"9"',)]
+    groups = BY_NAME["groups"]
+    declared = replace(groups, columns=(*groups.columns, Column("price", "bigint", "Price")))
+    resources = tuple(declared if resource is groups else resource for resource in RESOURCES)
+    monkeypatch.setattr("analytics_assets.defs.assets.RESOURCES", resources)
+    message = failure_message(project.run("groups"))
+    assert "The column 'price' of the table has another type than api/catalog.py gives it now" in message
+    assert project.query("SELECT price FROM analytics.groups ORDER BY id") == [("10",), ('"9"',)]
+    result = project.sync("groups", config={"mode": "rebuild"})
+    assert project.query("SELECT price FROM analytics.groups ORDER BY id") == [(10,), (9,)]
+    assert metadata(result, "groups")["undeclared_columns"] == {}
 
 
 @pytest.mark.parametrize("lag", ["0", "60"])

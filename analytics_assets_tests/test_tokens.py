@@ -125,6 +125,45 @@ def test_an_endpoint_that_does_not_say_how_long_is_trusted_for_an_hour(
     assert len(ninjaone.token_requests()) == 1
 
 
+@pytest.mark.parametrize(
+    ("expires_in", "lasts"),
+    [
+        ('"600"', 600),
+        ('" 6e2 "', 600),
+        ("600.5", 600.5),
+        ("null", 3600),
+        ('""', 3600),
+        ('"an hour"', 3600),
+        ("-1", 3600),
+        ('"-600"', 3600),
+        ("0", 3600),
+        ("NaN", 3600),
+        ('"nan"', 3600),
+        ("Infinity", 3600),
+        ("9" * 5000, 3600),
+        ("true", 3600),
+        ('{"seconds": 600}', 3600),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_token_is_used_however_its_endpoint_spells_its_lifetime(
+    ninjaone: FakeNinjaOne, project: Project, monkeypatch: pytest.MonkeyPatch, expires_in: str, lasts: float
+) -> None:
+    passed = [0.0]
+    monkeypatch.setattr("analytics_assets.api.tokens.monotonic", lambda: time.monotonic() + passed[0])
+    ninjaone.issued.append("spelled-canary")
+    ninjaone.token_faults.append(
+        Answer(body=f'{{"access_token": "spelled-canary", "expires_in": {expires_in}}}'.encode())
+    )
+
+    def let_time_pass(request: Request) -> None:
+        passed[0] = {"20": lasts - 70, "30": lasts - 59}.get(request.query.get("after", ""), passed[0])
+
+    ninjaone.faults["organizations"].append(let_time_pass)
+    project.sync("organizations")
+    assert sent(ninjaone, "organizations") == [*["spelled-canary"] * 4, *["issued-1-canary"] * 2]
+
+
 def test_a_token_that_is_refused_when_new_is_not_fetched_for_ever(ninjaone: FakeNinjaOne, project: Project) -> None:
     ninjaone.answer_always("roles", Answer(401, EXPIRED))
     message = failure_message(project.run("roles"))
@@ -197,7 +236,13 @@ def broken(api: FakeNinjaOne, patch: pytest.MonkeyPatch) -> None:
         (wrong_secret, ["answered 401", "check sources.analytics.client_secret"]),
         (missing_scope, ["answered 400", "may not have the scope 'monitoring'", "sources.analytics.scope"]),
         (narrow_scope, ["answered 403", "may not read this resource", "Its scope is 'monitoring'"]),
-        (login_page, ["without an access_token", "sources.analytics.token_url"]),
+        (
+            login_page,
+            [
+                "26 bytes, which are not JSON: Expecting value: line 1 column 1 (char 0).",
+                "It looks like a page, to log in at perhaps. Is sources.analytics.token_url the token endpoint?",
+            ],
+        ),
         (broken, ["answered 503", 'Its body begins: \'{"client": "***"}\'']),
     ],
 )
@@ -229,6 +274,49 @@ def test_an_issued_token_that_is_no_header_is_an_error(ninjaone: FakeNinjaOne, p
     message = failure_message(project.run("roles"))
     assert "with one that has a space, a line break or the like in it" in message
     assert "canary" not in message
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "0 bytes, which are not JSON: Expecting value: line 1 column 1 (char 0). Is sources.analytics.token_url"),
+        (
+            b'{"access_token": "lost-canary",\n "expires_in" 3600}',
+            "which are not JSON: Expecting ':' delimiter: line 2 column 15 (char 46). Is sources.analytics.token_url",
+        ),
+        (b"[" * 50_000, "50000 bytes, which are not JSON: nested too deeply. Is sources.analytics.token_url"),
+        (b"\xff\xfe\xff", "which are not JSON: 'utf-16-le' codec can't decode byte 0xff in position 2: truncated data"),
+        (b"null", "answered 200 OK with JSON, but it is NoneType instead of an object."),
+        (b'["lost-canary"]', "but it is list instead of an object. Is sources.analytics.token_url the token endpoint?"),
+        (b'{"access_token": 7}', "but its access_token is no text, or empty. Is sources.analytics.token_url"),
+        (
+            b'{"access_token": ""}',
+            "but its access_token is no text, or empty. Is sources.analytics.token_url",
+        ),
+        (b'{"token": "lost-canary"}', "with JSON, but without an access_token: found the keys ['token']. Is"),
+        (b'{"secret-9c2e-canary": 1}', "without an access_token: found the keys ['***']."),
+        (
+            b'{"error": "invalid_client"}',
+            "but with the error 'invalid_client'. The client is not accepted",
+        ),
+        (b'{"error": "secret-9c2e-canary"}', "but with the error '***'. Check sources.analytics.token_url."),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_an_answer_without_a_token_is_named_for_what_it_is(
+    ninjaone: FakeNinjaOne, project: Project, body: bytes, message: str
+) -> None:
+    ninjaone.token_faults.append(Answer(body=body))
+    said = failure_message(project.run("roles"))
+    assert message in said
+    assert "to log in at" not in said
+    assert "canary" not in said
+
+
+@pytest.mark.parametrize("error", [{"code": 7}, ["invalid_client"], 7])
+def test_a_refusal_whose_error_is_no_text_is_a_refusal(ninjaone: FakeNinjaOne, project: Project, error: object) -> None:
+    ninjaone.token_faults.append(Answer(401, {"error": error}))
+    assert "answered 401 Unauthorized. The client is not accepted" in failure_message(project.run("roles"))
 
 
 def test_a_client_whose_id_is_a_word_leaves_messages_readable(

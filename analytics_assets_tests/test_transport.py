@@ -15,9 +15,11 @@ import trustme
 from dlt.extract.exceptions import ResourceExtractionError
 
 from analytics_assets.api.source import analytics_source
+from analytics_assets.defs.alerts import AlertError, deliver
 from analytics_assets_tests.conftest import Project, failure_message, metadata
-from analytics_assets_tests.fake_api import PATHS, TOKEN, Answer, FakeApi, Request, serve
+from analytics_assets_tests.fake_api import IN_TURN, PATHS, TOKEN, Answer, FakeApi, Request, serve
 from analytics_assets_tests.test_cli import run
+from analytics_assets_tests.webhook import Webhook
 
 
 def http_date(seconds: float) -> str:
@@ -122,9 +124,14 @@ def test_a_server_that_is_gone_is_a_clear_error(project: Project, monkeypatch: p
     with serve() as api:
         monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", api.url)
         monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", TOKEN)
-    message = failure_message(project.run("roles"))
-    assert f"No answer from {api.url}/v2/roles" in message
-    assert "Check sources.analytics.base_url and the network" in message
+    result = project.run()
+    refused = "Connection refused (os error 111). Check sources.analytics.base_url and the network."
+    reason = f"No answer from {api.url}: {refused}"
+    assert failure_message(result) == f"All 8 resources failed.\n- {', '.join(IN_TURN)}: {reason}"
+    [failed] = [event for event in result.all_events if event.is_step_failure and event.step_key == "analytics_api"]
+    data = failed.step_failure_data.user_failure_data
+    assert data
+    assert {name: value.value for name, value in data.metadata.items()} == dict.fromkeys(IN_TURN, reason)
 
 
 def check(tmp_path: Path) -> subprocess.CompletedProcess[str]:
@@ -142,23 +149,119 @@ def authority_of_ones_own(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
     return tls, bundle
 
 
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", None])
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"REQUESTS_CA_BUNDLE": "authority.pem", "CURL_CA_BUNDLE": "missing.pem"},
+        {"REQUESTS_CA_BUNDLE": "authorities"},
+        {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "authority.pem"},
+        {"SSL_CERT_FILE": "authority.pem"},
+        {},
+    ],
+    ids=str,
+)
 def test_a_certificate_of_an_authority_of_ones_own(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: dict[str, str]
 ) -> None:
     tls, bundle = authority_of_ones_own(tmp_path)
-    if variable:
-        monkeypatch.setenv(variable, str(bundle))
+    # As the system's: a link to a file for each certificate, of which some have gone, and files that are none.
+    directory = tmp_path / "authorities"
+    directory.mkdir()
+    (directory / "9d66eef0.0").symlink_to(bundle)
+    (directory / "9d66eef0.1").symlink_to(tmp_path / "gone.pem")
+    (directory / "README").write_text("Certificates of authorities")
+    for variable, name in named.items():
+        monkeypatch.setenv(variable, name and str(tmp_path / name))
     with serve(tls) as api:
         monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", api.url)
         monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", TOKEN)
         result = check(tmp_path)
-    if variable:
+    if named:
         assert result.returncode == 0, result.stdout + result.stderr
     else:
         assert result.returncode == 1
         assert "invalid peer certificate: UnknownIssuer" in " ".join(result.stdout.split())
         assert not api.requests
+
+
+def no_file(path: Path) -> None:
+    pass
+
+
+def file_without_certificate(path: Path) -> None:
+    path.write_bytes(trustme.CA().private_key_pem.bytes())
+
+
+def file_in_circles(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def file_that_was_cut(path: Path) -> None:
+    whole = trustme.CA().cert_pem.bytes()
+    path.write_bytes(whole[:200] + whole)
+
+
+def directory_without_hashes(path: Path) -> None:
+    path.mkdir()
+    trustme.CA().cert_pem.write_to_path(str(path / "authority.pem"))
+
+
+NO_AUTHORITIES = [
+    (no_file, "cannot be read: No such file or directory. Set it to a PEM file"),
+    (file_in_circles, "cannot be read: Too many levels of symbolic links. Set it to a PEM file"),
+    (file_without_certificate, "has no certificate in it (-----BEGIN CERTIFICATE-----). Set it to a PEM file"),
+    (file_that_was_cut, "has a certificate that cannot be read: invalid certificate encoding. Set it to a PEM file"),
+    (directory_without_hashes, "has no file that is named by a hash, such as 9d66eef0.0, with a certificate in it"),
+]
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize(("make", "problem"), NO_AUTHORITIES)
+def test_authorities_that_are_none_are_one_error_before_any_request(
+    api: FakeApi,
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    make: Callable[[Path], None],
+    problem: str,
+) -> None:
+    bundle = tmp_path / "bundle"
+    make(bundle)
+    monkeypatch.setenv(variable, str(bundle))
+    result = project.run()
+    message = failure_message(result)
+    assert message.startswith(f"{variable} = '{bundle}' {problem}")
+    assert message.count(variable) == 1
+    assert api.requests == []
+    run = project.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["dagster/max_retries"] == "0"
+
+
+def test_the_check_says_of_authorities_that_are_none_one_sentence(
+    api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    result = check(tmp_path)
+    assert result.returncode == 1
+    assert result.stdout == (
+        f"REQUESTS_CA_BUNDLE = '{tmp_path}/missing.pem' cannot be read: No such file or directory. Set it to a PEM file"
+        " with the certificates of the authorities to trust, or to a directory of such files that `openssl rehash` has"
+        " named; or unset it.\n"
+    )
+    assert "Traceback" not in result.stderr
+    assert api.requests == []
+
+
+def test_an_alert_that_authorities_hinder_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, webhook: Webhook
+) -> None:
+    # With a patience that no other test has, as a process keeps its clients.
+    monkeypatch.setattr("analytics_assets.defs.alerts.PATIENCE", 4.125)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    with pytest.raises(AlertError, match=r"did not take the alert: REQUESTS_CA_BUNDLE = .* cannot be read"):
+        deliver(webhook.url, "text")
 
 
 def test_the_proxy_that_the_environment_names(

@@ -17,17 +17,24 @@ from concurrent.futures import Future
 from datetime import timedelta
 from functools import cache
 from http.client import responses
-from pathlib import Path
 from typing import Any, TypeVar
 
-import certifi
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import BodyDecodeError, BuilderError, ReadError, ReadTimeoutError, RequestError
+from pyreqwest.exceptions import (
+    BodyDecodeError,
+    BuilderError,
+    ConnectError,
+    ConnectTimeoutError,
+    ReadError,
+    ReadTimeoutError,
+    RequestError,
+)
 from pyreqwest.http import Url
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
 from analytics_assets.api.answer import Answer, LargeAnswerError, NoAnswerError, RefusedAnswerError
+from analytics_assets.api.authorities import AuthorityError, named_by, read_certificates
 from analytics_assets.api.origin import DEFAULT_PORTS, is_loopback
 
 T = TypeVar("T")
@@ -153,6 +160,8 @@ async def post(url: str, body: dict[str, str], patience: float) -> int:
         request = _client(Url(url), patience).post(url).body_json(body).timeout(timedelta(seconds=patience))
         async with request.build_streamed() as response:
             return response.status
+    except AuthorityError as error:
+        problem = str(error)
     except (RequestError, ValueError) as error:
         problem = "no answer in time" if isinstance(error, TimeoutError) else f"no answer ({type(error).__name__})"
     raise NoAnswerError(problem)
@@ -257,7 +266,9 @@ def _problem(error: RequestError, url: str, patience: float) -> str:
             f" {patience / WHOLE:g} s: runtime.request_timeout."
         )
     if not isinstance(error, BodyDecodeError | ReadError):
-        return f"No answer from {url}: {text}. Check sources.analytics.base_url and the network."
+        # What cannot be reached cannot, whatever the path: eight resources then fail in the same words.
+        asked = Url(url).origin_ascii if isinstance(error, ConnectError | ConnectTimeoutError) else url
+        return f"No answer from {asked}: {text}. Check sources.analytics.base_url and the network."
     if BROKEN_OFF in causes:
         return f"The connection broke in the middle of an answer of {url}, in every attempt: {text}."
     return _not_decodable(url, text)
@@ -274,11 +285,19 @@ class _Background:
         atexit.register(self._close)
 
     def _close(self) -> None:
-        for client in self.clients.values():
-            asyncio.run_coroutine_threadsafe(client.close(), self.loop).result()
+        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+    async def _end(self) -> None:
+        # Of a process that was interrupted.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for client in self.clients.values():
+            await client.close()
 
 
 @cache
@@ -302,9 +321,9 @@ def _client(url: Url, patience: float) -> Client:
 def _build_client(patience: timedelta, *, direct: bool) -> Client:
     """A client that reads proxies from the environment, unless it asks this machine, which is no proxy's business.
 
-    Beside the system's certificates it trusts those of `requests`, whose variables people know how to set.
+    Raises:
+        AuthorityError: The environment names certificates that are none.
     """
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where()
     builder = (
         ClientBuilder()
         .user_agent("analytics_assets")
@@ -314,9 +333,26 @@ def _build_client(patience: timedelta, *, direct: bool) -> Client:
         .connect_timeout(patience)
         .read_timeout(patience)
         .follow_redirects(False)  # noqa: FBT003
-        .add_root_certificate_pem(Path(bundle).read_bytes())
+        .add_root_certificate_pem(read_certificates())
     )
-    return (builder.no_proxy() if direct else builder).build()
+    variable = named_by()
+    try:
+        return (builder.no_proxy() if direct else builder).build()
+    except BuilderError as error:
+        if variable is None:
+            raise
+        why = (error.details["causes"] or [{"message": error.message}])[-1]["message"]
+        raise AuthorityError(variable, f"has a certificate that cannot be read: {why}") from error
+
+
+def check_authorities() -> None:
+    """Sees that there can be a client, so that what hinders all requests is said once, and before the first.
+
+    Raises:
+        AuthorityError: The environment names certificates that are none.
+    """
+    if named_by():
+        _build_client(timedelta(seconds=1), direct=True)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

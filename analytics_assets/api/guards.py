@@ -17,7 +17,17 @@ from analytics_assets.api.dialects.registry import advise
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.report import Report
 from analytics_assets.api.settings import Settings
-from analytics_assets.api.values import BIGINT, DEEPEST, REPLACEMENT, UNFIT, UnfitError, is_list, is_object, read_key
+from analytics_assets.api.values import (
+    BIGINT,
+    DEEPEST,
+    REPLACEMENT,
+    TEXTS,
+    UNFIT,
+    UnfitError,
+    is_list,
+    is_object,
+    read_key,
+)
 
 Row = dict[str, Any]
 
@@ -36,9 +46,6 @@ TOTAL = "total"
 MOST_WEIGHT = 400_000_000
 """Bytes, about, that the rows of one answer may take in memory."""
 
-TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"')
-"""The texts in a JSON body, keys included."""
-
 PIECES = re.compile(rb'(?:[^"]++|"(?:[^"\\]|\\.)*+"){1,10000}+|"')
 """A JSON body in pieces, none of which ends within a text."""
 
@@ -54,8 +61,6 @@ BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"|(?P<bracket>[\[\]{}])')
 
 CONSTANTS = re.compile(r'"(?:[^"\\]|\\.)*+"|(?P<constant>-?Infinity|NaN)')
 """What Python writes into JSON, which has no such numbers; outside of texts."""
-
-HTML = re.compile(rb"\s*<(?:!doctype|html|head|body|!--|\?xml)", re.IGNORECASE)
 
 PIECE = 1_000_000
 """Bytes of a body whose encoding is checked at once."""
@@ -272,11 +277,16 @@ def _describe_body(answer: Answer, resource: Resource, error: Exception) -> str:
         return f"with a body that is not JSON but empty ({answer.content_type})."
     if reason == "Input data was truncated":
         reason = f"it ends in mid-value (byte {len(body)})"
-    advice = " Is base_url the API itself, not a proxy or a login page?" if HTML.match(body) else ""
+    advice = " Is base_url the API itself, not a proxy or a login page?" if is_page(answer) else ""
     return (
         f"with a body that is not JSON ({answer.content_type}, {len(body)} bytes): {reason}. It begins:"
         f" {_shown(answer, resource)}.{advice}"
     )
+
+
+def is_page(answer: Answer) -> bool:
+    """Whether an answer looks like HTML."""
+    return "html" in answer.content_type.lower() or answer.body.lstrip()[:5].lower() in {b"<html", b"<!doc"}
 
 
 def _outline(token: Raw) -> object:

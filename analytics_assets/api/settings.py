@@ -6,7 +6,7 @@ the list of keys, their types and defaults. Settings are checked when they are r
 """
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +30,16 @@ LEADS_ELSEWHERE = frozenset({"base_url", "token_url", "allow_http"})
 
 SHORTEST_HASH_KEY = 16
 """Characters. A key that can be guessed lets the hashed values be guessed."""
+
+EARLIEST, LATEST = datetime(1000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+"""Where reading may start and end. Python's calendar goes from year 1 to 9999, and a lag, as long as two hundred years
+where everything is read again, must not lead out of it, nor a time zone, nor seconds that a filter adds."""
+
+LONGEST_LAG = 200 * 365 * 24 * 3600
+"""Seconds, likewise."""
+
+DATES = f"is not an ISO 8601 date-time from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}, such as 2024-01-01T00:00:00Z"
+"""What is wrong with a text that says otherwise."""
 
 
 class SettingsError(ValueError):
@@ -215,15 +225,16 @@ def _check(settings: Settings) -> None:
         _check_url(settings, "base_url", settings.base_url)
         _check_credentials(settings)
     try:
-        parse_instant(settings.start_date)
+        read_date(settings.start_date)
     except ValueError as error:
-        problem = "is not an ISO 8601 date-time such as 2024-01-01T00:00:00Z"
-        raise SettingsError("start_date", problem, settings.start_date) from error
+        raise SettingsError("start_date", DATES, settings.start_date) from error
     _check_page_size(settings)
     for key, least in (("lag_seconds", 0), ("max_pages", 1), ("requests_in_flight", 1)):
         value = getattr(settings, key)
         if value is not None and value < least:
             raise SettingsError(key, f"is below {least}", value)
+    if settings.lag_seconds is not None and settings.lag_seconds > LONGEST_LAG:
+        raise SettingsError("lag_seconds", f"is above {LONGEST_LAG}, two hundred years", settings.lag_seconds)
     if settings.requests_per_second is not None and settings.requests_per_second <= 0:
         raise SettingsError("requests_per_second", "is not above 0", settings.requests_per_second)
     if settings.max_answer_mb <= 0:
@@ -249,6 +260,21 @@ def _check_credentials(settings: Settings) -> None:
         raise SettingsError("api_key", f"is missing, and {settings.base_url} needs a bearer token{or_client}")
     if not is_token(settings.api_key):
         raise SettingsError("api_key", "has a space, a line break or another character that no bearer token has")
+
+
+def read_date(text: str) -> datetime:
+    """Reads where reading is to start or to end.
+
+    Raises:
+        ValueError: It is no date-time, or one at the ends of the calendar: see `DATES`.
+    """
+    try:
+        moment = parse_instant(text)
+    except OverflowError as error:
+        raise ValueError(DATES) from error
+    if not EARLIEST <= moment <= LATEST:
+        raise ValueError(DATES)
+    return moment
 
 
 def is_token(text: str) -> bool:

@@ -30,6 +30,7 @@ from analytics_assets.api.values import (
     is_unfit,
     read_cell,
     rescue,
+    spell,
 )
 
 Row: TypeAlias = dict[str, Any]
@@ -205,7 +206,7 @@ USUAL: dict[str, tuple[Callable[[bytes], "pa.Array"], ...]] = {
 
 
 def _to_json(tokens: Sequence[Any], field: str, rescued: Rescued) -> "pa.Array":
-    cells = [None if token == NULL else bytes(token) for token in tokens]
+    cells = [None if token == NULL else spell(bytes(token)) for token in tokens]
     array = pa.array(cells, pa.binary()).cast(pa.string())
     is_odd = pc.or_(pc.match_substring_regex(array, ODD), pc.greater(pc.binary_length(array), 2 * DEEPEST))
     odd = [position for position in pc.indices_nonzero(is_odd).to_pylist() if is_unfit(cells[position])]

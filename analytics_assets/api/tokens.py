@@ -1,14 +1,15 @@
 """Bearer tokens: one that was pasted, or those that an endpoint issues to a client (OAuth 2 client credentials)."""
 
 import asyncio
+import json
 import math
 from collections.abc import Awaitable, Callable
 from time import monotonic
-
-from dlt.common.json import json
+from typing import Any
 
 from analytics_assets.api.answer import Answer
-from analytics_assets.api.guards import PayloadError, StatusError, excerpt
+from analytics_assets.api.guards import PayloadError, StatusError, excerpt, is_page, shortened
+from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import Settings, is_token
 
 LEEWAY = 60.0
@@ -18,7 +19,10 @@ LAST_ISSUED = 4
 """Tokens before the present one that no message may show either."""
 
 LIFETIME = 3600.0
-"""Seconds that a token lasts whose endpoint does not say."""
+"""Seconds that a token lasts whose endpoint does not say, or not so that anybody could tell."""
+
+MOST_KEYS = 8
+"""Keys of a body without a token that an error names."""
 
 Post = Callable[[str, dict[str, str]], Awaitable[Answer]]
 
@@ -92,24 +96,54 @@ class Tokens:
 def _read_token(answer: Answer, settings: Settings) -> tuple[str, float]:
     """The token and the seconds that it lasts."""
     where = f"POST {settings.token_endpoint} answered {answer.status} {answer.reason}"
+    body = unreadable = None
     try:
-        body = json.loadb(answer.body)
-    except ValueError:
-        body = None
-    body = body if isinstance(body, dict) else {}
+        # The standard library's, as it reads NaN and numbers of any length.
+        body = json.loads(answer.body, parse_int=float)
+    except ValueError as error:
+        unreadable = str(error)
+    except RecursionError:
+        unreadable = "nested too deeply"
+    found: dict[str, Any] = body if isinstance(body, dict) else {}
     if answer.status >= 300:
-        advice = _advise(answer.status, body.get("error"), settings)
+        advice = _advise(answer.status, found.get("error"), settings)
         shown = excerpt(answer, settings.secrets())
         raise StatusError(f"No token: {where}. {advice} Its body begins: {shown}", answer.status)
-    token, lifetime = body.get("access_token"), body.get("expires_in", LIFETIME)
-    if not isinstance(token, str) or not token or type(lifetime) not in {int, float}:
+    if unreadable:
+        page = " It looks like a page, to log in at perhaps." if is_page(answer) else ""
         raise PayloadError(
-            f"No token: {where} with {answer.content_type} of {len(answer.body)} bytes, but without an access_token."
-            " Is sources.analytics.token_url the token endpoint?"
+            f"No token: {where} with {answer.content_type} of {len(answer.body)} bytes, which are not JSON:"
+            f" {unreadable}.{page} Is sources.analytics.token_url the token endpoint?"
         )
+    token = found.get("access_token")
+    if not isinstance(token, str) or not token:
+        raise PayloadError(f"No token: {where} with JSON, but {_describe_lack(body, settings)}")
     if not is_token(token):
         raise PayloadError(f"No token: {where} with one that has a space, a line break or the like in it.")
-    return token, lifetime
+    return token, _read_lifetime(found.get("expires_in"))
+
+
+def _describe_lack(body: object, settings: Settings) -> str:
+    """What a body has instead of a token, and what to do."""
+    if not isinstance(body, dict):
+        lack = f"it is {type(body).__name__} instead of an object"
+    elif isinstance(error := body.get("error"), str):
+        # Some endpoints refuse with a status that says otherwise.
+        return redact(f"with the error {shortened(error)}. {_advise(200, error, settings)}", settings.secrets())
+    elif "access_token" in body:
+        lack = "its access_token is no text, or empty"
+    else:
+        lack = f"without an access_token: found the keys [{', '.join(map(shortened, sorted(body)[:MOST_KEYS]))}]"
+    return redact(f"{lack}. Is sources.analytics.token_url the token endpoint?", settings.secrets())
+
+
+def _read_lifetime(said: object) -> float:
+    """The seconds that a token lasts. It is used whatever the endpoint says of its end."""
+    try:
+        lifetime = float(said) if isinstance(said, str | float) else LIFETIME
+    except ValueError:
+        return LIFETIME
+    return lifetime if 0 < lifetime < math.inf else LIFETIME
 
 
 def _advise(status: int, error: object, settings: Settings) -> str:
@@ -119,7 +153,8 @@ def _advise(status: int, error: object, settings: Settings) -> str:
             f"The client may not have the scope {settings.wanted_scope!r}: allow it where the client is registered, or"
             " set sources.analytics.scope to one that it has."
         )
-    if error in {"unauthorized_client", "unsupported_grant_type"}:
+    # No set: what JSON holds may be nothing that one can look for in it.
+    if error in ("unauthorized_client", "unsupported_grant_type"):
         return "The client may not use client credentials: allow this grant where the client is registered."
     if status == 404:
         regions = f" (the hosts are {hosts})" if hosts else ""
@@ -127,6 +162,6 @@ def _advise(status: int, error: object, settings: Settings) -> str:
             f"There is no such client: either base_url is the host of another region than the client's{regions}, or"
             " sources.analytics.client_id is wrong, or token_url is."
         )
-    if status in {400, 401, 403}:
+    if status in {400, 401, 403} or error == "invalid_client":
         return "The client is not accepted: check sources.analytics.client_secret, and client_id."
     return "Check sources.analytics.token_url."

@@ -44,9 +44,15 @@ class Wire:
     Limits are those of the run, whatever the number of resources: `requests_in_flight` at once,
     `requests_per_second`, and no request at all while a `Retry-After` lasts. Nothing is sent before the first request.
     dlt's keys in `[runtime]` (`request_max_attempts`, ...) win over the defaults above.
+
+    Raises:
+        SettingsError: The environment names authorities of one's own, and there are none.
     """
 
     def __init__(self, settings: Settings) -> None:
+        from analytics_assets.api import client  # noqa: PLC0415 - definitions need no HTTP
+
+        client.check_authorities()
         if settings.is_demo:
             settings = settings.copy()
             # What is configured for a real API is not for this one.

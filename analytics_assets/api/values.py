@@ -75,6 +75,9 @@ FIRST_MILLISECONDS = 10**11
 NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*+"|(?P<number>-?[0-9][0-9.eE+-]*+)')
 BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|(?P<bracket>[\[\]{}])')
 
+TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+"""The texts in JSON, keys included."""
+
 LONGEST_NUMBER = 300
 """Characters of a number. Postgres takes no more than 131,072 digits."""
 
@@ -202,7 +205,16 @@ def rescue(token: bytes) -> bytes:
     if _is_deep(token):
         return msgspec.json.encode(token.replace(UNFIT, b'"').decode())
     token = NUMBERS.sub(lambda match: b'"%b"' % match[0] if _is_odd_number(match) else match[0], token)
-    return token.replace(UNFIT, b'"')
+    return spell(token.replace(UNFIT, b'"'))
+
+
+def spell(token: bytes) -> bytes:
+    """JSON whose texts have no escapes that they need not have: equal texts are spelled alike in every database."""
+
+    def respell(match: re.Match[bytes]) -> bytes:
+        return msgspec.json.encode(_DECODER.decode(match[0])) if b"\\" in match[0] else match[0]
+
+    return TEXTS.sub(respell, token) if b"\\" in token else token
 
 
 def _is_odd_number(match: re.Match[bytes]) -> bool:

@@ -18,7 +18,7 @@ from analytics_assets.api.source import Reading, read_listings, slices, source_s
 from analytics_assets.collector import seldom_collected
 from analytics_assets.defs.checks import UNDECLARED
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
-from analytics_assets.defs.failures import NO_RUN_RETRY, explain, is_permanent
+from analytics_assets.defs.failures import NO_RUN_RETRY, explain, first_lines_only, is_permanent, list_reasons
 from analytics_assets.defs.freshness import freshness_policy
 from analytics_assets.defs.previews import chart_per_day, preview
 from analytics_assets.defs.progress import Progress
@@ -110,6 +110,7 @@ def build_assets() -> dg.AssetsDefinition:
     def analytics_api(
         context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
+        first_lines_only()
         names = {key.path[-1] for key in context.selected_asset_keys}
         selected = in_turn(resource for resource in RESOURCES if resource.name in names)
         failures: dict[str, str] = {}
@@ -258,6 +259,8 @@ def _reads(listing: Listing, *, complete: bool) -> str:
 
 
 def _summary(failures: dict[str, str], selected: int) -> str:
-    lines = [f"{len(failures)} of {selected} resources failed; the others are loaded."]
-    lines += [f"- {name}: {why.removeprefix(f'{name}: ')}" for name, why in failures.items()]
-    return "\n".join(lines)
+    if len(failures) < selected:
+        first = f"{len(failures)} of {selected} resources failed; the others are loaded."
+    else:
+        first = f"All {selected} resources failed." if selected > 1 else "The only selected resource failed."
+    return "\n".join([first, *list_reasons(failures)])

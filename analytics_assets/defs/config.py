@@ -5,8 +5,8 @@ from enum import Enum
 import dagster as dg
 from pydantic import Field
 
+from analytics_assets.api.settings import DATES, read_date
 from analytics_assets.api.source import Reading
-from analytics_assets.api.values import parse_instant
 
 
 class Mode(Enum):
@@ -71,11 +71,9 @@ class SyncConfig(dg.Config):
             if value is None:
                 continue
             try:
-                window[name] = parse_instant(value)
+                window[name] = read_date(value)
             except ValueError as error:
-                raise RunConfigError(
-                    f"{name}: {value!r} is not an ISO 8601 date-time such as 2024-01-01T00:00:00Z."
-                ) from error
+                raise RunConfigError(f"{name}: {value!r} {DATES}.") from error
         if window and self.mode is not Mode.incremental:
             raise RunConfigError(
                 f"start and end bound a backfill, which goes with mode: incremental, not {self.mode.value}."

@@ -9,7 +9,7 @@ from analytics_assets.api.catalog import RESCUED
 from analytics_assets.api.probe import Finding, probe
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
-from analytics_assets.defs.failures import NO_RUN_RETRY, explain
+from analytics_assets.defs.failures import NO_RUN_RETRY, explain, list_reasons
 from analytics_assets.defs.progress import count
 from analytics_assets.defs.resources import AnalyticsResource
 from analytics_assets.defs.specs import POOL
@@ -75,8 +75,7 @@ def build_check_job() -> dg.JobDefinition:
             # Not chained: the cause's own text may quote more than is meant to be seen.
             raise dg.Failure(redact(str(error), analytics.secrets())) from None
         if failures:
-            lines = [f"- {subject}: {why}" for subject, why in failures.items()]
-            raise dg.Failure("\n".join(["The connection check failed.", *lines]), metadata=failures)
+            raise dg.Failure("\n".join(["The connection check failed.", *list_reasons(failures)]), metadata=failures)
 
     @dg.job(
         name=CHECK,

@@ -1,12 +1,12 @@
 """Why a resource failed, in words for the person who reads the run."""
 
 import errno
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 
 from dlt.common.schema.exceptions import DataValidationError
 
 from analytics_assets.api.answer import NoAnswerError, RefusedAnswerError
-from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError, StatusError
 from analytics_assets.api.paging import PagingError
 from analytics_assets.api.redaction import redact
@@ -36,10 +36,33 @@ def explain(error: Exception, secrets: tuple[str | None, ...]) -> str:
     return redact(text if len(text) <= LONGEST_EXPLANATION else f"{text[:LONGEST_EXPLANATION]} …", secrets)
 
 
+def list_reasons(failures: Mapping[str, str]) -> list[str]:
+    """A line for each reason, with the names of all that failed for it.
+
+    Args:
+        failures: What `explain` says, by name.
+    """
+    names: dict[str, list[str]] = {}
+    for name, why in failures.items():
+        names.setdefault(why.removeprefix(f"{name}: "), []).append(name)
+    return [f"- {', '.join(failed)}: {why}" for why, failed in names.items()]
+
+
 def is_permanent(error: Exception) -> bool:
     """Whether another run would fail the same way: the API refuses what is asked, whoever asks again."""
     statuses = [cause.status for cause in _causes(error) if isinstance(cause, StatusError)]
     return any(400 <= status < 500 and status != 429 for status in statuses)
+
+
+def first_lines_only() -> None:
+    """Keeps the rows that drivers quote out of what dlt logs: it would log their errors whole, with every retry."""
+    logging.getLogger("dlt").addFilter(_first_line)
+
+
+def _first_line(record: logging.LogRecord) -> bool:
+    record.msg, record.args = record.getMessage().partition("\n")[0], None
+    record.exc_info = record.exc_text = record.stack_info = None
+    return True
 
 
 def _explain(error: Exception) -> str:
@@ -62,7 +85,11 @@ def _explain_cause(cause: BaseException) -> str | None:
         ):
             text = str(cause)
         case DataValidationError():
-            text = _explain_contract(cause)
+            # The pipeline lets no value change a type; what is left is a catalogue that has been edited.
+            text = (
+                f"The column {cause.column_name!r} of the table has another type than api/catalog.py gives it now."
+                " Nothing was loaded. Run with mode: rebuild, which loads the table anew."
+            )
         case OSError(errno=number) if number in DISK_FULL:
             text = f"The disk is full ({_cut(cause)}). Free some, of the temporary directory too, and run again."
         case _ if type(cause).__name__ == "OutOfMemoryException":
@@ -71,18 +98,6 @@ def _explain_cause(cause: BaseException) -> str | None:
                 " 'analytics', in the launchpad for one run."
             )
     return text
-
-
-def _explain_contract(error: DataValidationError) -> str:
-    # dlt would put the value into a column of its own, which it names after the column and the value's type.
-    column, _, new_type = str(error.column_name).partition("__v_")
-    old_type = ((error.table_schema or {}).get("columns") or {}).get(column, {}).get("data_type", "another type")
-    row = error.data_item.get(PRIMARY_KEY) if isinstance(error.data_item, dict) else None
-    return (
-        f"The type of column {column!r} has changed: it is {old_type}, and the row with {PRIMARY_KEY} {row!r} has"
-        f" {new_type or 'something else'}. Nothing was loaded. If the API's change is meant to stay, change the column"
-        " in api/catalog.py and run with mode: rebuild."
-    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -95,5 +110,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _cut(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    """The first line of somebody else's error. Drivers quote rows and statements in the others."""
+    text = " ".join(str(error).strip().partition("\n")[0].split())
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"

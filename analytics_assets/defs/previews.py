@@ -1,7 +1,6 @@
 """What a materialization shows of its table, in Markdown: the newest rows, and a chart of events per day."""
 
 import base64
-import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.redaction import redact
-from analytics_assets.api.values import CLOCK_SKEW, parse_instant
+from analytics_assets.api.values import CLOCK_SKEW
 from analytics_assets.warehouse.excerpts import Row, newest_rows, rows_per_day
 
 ROWS = 5
@@ -71,9 +70,7 @@ def _cell(value: Any, secrets: Sequence[str | None]) -> str:  # noqa: ANN401 - w
         case None:
             return ""
         case datetime():
-            text = parse_instant(value).isoformat(" ").replace("+00:00", "Z")
-        case dict() | list():
-            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            text = value.isoformat(" ").replace("+00:00", "Z")
         case _:
             text = str(value)
     text = redact(" ".join(text.split()), secrets)

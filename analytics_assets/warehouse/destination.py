@@ -28,6 +28,8 @@ REPORTS_SCHEMA = "reports"
 SCHEMAS = frozenset({DATASET, f"{DATASET}_staging", REPORTS_SCHEMA})
 """The schemas of a warehouse: the tables, dlt's staging tables, and the reports."""
 
+DLT_POSTGRES = "dlt.destinations.postgres"
+DLT_SQLALCHEMY = "dlt.destinations.sqlalchemy"
 POSTGRES_SCHEMES = frozenset({"postgresql", "postgres"})
 
 DUCKDB_MEMORY = "96MB"
@@ -117,6 +119,7 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
     known = {} if credentials is None else {"credentials": credentials}
     try:
         destination = cast("Destination[Any, Any]", DestinationReference.from_reference(target.type, **known))
+        destination = _keep_cells(destination, known)
         # Without this strategy dlt merges only with a table format or vector index on top, and appends otherwise.
         able_to_merge = "delete-insert" in (destination.capabilities().supported_merge_strategies or ())
         client_class = destination.client_class
@@ -142,6 +145,19 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
         raise _dsn_error(target.type, "cannot be read") from error
     _check_dsn(target.type, config.credentials)
     return _resolve_once(destination, config)
+
+
+def _keep_cells(destination: Destination[Any, Any], known: dict[str, Any]) -> Destination[Any, Any]:
+    """The destination, or one of ours where dlt's would not load all cells as they are."""
+    if destination.destination_type == DLT_POSTGRES:
+        from analytics_assets.warehouse.postgres import Postgres  # noqa: PLC0415 - DuckDB needs no psycopg2
+
+        return Postgres(**known)
+    if destination.destination_type == DLT_SQLALCHEMY:
+        from analytics_assets.warehouse.sqlite import prepare_sqlite  # noqa: PLC0415 - nor SQLAlchemy
+
+        prepare_sqlite()
+    return destination
 
 
 def secrets_of(config: object) -> list[str]:
@@ -172,8 +188,10 @@ def _check_dsn(type_: str, credentials: object) -> None:
         return
     fields = credentials.get_resolvable_fields()
     missing = [name for name, hint in fields.items() if credentials[name] is None and not is_optional_type(hint)]
-    if len(missing) == len(fields) or {"host", "username", "password"} <= set(missing):
+    if "drivername" in missing or {"host", "username", "password"} <= set(missing):
         raise _dsn_error(type_, "is missing")
+    if credentials.database == ":memory:":
+        raise _dsn_error(type_, "is no file: tables and cursors would be gone after the run")
     if "@" in (credentials.host or ""):
         raise _dsn_error(type_, "has an @ in the user's name or password, which has to be written as %40")
     if missing:
@@ -183,10 +201,11 @@ def _check_dsn(type_: str, credentials: object) -> None:
 
 
 def _dsn_error(type_: str, problem: str) -> DestinationError:
+    scheme = "postgresql" if type_ == "postgres" else type_
+    sample = "sqlite:////path/to/file.db" if type_ == "sqlalchemy" else f"{scheme}://user:password@host:5432/database"
     return DestinationError(
-        f"destination.{type_}.credentials {problem}. It is not shown here. Write it like"
-        f" {'postgresql' if type_ == 'postgres' else type_}://user:password@host:5432/database, with what is special in"
-        f" a URL escaped, in .dlt/secrets.toml or as DESTINATION__{type_.upper()}__CREDENTIALS in the environment."
+        f"destination.{type_}.credentials {problem}. It is not shown here. Write it like {sample}, with what is special"
+        f" in a URL escaped, in .dlt/secrets.toml or as DESTINATION__{type_.upper()}__CREDENTIALS in the environment."
     )
 
 
@@ -208,8 +227,7 @@ def _resolve_once(destination: Destination[Any, Any], config: Any) -> Destinatio
     if config.credentials and config.credentials.is_resolved():
         fields = config.get_resolvable_fields()
         given = {name: config[name] for name, hint in fields.items() if not is_hint_not_resolvable(hint)}
-        known = DestinationReference.from_reference(destination.destination_type, **given)
-        destination = cast("Destination[Any, Any]", known)
+        destination = type(destination)(**given)
     resolve = destination.capabilities
     resolved: dict[tuple[object, ...], DestinationCapabilitiesContext] = {}
 

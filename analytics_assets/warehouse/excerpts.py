@@ -1,5 +1,6 @@
 """What a table shows of itself beside numbers about all of it: its newest rows, and how many rows each day has."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from analytics_assets.api.catalog import DELETED_AT, PRIMARY_KEY, Resource
 from analytics_assets.api.values import column_name, parse_instant
 from analytics_assets.warehouse.facts import is_live
+from analytics_assets.warehouse.pipeline import POSTGRES, as_argument
 
 DAY = timedelta(days=1)
 
@@ -17,7 +19,8 @@ Row = dict[str, Any]
 def newest_rows(client: SqlJobClientBase, resource: Resource, count: int) -> list[Row]:
     """The newest live rows, first by cursor, without dlt's columns. The table exists and the client is connected.
 
-    Where there is no cursor, they are those of the newest load with the largest ids.
+    Instants are date-times and JSON is its text, however the destination's driver has them. Where there is no cursor,
+    the rows are those of the newest load with the largest ids.
     """
     escape = client.sql_client.escape_column_name
     newest = escape(column_name(resource.cursor) if resource.cursor else "_dlt_load_id")
@@ -25,17 +28,32 @@ def newest_rows(client: SqlJobClientBase, resource: Resource, count: int) -> lis
     order = f"CASE WHEN {newest} IS NULL THEN 1 ELSE 0 END, {newest} DESC, {escape(PRIMARY_KEY)} DESC"
     table = client.sql_client.make_qualified_table_name(resource.name)
     query = f"SELECT * FROM {table} WHERE {is_live(client, resource)} ORDER BY {order} LIMIT {count}"
+    _, columns = client.get_storage_table(resource.name)
+    # Some destinations fold names, which are in lower case as dlt makes them, to upper case.
+    types = {name.lower(): column.get("data_type") for name, column in columns.items()}
+    decodes = client.config.destination_type == POSTGRES
     with client.sql_client.execute_query(query) as cursor:
-        # Some destinations fold names, which are in lower case as dlt makes them, to upper case.
-        names = [column[0].lower() for column in cursor.description]
+        names = [name.lower() for name in cursor.columns_schema]
         return [
             {
-                name: value
+                name: _as_python(value, types.get(name), decodes=decodes)
                 for name, value in zip(names, row, strict=True)
                 if not name.startswith("_dlt") and name != DELETED_AT
             }
             for row in cursor.fetchall()
         ]
+
+
+def _as_python(value: Any, type_: str | None, *, decodes: bool) -> Any:  # noqa: ANN401 - whatever a table holds
+    """A value by its column's type, with JSON as text. Whether the driver `decodes` JSON, a text does not tell."""
+    match type_:
+        case "timestamp" if value is not None:
+            return parse_instant(value)
+        case "bool" if value is not None:
+            return bool(value)
+        case "json" if value is not None and (decodes or not isinstance(value, str)):
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value
 
 
 def rows_per_day(
@@ -55,14 +73,15 @@ def rows_per_day(
     """
     sql = client.sql_client
     table, column = sql.make_qualified_table_name(resource.name), sql.escape_column_name(column_name(cursor))
-    [(newest,)] = sql.execute_sql(f"SELECT max({column}) FROM {table} WHERE {column} <= %s", horizon) or ()
+    newest_past = f"SELECT max({column}) FROM {table} WHERE {column} <= %s"
+    [(newest,)] = sql.execute_sql(newest_past, as_argument(client, horizon)) or ()
     if newest is None:
         return None
     last = parse_instant(newest).replace(hour=0, minute=0, second=0, microsecond=0)
     first = last - (days - 1) * DAY
     # A count for each day: destinations do not agree on how a day is made of an instant, nor in which time zone.
     count = f"count(CASE WHEN {column} >= %s AND {column} < %s THEN 1 END)"
-    bounds = [first + step * DAY + edge for step in range(days) for edge in (timedelta(), DAY)]
+    bounds = [first + step * DAY + edge for step in range(days) for edge in (timedelta(), DAY)] + [first, last + DAY]
     query = f"SELECT {', '.join([count] * days)} FROM {table} WHERE {column} >= %s AND {column} < %s"
-    [counts] = sql.execute_sql(query, *bounds, first, last + DAY) or ()
+    [counts] = sql.execute_sql(query, *(as_argument(client, bound) for bound in bounds)) or ()
     return first, [int(number) for number in counts]

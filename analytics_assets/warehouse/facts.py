@@ -11,7 +11,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from analytics_assets.api.catalog import BY_NAME, DELETED_AT, PRIMARY_KEY, RESCUED, Column, Resource
 from analytics_assets.api.source import undeclared_columns
 from analytics_assets.api.values import REPLACEMENT, column_name, parse_instant
-from analytics_assets.warehouse.pipeline import pipeline_name
+from analytics_assets.warehouse.pipeline import as_argument, pipeline_name
 
 SHOWN_IDS = 5
 """Ids of wrong rows that are named."""
@@ -131,13 +131,13 @@ def _measure(
         "repeated_keys": f"count({key}) - count(DISTINCT {key})",
         "newest_load_id": f"max({escape('_dlt_load_id')})",
     }
-    arguments: list[datetime] = []
+    arguments: list[Any] = []
     if resource.cursor:
         cursor = escape(column_name(resource.cursor))
         counts["rows_without_cursor"] = f"count(CASE WHEN {live} AND {cursor} IS NULL THEN 1 END)"
         counts["rows_in_future"] = f"count(CASE WHEN {live} AND {cursor} > %s THEN 1 END)"
         counts["newest"] = f"max(CASE WHEN {live} AND {cursor} <= %s THEN {cursor} END)"
-        arguments = [horizon, horizon]
+        arguments = [as_argument(client, horizon)] * 2
     required = [column_name(column.name) for column in required_columns(resource)]
     expressions = [*counts.values(), *(f"count(*) - count({escape(name)})" for name in required)]
     table = client.sql_client.make_qualified_table_name(resource.name)

@@ -110,8 +110,9 @@ class ParquetStep:
             # An endpoint without any row has a table, too.
             yield dlt.mark.materialize_table_schema()
         columns = undeclared_hints(pa.schema(self._undeclared.values()))
-        rows_in_all = sum(rows for _, rows in self._files)
-        may_append = self._may_append and rows_in_all == pc.count_distinct(self._all_keys()).as_py()
+        keys = pa.chunked_array(self._keys, self._key_type)
+        # Several files would be several transactions.
+        may_append = self._may_append and len(self._files) == 1 and pc.count_distinct(keys).as_py() == len(keys)
         if may_append and self._cursor:
             # dlt warns of a sort order where it does not merge.
             columns[self._cursor] = {"dedup_sort": None}
@@ -123,9 +124,6 @@ class ParquetStep:
             path.unlink()
         # Arrow would keep what the tables took, some 40 MB for 100,000 rows, while DuckDB needs memory to merge.
         pa.default_memory_pool().release_unused()
-
-    def _all_keys(self) -> pa.ChunkedArray:
-        return pa.chunked_array(self._keys, self._key_type)
 
     def _complete(self, table: pa.Table) -> pa.Table:
         """The table with the columns that it lacks: of other rows, the mark of deleted ones, and dlt's own two."""

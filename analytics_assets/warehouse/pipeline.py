@@ -22,6 +22,7 @@ from analytics_assets.api.values import column_name
 from analytics_assets.warehouse.destination import DATASET, DUCKDB, DestinationError, secrets_of
 
 POSTGRES = "postgres"
+SQLITE = "sqlite"
 
 SCRATCH = "_analytics_check"
 """The table that shows that one can be made. It is never committed."""
@@ -42,9 +43,12 @@ def pipeline_name(resource: Resource) -> str:
 
 def build_pipeline(resource: Resource, destination: Destination[Any, Any], working_dir: str) -> dlt.Pipeline:
     """A new pipeline for one run; cursors and schema are restored from the destination when it runs."""
-    return dlt.pipeline(
+    pipeline = dlt.pipeline(
         pipeline_name(resource), destination=destination, dataset_name=DATASET, pipelines_dir=working_dir
     )
+    # dlt would take note of Ctrl-C, and of Dagster's termination, and go on, or fail this resource alone.
+    pipeline.runtime_config.intercept_signals = False
+    return pipeline
 
 
 def load_options(target_type: str) -> dict[str, Any]:
@@ -151,7 +155,8 @@ def check_writable(client: SqlJobClientBase) -> bool:
     Raises:
         DestinationError: The destination refuses.
     """
-    if not client.capabilities.supports_ddl_transactions:
+    # Python's driver of SQLite makes tables outside of transactions, whatever dlt says.
+    if not client.capabilities.supports_ddl_transactions or is_sqlite(client):
         return False
     try:
         with suppress(_UndoError), client, client.sql_client.begin_transaction():
@@ -201,6 +206,18 @@ def left_out(client: SqlJobClientBase, resource: Resource) -> Gap | None:
     # The source is called like the pipeline.
     resources = ((state or {}).get("sources", {}).get(name) or {}).get("resources", {})
     return read_gap(resources.get(resource.name, {}))
+
+
+def is_sqlite(client: SqlJobClientBase) -> bool:
+    """Whether the destination is SQLite, to which dlt speaks by way of SQLAlchemy."""
+    return client.capabilities.sqlglot_dialect == SQLITE
+
+
+def as_argument(client: SqlJobClientBase, moment: datetime) -> datetime | str:
+    """A point in time to compare a column with. SQLite compares texts, and has those that SQLAlchemy writes."""
+    if not is_sqlite(client):
+        return moment
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def has_table(client: SqlJobClientBase, resource: Resource) -> bool:
@@ -269,7 +286,7 @@ def mark_deleted(client: SqlJobClientBase, resource: Resource, load_id: str, sin
     if resource.cursor:
         cursor = escape(column_name(resource.cursor))
         scope += f" AND ({cursor} IS NULL OR {cursor} >= %s)"
-        arguments.append(since)
+        arguments.append(as_argument(client, since))
     older = f"{escape('_dlt_load_id')} < %s"
     counts = f"SELECT count(*), count(CASE WHEN {older} THEN 1 END) FROM {table} WHERE {scope}"
     live, gone = _first(client, counts, load_id, *arguments)
@@ -281,7 +298,7 @@ def mark_deleted(client: SqlJobClientBase, resource: Resource, load_id: str, sin
         )
     if gone:
         marks = f"UPDATE {table} SET {deleted_at} = %s WHERE {scope} AND {older}"
-        client.sql_client.execute_sql(marks, datetime.now(UTC), *arguments, load_id)
+        client.sql_client.execute_sql(marks, as_argument(client, datetime.now(UTC)), *arguments, load_id)
     return int(gone)
 
 

@@ -9,16 +9,19 @@ Imported with the first request, as definitions can do without.
 import asyncio
 import atexit
 import os
+import re
 import sys
 import threading
 import zlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from datetime import timedelta
 from functools import cache
 from http.client import responses
+from pathlib import Path
 from typing import Any, TypeVar
 
+import certifi
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import (
     BodyDecodeError,
@@ -34,8 +37,8 @@ from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
 from analytics_assets.api.answer import Answer, LargeAnswerError, NoAnswerError, RefusedAnswerError
-from analytics_assets.api.authorities import AuthorityError, named_by, read_certificates
 from analytics_assets.api.origin import DEFAULT_PORTS, is_loopback
+from analytics_assets.api.settings import SettingsError
 
 T = TypeVar("T")
 
@@ -56,6 +59,14 @@ MOST_TOKEN_BYTES = 64_000
 MOST_EXPANSION = 500
 """Bytes that a byte on the wire may stand for in an answer of more than a megabyte. Rows reach a tenth of it; what is
 made to fill a memory reaches a thousand."""
+
+BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""The first that is not empty counts, as for `requests`."""
+
+HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
+"""The name of a certificate's file in a directory of certificates; what is called otherwise is none of OpenSSL's."""
+
+CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 LONGEST_PLACE = 200
 """Characters of the URL that a redirect leads to that are shown."""
@@ -333,9 +344,9 @@ def _build_client(patience: timedelta, *, direct: bool) -> Client:
         .connect_timeout(patience)
         .read_timeout(patience)
         .follow_redirects(False)  # noqa: FBT003
-        .add_root_certificate_pem(read_certificates())
+        .add_root_certificate_pem(_read_certificates())
     )
-    variable = named_by()
+    variable = _named_by()
     try:
         return (builder.no_proxy() if direct else builder).build()
     except BuilderError as error:
@@ -345,13 +356,57 @@ def _build_client(patience: timedelta, *, direct: bool) -> Client:
         raise AuthorityError(variable, f"has a certificate that cannot be read: {why}") from error
 
 
+class AuthorityError(SettingsError):
+    """A variable of the environment that names no certificates to trust."""
+
+    def __init__(self, variable: str, problem: str) -> None:
+        ValueError.__init__(
+            self,
+            f"{variable} = {os.environ.get(variable)!r} {problem}. Set it to a PEM file with the certificates of the"
+            " authorities to trust, or to a directory of such files that `openssl rehash` has named; or unset it.",
+        )
+
+
+def _named_by() -> str | None:
+    """The variable that names authorities of one's own, if any does."""
+    return next((name for name in BUNDLES if os.environ.get(name)), None)
+
+
+def _read_certificates() -> bytes:
+    """The certificates, in PEM: those that the environment names, or else those of `requests` itself.
+
+    Raises:
+        AuthorityError: There are none where it says.
+    """
+    variable = _named_by()
+    if variable is None:
+        return Path(certifi.where()).read_bytes()
+    path = Path(os.environ[variable])
+    try:
+        texts = _read_directory(path) if path.is_dir() else [path.read_bytes()]
+        found = {certificate[0]: None for text in texts for certificate in CERTIFICATE.finditer(text)}
+    except OSError as error:
+        raise AuthorityError(variable, f"cannot be read: {error.strerror}") from error
+    if not found:
+        where = "no file that is named by a hash, such as 9d66eef0.0, with a" if path.is_dir() else "no"
+        raise AuthorityError(variable, f"has {where} certificate in it (-----BEGIN CERTIFICATE-----)")
+    return b"\n".join(found)
+
+
+def _read_directory(path: Path) -> Iterator[bytes]:
+    for file in sorted(path.iterdir()):
+        # A link that leads nowhere is passed over, as by OpenSSL: the system's own directory may have some.
+        if HASHED.fullmatch(file.name) and file.is_file():
+            yield file.read_bytes()
+
+
 def check_authorities() -> None:
     """Sees that there can be a client, so that what hinders all requests is said once, and before the first.
 
     Raises:
         AuthorityError: The environment names certificates that are none.
     """
-    if named_by():
+    if _named_by():
         _build_client(timedelta(seconds=1), direct=True)
 
 

@@ -27,7 +27,6 @@ from analytics_assets.api.paging import start_paging
 from analytics_assets.api.report import Report
 from analytics_assets.api.sensitive import hide
 from analytics_assets.api.settings import Settings, SettingsError
-from analytics_assets.api.slices import SLICE_PAGES
 from analytics_assets.api.transport import Wire, in_background
 
 if TYPE_CHECKING:
@@ -62,6 +61,10 @@ made only as fast as dlt asks for it."""
 AHEAD_BYTES = 4_000_000
 """Bytes of an answer that is read before it is needed. A larger one is asked for again when dlt waits for it, so that
 there is one of them in memory, whatever the API sends."""
+
+SLICE_PAGES = 100
+"""Pages of a slice of a long listing from the newest row down: what a sync that dies has read in vain, at most. Each
+slice costs a load, half a second."""
 
 BATCHES_AHEAD = 4
 """What is read before dlt asks for it: the wire stays busy while dlt loads another resource."""

@@ -28,7 +28,7 @@ from msgspec import Raw
 from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError, shortened
 from analytics_assets.api.listing import Batch, Listing
-from analytics_assets.api.slices import Gap, write_gap
+from analytics_assets.api.report import Gap, write_gap
 from analytics_assets.api.source import undeclared_columns
 from analytics_assets.api.tables import misfits, spread, undeclared_hints
 from analytics_assets.api.values import CLOCK_SKEW, column_name

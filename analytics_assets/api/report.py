@@ -1,12 +1,39 @@
-"""What one sync of one resource did, counted while it runs."""
+"""What one sync of one resource did, counted while it runs, and what it has left to the next."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
+from typing import Any
 
-from analytics_assets.api.slices import Gap
+GAP = "gap"
+"""Key of a gap in the state of a resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The rows that a listing in slices has still to bring: ids below `below`, cursor values from `since` on.
+
+    The newest row comes first and moves the cursor, when the rows below are still to be read. So each slice leaves in
+    the resource's state, which is committed with its rows, where the listing goes on: that gap is filled, by this sync
+    or the next, before anything newer is read. There is one gap at most.
+    """
+
+    below: int
+    since: datetime
+
+
+def read_gap(state: dict[str, Any]) -> Gap | None:
+    """The gap in the state of a resource."""
+    return Gap(**state[GAP]) if GAP in state else None
+
+
+def write_gap(state: dict[str, Any], gap: Gap | None) -> None:
+    """Leaves a gap in the state of a resource, or none."""
+    state.pop(GAP, None)
+    if gap:
+        state[GAP] = {"below": gap.below, "since": gap.since}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ from dlt.sources.rest_api.typing import ClientConfig, Endpoint, EndpointResource
 from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
 from analytics_assets.api.dialect import ById
 from analytics_assets.api.listing import ROWS, Listing, ListingAdapter, UntilLast, open_listings
+from analytics_assets.api.report import Gap
 from analytics_assets.api.settings import Settings, read_settings
-from analytics_assets.api.slices import Gap
 from analytics_assets.api.values import FIELD, RESERVED, column_name
 
 SOURCE_NAME = "analytics"

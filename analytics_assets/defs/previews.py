@@ -11,7 +11,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.values import CLOCK_SKEW
-from analytics_assets.warehouse.excerpts import Row, newest_rows, rows_per_day
+from analytics_assets.warehouse.facts import Row, newest_rows, rows_per_day
 
 ROWS = 5
 LONGEST = 40

@@ -149,15 +149,12 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
 
 def _keep_cells(destination: Destination[Any, Any], known: dict[str, Any]) -> Destination[Any, Any]:
     """The destination, or one of ours where dlt's would not load all cells as they are."""
-    if destination.destination_type == DLT_POSTGRES:
-        from analytics_assets.warehouse.postgres import Postgres  # noqa: PLC0415 - DuckDB needs no psycopg2
+    if destination.destination_type not in {DLT_POSTGRES, DLT_SQLALCHEMY}:
+        return destination
+    from analytics_assets.warehouse.cells import Postgres, prepare_sqlite  # noqa: PLC0415 - DuckDB needs no other driver
 
-        return Postgres(**known)
-    if destination.destination_type == DLT_SQLALCHEMY:
-        from analytics_assets.warehouse.sqlite import prepare_sqlite  # noqa: PLC0415 - nor SQLAlchemy
-
-        prepare_sqlite()
-    return destination
+    prepare_sqlite()
+    return Postgres(**known) if destination.destination_type == DLT_POSTGRES else destination
 
 
 def secrets_of(config: object) -> list[str]:

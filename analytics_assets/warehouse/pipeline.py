@@ -16,7 +16,7 @@ from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from analytics_assets.api.catalog import DELETED_AT, Resource
 from analytics_assets.api.redaction import redact
-from analytics_assets.api.slices import Gap, read_gap
+from analytics_assets.api.report import Gap, read_gap
 from analytics_assets.api.source import SOURCE_NAME
 from analytics_assets.api.values import column_name
 from analytics_assets.warehouse.destination import DATASET, DUCKDB, DestinationError, secrets_of

@@ -1,16 +1,22 @@
-"""dlt's Postgres destination, but for the COPY of a file: an empty text stays one.
+"""dlt's Postgres and SQLite, but for what would not load all cells as they are.
 
-What is used of dlt here is internal to it: the client's `create_load_job`, and the job that it makes for a CSV file.
-`test_warehouses.py` sees that dlt still asks here.
+What is used of dlt here is internal to it: of Postgres the client's `create_load_job`, and the job that it makes for a
+CSV file; of SQLite the types of its columns. `test_warehouses.py` sees that dlt still asks here.
 """
 
 import csv
+import warnings
 
+import sqlalchemy as sa
+from dlt.common.destination.capabilities import DataTypeMapper
 from dlt.common.destination.client import LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
+from dlt.common.schema.typing import TColumnSchema
 from dlt.common.storages import FileStorage
 from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob
+from dlt.destinations.impl.sqlalchemy.dialect import SqliteDialectCapabilities, register_dialect_capabilities
+from dlt.destinations.impl.sqlalchemy.type_mapper import SqlalchemyTypeMapper
 
 
 class Copy(PostgresCsvCopyJob):
@@ -54,3 +60,29 @@ class Postgres(postgres):
     def client_class(self) -> type[Client]:
         """The client."""
         return Client
+
+
+class Types(SqlalchemyTypeMapper):
+    """dlt's types of columns but for JSON, which is text here.
+
+    dlt's own would make JSON of a text that is JSON already, and its column numbers of digits, cut to 64 bits.
+    """
+
+    def db_type_from_json_type(self, column: TColumnSchema, table: PreparedTableSchema) -> sa.Text:  # noqa: ARG002
+        """A column of texts."""
+        return sa.Text()
+
+
+class Capabilities(SqliteDialectCapabilities):
+    """dlt's own but for `Types`."""
+
+    def type_mapper_class(self) -> type[DataTypeMapper]:
+        """The types."""
+        return Types
+
+
+def prepare_sqlite() -> None:
+    """Has dlt use all this for SQLite, by the hook that it has for that."""
+    register_dialect_capabilities("sqlite", Capabilities)
+    # Of each merge into a table whose rows have no cursor to sort their versions by. It is harmless, and dlt's own.
+    warnings.filterwarnings("ignore", "implicitly coercing SELECT object to scalar subquery", sa.exc.SAWarning)

@@ -13,14 +13,17 @@ Where the contract is silent, this is how it is read:
   fraction, is an epoch. Milliseconds start at 10^11; a negative number is always in seconds. What is finer than
   microseconds is cut, towards the past.
 - ISO 8601 is: a date of a calendar, a week or a day of the year, and perhaps, after `T`, `t` or one blank, a time whose
-  least unit may have a fraction; in the extended format or in the basic one. A month or a year is no date, and no blank
-  stands around it or before the offset.
-- NaN, Infinity and -Infinity, numbers beyond a double's range (1e400), and those of more than 300 characters fit no
-  column, wherever in a value they stand: the field is rescued with the number as JSON text ("NaN") in its place.
+  least unit may have a fraction; date, time and offset each in the extended format or in the basic one. A month or a
+  year is no date, nor is a day of the year 0, and no blank stands around it or before the offset.
+- NaN, Infinity and -Infinity, numbers that a double has as infinite or, though they are not, as zero (1e400, 1e-400),
+  and those of more than 300 characters fit no column, wherever in a value they stand: the field is rescued with the
+  number as JSON text ("NaN") in its place.
 - NUL and lone surrogates become U+FFFD in text, json, keys of objects and names of fields, and are not rescued.
 - Json nested deeper than 500 levels (`[]` is one level) is rescued as its text.
 - The last of two equal keys of an object wins. A field that is null is as one that is missing: an undeclared one makes
-  no column. Blank is what `str.strip` leaves nothing of. Empty text is no key.
+  no column. Blank is what `str.strip` leaves nothing of; a value that is null for being blank counts as one that is
+  null. Empty text is no key.
+- Only declared columns can have changed: what does not fit an undeclared one never fails a listing.
 """
 
 import json
@@ -30,6 +33,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_FLOOR, Context, Decimal
+from math import isfinite
 from typing import Any
 
 RESCUED = "\0"
@@ -50,14 +54,20 @@ INTEGER_KEY = re.compile(r"0|-?[1-9][0-9]{0,18}")
 EPOCH = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
-def _moment(dash: str, colon: str) -> re.Pattern[str]:
-    day = rf"(?P<month>\d\d){dash}(?P<day>\d\d)|W(?P<week>\d\d){dash}(?P<weekday>\d)|(?P<yearday>\d{{3}})"
-    time = rf"(?P<hour>\d\d)(?:{colon}(?P<minute>\d\d)(?:{colon}(?P<second>\d\d))?)?(?:[.,](?P<fraction>\d+))?"
-    offset = r"(?P<offset>[zZ]|[+-]\d\d(?::?\d\d)?)?"
-    return re.compile(rf"(?P<year>\d{{4}}){dash}(?:{day})(?:[Tt ]{time}{offset})?", re.ASCII)
+DATES = [
+    r"(?P<month>\d\d)-(?P<day>\d\d)",
+    r"W(?P<week>\d\d)-(?P<weekday>\d)",
+    r"(?P<yearday>\d{3})",
+]
+TIME = r"(?P<hour>\d\d)(?::(?P<minute>\d\d)(?::(?P<second>\d\d))?)?(?:[.,](?P<fraction>\d+))?"
+OFFSET = r"(?P<offset>[zZ]|[+-]\d\d(?::?\d\d)?)"
+MOMENTS = [
+    re.compile(rf"(?P<year>\d{{4}}){day}(?:[Tt ]{time}{OFFSET}?)?", re.ASCII)
+    for dashed in DATES
+    for day in (f"-{dashed}", dashed.replace("-", ""))
+    for time in (TIME, TIME.replace(":(?P", "(?P"))
+]
 
-
-EXTENDED, BASIC = _moment("-", ":"), _moment("", "")
 
 EXACT = Context(prec=1000)
 NINETEEN_SEVENTY = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,7 +93,9 @@ class Number:
 
     @property
     def fits_none(self) -> bool:
-        return len(self.spelled) > LONGEST_NUMBER or not abs(float(self.spelled)) < float("inf")
+        value = float(self.spelled)
+        is_lost = value == 0 and Decimal(self.spelled) != 0
+        return len(self.spelled) > LONGEST_NUMBER or not isfinite(value) or is_lost
 
     @property
     def integer(self) -> int | None:
@@ -135,11 +147,12 @@ def expect(columns: dict[str, str], listing: Iterable[str], share: float = 0.1) 
         for field, value in parsed.items():
             if value is None or field == "id":
                 continue
-            values[field] += 1
             try:
                 row[field] = read_cell(columns.get(field, "json"), value)
+                values[field] += row[field] is not None
             except Misfit:
-                misfits[field] += 1
+                values[field] += 1
+                misfits[field] += field in columns
                 rescued[field] = value if depth(value) <= DEEPEST else json.dumps(value)
         if rescued:
             row[RESCUED] = canonical(rescued)
@@ -202,7 +215,7 @@ def read_instant(value: str | bool | Number) -> datetime:  # noqa: FBT001 - a va
         raise Misfit
     number = Decimal(value.spelled if isinstance(value, Number) else value if EPOCH.fullmatch(value) else "NaN")
     if isinstance(value, str) and (number.is_nan() or len(value) == 8):
-        found = EXTENDED.fullmatch(value) or BASIC.fullmatch(value)
+        found = next(filter(None, (form.fullmatch(value) for form in MOMENTS)), None)
         try:
             if found:
                 return as_instant(seconds_of({name: part for name, part in found.groupdict().items() if part}))
@@ -214,13 +227,12 @@ def read_instant(value: str | bool | Number) -> datetime:  # noqa: FBT001 - a va
 
 
 def seconds_of(parts: dict[str, str]) -> Decimal:
-    """Since 1970, from the parts of a date and a time; perhaps in a year that `datetime` does not have.
+    """Since 1970, from the parts of a date and a time; the instant may lie in a year that `datetime` does not have.
 
     Raises:
         ValueError: There is no such day, time or offset.
     """
-    # The calendar repeats every 400 years, and `date` has no year 0.
-    year, days = int(parts["year"]) or 400, 0 if int(parts["year"]) else -146_097
+    year = int(parts["year"])
     if "week" in parts:
         day = date.fromisocalendar(year, int(parts["week"]), int(parts["weekday"]))
     elif "yearday" in parts:
@@ -229,13 +241,19 @@ def seconds_of(parts: dict[str, str]) -> Decimal:
             raise ValueError("no such day")
     else:
         day = date(year, int(parts["month"]), int(parts["day"]))
-    days += day.toordinal() - NINETEEN_SEVENTY.toordinal()
+    days = day.toordinal() - NINETEEN_SEVENTY.toordinal()
     hour, minute, second = (int(parts.get(name, 0)) for name in ("hour", "minute", "second"))
     unit = Decimal(1 if "second" in parts else 60 if "minute" in parts else 3600)
     fraction = EXACT.multiply(Decimal(f"0.{parts.get('fraction', 0)}"), unit)
     offset = parts.get("offset", "Z").replace(":", "").upper().replace("Z", "+0000").ljust(5, "0")
     east = int(offset[0] + "1") * (int(offset[1:3]) * 60 + int(offset[3:]))
-    if (hour, minute, second, fraction) > (24, 0, 0, 0) or minute > 59 or second > 60 or offset[1:] > "2359":
+    if (
+        (hour, minute, second, fraction) > (24, 0, 0, 0)
+        or minute > 59
+        or second > 60
+        or offset[1:3] > "23"
+        or offset[3:] > "59"
+    ):
         raise ValueError("no such time")
     return EXACT.add(Decimal(days * 86_400 + hour * 3600 + (minute - east) * 60 + second), fraction)
 

@@ -72,6 +72,19 @@ def test_rows_with_fields_of_their_own_are_one_table(
     assert {row[0]: row[2:] for row in found if row[2:] != (None, None)} == {51: ('"x"', None), 91: (None, "1")}
 
 
+def test_a_field_keeps_its_column_whichever_comes_first(empty_api: FakeApi, project: Project) -> None:
+    empty_api.rows["organizations"] = [{"id": 1, "fooBar": 1}]
+    first = metadata(project.sync("organizations"), "organizations")["undeclared_columns"]
+    assert first == {"fooBar": "foo_bar"}
+    empty_api.rows["organizations"] = [{"id": 1, "foo_bar": 2, "FOO_BAR": 3, "fooBar": 4}]
+    second = metadata(project.sync("organizations"), "organizations")["undeclared_columns"]
+    assert second.pop("fooBar") == "foo_bar"
+    assert set(second) == {"foo_bar", "FOO_BAR"}
+    other, shouted = second["foo_bar"], second["FOO_BAR"]
+    found = project.query(f"SELECT foo_bar, {other}, {shouted} FROM analytics.organizations")
+    assert found == [("4", "2", "3")]
+
+
 def test_a_field_gets_its_type_when_it_is_declared_and_the_table_rebuilt(
     empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,17 +106,18 @@ def spread(table: "pa.Table", resource: Resource, columns: dict[str, str]) -> "p
     for position, token in enumerate(table[RESCUED]):
         if token.is_valid:
             rescued[position] = _OBJECT.decode(token.as_py())
+    objects = [_OBJECT.decode(token) for token in others.to_pylist()]
+    new = {field for each in objects for field, value in each.items() if value != NULL and field not in columns}
+    # In an order that does not depend on that of the rows, and first those that are spelled like a column.
+    for field in sorted(new, key=lambda field: (column_name(field) != field, field))[: MOST_COLUMNS - len(columns)]:
+        columns[field] = choose_column(field, taken)
+        taken.add(columns[field])
     found: dict[str, list[Raw]] = {}
-    for position, token in enumerate(others.to_pylist()):
-        for field, value in _OBJECT.decode(token).items():
-            if value == NULL:
-                continue
-            if field not in columns and len(columns) < MOST_COLUMNS:
-                columns[field] = choose_column(field, taken)
-                taken.add(columns[field])
+    for position, each in enumerate(objects):
+        for field, value in each.items():
             if field in columns:
                 found.setdefault(field, [NULL] * len(others))[position] = value
-            else:
+            elif value != NULL:
                 rescued[position][field] = Raw(rescue(bytes(value)))
     for field, values in found.items():
         named = pa.field(columns[field], pa.string(), metadata={FIELD: field})

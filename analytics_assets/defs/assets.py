@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from dagster_dlt.translator import DltResourceTranslatorData
 
-from analytics_assets.api.catalog import BY_NAME, RESOURCES, in_turn
+from analytics_assets.api.catalog import BY_NAME, RESCUED, RESOURCES, in_turn
 from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
@@ -247,6 +247,11 @@ def sync(
         metadata[name] = dg.MetadataValue.md(text)
     requests = "1 request" if report.requests == 1 else f"{report.requests} requests"
     context.log.info(f"{resource.name}: {loaded} rows loaded, {report.rows_read} read in {requests}")
+    if report.values_rescued:
+        context.log.warning(
+            f"{resource.name}: {report.values_rescued} values do not fit their columns. They are in {RESCUED}, and the"
+            " check values_fit names them."
+        )
     # dlt's own metadata is left out: it names files that are gone, and its column schema loses names (dagster#34052).
     return dg.MaterializeResult(asset_key=result.asset_key, metadata=metadata)
 

@@ -83,7 +83,6 @@ LONGEST_NUMBER = 300
 
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
-
 Scalar: TypeAlias = "str | bool | int | Decimal"
 
 
@@ -124,17 +123,17 @@ def choose_column(field: str, taken: Collection[str]) -> str:
 
 
 def read_cell(token: bytes, type_: ColumnType) -> Any:  # noqa: ANN401 - as the type has it
-    """The cell that a value becomes in a declared column, of Python's type for it; JSON stays JSON.
+    """The cell that a value becomes in a declared column, of Python's type for it. JSON is left as it is.
 
     Raises:
         UnfitError: It fits no column of this type.
     """
     if token == b"null":
         return None
-    if is_unfit(token) or (type_ != "json" and token[:1] in b"{["):
+    if is_unfit(token) or token[:1] in b"{[":
         raise UnfitError
-    value = token.decode() if type_ == "json" else _DECODER.decode(token)
-    if type_ in {"json", "text"}:
+    value = _DECODER.decode(token)
+    if type_ == "text":
         return value if isinstance(value, str) else token.decode()
     if isinstance(value, str) and not value.strip():
         return None

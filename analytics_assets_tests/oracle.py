@@ -116,10 +116,8 @@ def canonical(value: Any) -> str:
     def spell(number: Number) -> Any:
         if number.fits_none:
             return number.spelled
-        if INTEGER.fullmatch(number.spelled):
-            return int(number.spelled)
-        value = float(number.spelled)
-        return int(value) if value.is_integer() else value
+        value = Decimal(number.spelled)
+        return int(value) if value == value.to_integral_value() else float(value)
 
     return json.dumps(value, default=spell, sort_keys=True)
 

@@ -116,10 +116,8 @@ def canonical(value: Any) -> str:
     def spell(number: Number) -> Any:
         if number.fits_none:
             return number.spelled
-        if INTEGER.fullmatch(number.spelled):
-            return int(number.spelled)
-        value = float(number.spelled)
-        return int(value) if value.is_integer() else value
+        value = Decimal(number.spelled)
+        return int(value) if value == value.to_integral_value() else float(value)
 
     return json.dumps(value, default=spell, sort_keys=True)
 
@@ -153,7 +151,7 @@ def expect(columns: dict[str, str], listing: Iterable[str], share: float = 0.1) 
             except Misfit:
                 values[field] += 1
                 misfits[field] += field in columns
-                rescued[field] = value if depth(value) <= DEEPEST else json.dumps(value)
+                rescued[field] = value if depth(value) <= DEEPEST else as_text(value)
         if rescued:
             row[RESCUED] = canonical(rescued)
         table[key] = {field: cell for field, cell in row.items() if cell is not None}
@@ -219,7 +217,7 @@ def read_instant(value: str | bool | Number) -> datetime:  # noqa: FBT001 - a va
         try:
             if found:
                 return as_instant(seconds_of({name: part for name, part in found.groupdict().items() if part}))
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     if number.is_nan():
         raise Misfit
@@ -264,6 +262,11 @@ def as_instant(seconds: Decimal) -> datetime:
         return NINETEEN_SEVENTY + timedelta(microseconds=microseconds)
     except OverflowError:
         raise Misfit from None
+
+
+def as_text(value: Any) -> str:
+    """Without blanks; of what has no numbers."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def numbers(value: Any) -> list[Number]:

@@ -33,6 +33,10 @@ POSTGRES_SCHEMES = frozenset({"postgresql", "postgres"})
 DUCKDB_MEMORY = "96MB"
 """DuckDB would keep what it merges in memory, a gigabyte for a million rows; it writes it to disk beyond this."""
 
+_UNKNOWN_TO_DLT: dict[str, dict[str, Any]] = {DUCKDB: {"supports_transactions": True}}
+"""Capabilities of a destination that dlt does not know of. It would merge into DuckDB without a transaction: where the
+insert failed after the delete, or the process died in between, the rows to be replaced would be gone."""
+
 DUCKDB_THREADS = 2
 """Each thread needs memory of its own, and a sync waits for Python more than for DuckDB."""
 
@@ -114,7 +118,7 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
     Raises:
         DestinationError: dlt does not know the type, or the destination cannot merge or cannot keep cursors.
     """
-    known = {} if credentials is None else {"credentials": credentials}
+    known = _UNKNOWN_TO_DLT.get(target.type, {}) | ({} if credentials is None else {"credentials": credentials})
     try:
         destination = cast("Destination[Any, Any]", DestinationReference.from_reference(target.type, **known))
         # Without this strategy dlt merges only with a table format or vector index on top, and appends otherwise.
@@ -208,6 +212,7 @@ def _resolve_once(destination: Destination[Any, Any], config: Any) -> Destinatio
     if config.credentials and config.credentials.is_resolved():
         fields = config.get_resolvable_fields()
         given = {name: config[name] for name, hint in fields.items() if not is_hint_not_resolvable(hint)}
+        given |= destination.caps_params
         known = DestinationReference.from_reference(destination.destination_type, **given)
         destination = cast("Destination[Any, Any]", known)
     resolve = destination.capabilities

@@ -52,6 +52,7 @@ from analytics_assets.warehouse.pipeline import (
     last_load_id,
     left_out,
     load_options,
+    loads_once,
     mark_deleted,
     pipeline_name,
     prepare_drop,
@@ -189,8 +190,8 @@ def sync(
     loaded = 0
     for part in slices(listing, reading, gap):
         source = read_listings([listing], name=pipeline_name(resource), reading=part)
-        may_append = appends(session.target.type, into_empty=into_empty)
-        write_parquet(source, resource, session.working_dir, may_append=may_append)
+        once, may_append = loads_once(session.target.type), appends(session.target.type, into_empty=into_empty)
+        write_parquet(source, resource, session.working_dir, once=once, may_append=may_append)
         pipeline = build_pipeline(resource, session.destination, session.working_dir)
         # Also where a table was dropped or emptied by hand, or by a rebuild that was killed: its cursor, which is older
         # than that, would make dlt leave the old rows out for ever.

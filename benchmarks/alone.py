@@ -55,7 +55,7 @@ def main() -> None:
     settings = read_settings()
     target = read_target(settings)
     with (
-        closing(duckdb.connect(str(target.duckdb_path), config=duckdb_options())) as connection,
+        closing(duckdb.connect(str(target.duckdb_path), config=duckdb_options(settings.duckdb_memory))) as connection,
         tempfile.TemporaryDirectory() as directory,
         seldom_collected(),
     ):

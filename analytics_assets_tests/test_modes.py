@@ -161,11 +161,11 @@ def test_a_backfill_does_not_hide_a_later_version_from_the_next_sync(api: FakeAp
         ({"start": "last week"}, "start: 'last week' is not an ISO 8601"),
         (
             {"start": "0000-01-01"},
-            "start: '0000-01-01' is not an ISO 8601 date-time from 1000-01-01 to 9999-12-31, such",
+            "start: '0000-01-01' is not an ISO 8601 date-time from 1500-01-01 to 9999-12-31, such",
         ),
         (
-            {"start": "0999-12-31"},
-            "start: '0999-12-31' is not an ISO 8601 date-time from 1000-01-01 to 9999-12-31, such",
+            {"start": "1499-12-31"},
+            "start: '1499-12-31' is not an ISO 8601 date-time from 1500-01-01 to 9999-12-31, such",
         ),
         (
             {"start": "0001-01-01T00:00:00+14:00"},
@@ -173,7 +173,7 @@ def test_a_backfill_does_not_hide_a_later_version_from_the_next_sync(api: FakeAp
         ),
         (
             {"start": "2024-05-01", "end": "9999-12-31T23:59:59-05:00"},
-            "end: '9999-12-31T23:59:59-05:00' is not an ISO 8601 date-time from 1000-01-01 to 9999-12-31, such as 2024",
+            "end: '9999-12-31T23:59:59-05:00' is not an ISO 8601 date-time from 1500-01-01 to 9999-12-31, such as 2024",
         ),
         ({"end": "2024-05-01T00:00:00Z"}, "end without start"),
         ({"start": "2024-05-02", "end": "2024-05-01"}, "is not before"),
@@ -202,8 +202,8 @@ def test_the_first_and_the_last_date_that_are_taken_work(
     monkeypatch.setenv("SOURCES__ANALYTICS__LAG_SECONDS", str(LONGEST_LAG))
     monkeypatch.setenv("START_DATE", "9999-12-31")
     assert metadata(project.sync("activities", "policies"), "activities")["rows_loaded"] == 0
-    monkeypatch.setenv("START_DATE", "1000-01-01")
-    window = {"start": "1000-01-01", "end": "9999-12-31"}
+    monkeypatch.setenv("START_DATE", "1500-01-01")
+    window = {"start": "1500-01-01", "end": "9999-12-31"}
     loaded = metadata(project.sync("activities", "policies", config=window), "activities")["rows_loaded"]
     assert loaded > 0
     for mode in ("rebuild", "incremental", "full"):

@@ -1,9 +1,12 @@
 """How the file of a listing gets into its table: appended where there is nothing to merge with."""
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+from analytics_assets.warehouse.parquet import DEDUPLICATED
 from analytics_assets_tests.conftest import Project
 from analytics_assets_tests.fake_api import FakeApi
 from analytics_assets_tests.rows import activity, policy
@@ -51,14 +54,49 @@ def test_a_row_that_is_listed_twice_is_loaded_once_in_its_newer_version(
     assert project.query("SELECT message FROM analytics.activities WHERE id = 7") == [("Newer",)]
 
 
+@pytest.mark.parametrize("undeclared", [[], [30], range(72)], ids=["tables", "rows between", "rows alone"])
+def test_a_row_that_is_listed_twice_is_merged_once_also_after_a_load_in_which_none_was(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, undeclared: Sequence[int]
+) -> None:
+    monkeypatch.setattr("analytics_assets.api.paging.REMEMBERED_ROWS", 10)
+    monkeypatch.setattr("analytics_assets.api.listing.BATCH_ROWS", 20)
+    monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "5")
+    for month in (5, 6):
+        api.rows["activities"] = [activity(n, f"2024-{month:02}-01T00:00:00Z") for n in range(1, 71)]
+        project.sync("activities")
+    assert is_deduplicated(project, "activities")
+
+    rows = [activity(n, "2024-07-01T00:00:00Z") for n in range(1, 71)]
+    rows[6] = activity(7, "2024-07-03T00:00:00Z", message="Newer")
+    rows += [activity(7, "2024-07-02T00:00:00Z", message="Older"), activity(71, "2024-07-01T00:00:00Z")]
+    for position in undeclared:
+        rows[position] |= {"brandNew": "x"}
+    api.rows["activities"] = rows
+    project.sync("activities")
+    assert not is_deduplicated(project, "activities")
+    assert project.ids("activities") == list(range(1, 72))
+    assert project.query("SELECT message FROM analytics.activities WHERE id = 7") == [("Newer",)]
+
+
 def disposition(project: Project, resource: str) -> str:
     """How dlt has loaded a resource last, by the schema that it has stored."""
+    found: str = table_schema(project, resource)["write_disposition"]
+    return found
+
+
+def is_deduplicated(project: Project, resource: str) -> bool:
+    """Whether dlt has been told that no id is there twice when it loaded the resource last."""
+    found: bool = table_schema(project, resource)[DEDUPLICATED]
+    return found
+
+
+def table_schema(project: Project, resource: str) -> dict[str, Any]:
     query = f"""
         SELECT schema FROM analytics._dlt_version WHERE schema_name = 'analytics_{resource}'
         ORDER BY inserted_at DESC LIMIT 1
     """
     [[schema]] = project.query(query)
-    found: str = json.loads(schema)["tables"][resource]["write_disposition"]
+    found: dict[str, Any] = json.loads(schema)["tables"][resource]
     return found
 
 

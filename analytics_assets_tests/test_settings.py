@@ -1,13 +1,15 @@
 """Settings: where they come from, and what is said of wrong ones."""
 
+import duckdb
 import pytest
 
 from analytics_assets.api.settings import SettingsError, read_settings
+from analytics_assets.warehouse.destination import duckdb_options
 from analytics_assets_tests.conftest import Project, failure_message
 from analytics_assets_tests.fake_api import FakeApi
 
 URL = "https://api.example.com"
-DATES = "is not an ISO 8601 date-time from 1000-01-01 to 9999-12-31, such as 2024-01-01T00:00:00Z. Set it in"
+DATES = "is not an ISO 8601 date-time from 1500-01-01 to 9999-12-31, such as 2024-01-01T00:00:00Z. Set it in"
 
 
 def test_defaults_are_the_demo_and_the_specifications() -> None:
@@ -16,6 +18,12 @@ def test_defaults_are_the_demo_and_the_specifications() -> None:
     assert settings.rows_per_page == 20
     assert settings.start.isoformat() == "2024-01-01T00:00:00+00:00"
     assert settings.requests_per_second is None
+
+
+@pytest.mark.parametrize("size", ["512MB", "1GB", "1GiB", "1.5 gb", "0.5GB", "2TiB"])
+def test_sizes_are_spelled_as_duckdb_does(size: str) -> None:
+    assert read_settings(duckdb_memory=size).duckdb_memory == size
+    duckdb.connect(config=duckdb_options(size)).close()
 
 
 def test_the_specifications_names_work_and_the_longer_ones_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +55,10 @@ def test_the_specifications_names_work_and_the_longer_ones_win(monkeypatch: pyte
         ({"lag_seconds": 10**12}, "lag_seconds = 1000000000000 is above 6307200000, two hundred years"),
         ({"max_pages": 0}, "max_pages = 0 is below 1"),
         ({"max_deleted_share": 2}, "max_deleted_share = 2.0 is not between 0 and 1"),
+        ({"duckdb_memory": "512"}, "duckdb_memory = '512' is no size such as 512MB, 1GB or 1GiB"),
+        ({"duckdb_memory": "0MB"}, "duckdb_memory = '0MB' is no size"),
+        ({"duckdb_memory": "50%"}, "duckdb_memory = '50%' is no size"),
+        ({"duckdb_memory": "1GB;"}, "duckdb_memory = '1GB;' is no size"),
         ({"requests_per_second": 0}, "requests_per_second = 0.0 is not above 0"),
     ],
 )
@@ -97,6 +109,7 @@ def test_no_representation_shows_the_token() -> None:
         ("SOURCES__ANALYTICS__START_DATE", "0001-01-01T00:00+05:00", f"start_date = '0001-01-01T00:00+05:00' {DATES}"),
         ("START_DATE", "9999-12-31T23:59:59-05:00", f"start_date = '9999-12-31T23:59:59-05:00' {DATES}"),
         ("SOURCES__ANALYTICS__BASE_URL", "nowhere", "base_url = 'nowhere'"),
+        ("SOURCES__ANALYTICS__DUCKDB_MEMORY", "plenty", "duckdb_memory = 'plenty' is no size"),
         ("DESTINATION_TYPE", "papyrus", "destination_type = 'papyrus' is unknown"),
         ("DESTINATION_TYPE", "filesystem", "destination_type = 'filesystem' cannot merge"),
         ("DESTINATION_TYPE", "dummy", "cannot keep dlt's state"),

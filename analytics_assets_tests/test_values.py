@@ -603,7 +603,7 @@ def test_a_cursor_that_does_not_fit_blocks_no_other(duck: Scene) -> None:
 
 
 def test_a_row_is_not_gone_for_being_old(duck: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "1000-01-01T00:00:00Z")
+    monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "1500-01-01T00:00:00Z")
     rows = [row(1, updated='"1500-01-01T00:00:00Z"'), row(2, updated='"2024-05-01T00:00:00Z"'), row(3)]
     tables: dict[str, Table] = {}
     duck.sync({"groups": rows}, tables)

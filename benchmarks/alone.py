@@ -25,6 +25,7 @@ from analytics_assets.warehouse.pipeline import (
     build_pipeline,
     has_rows,
     load_options,
+    loads_once,
     pipeline_name,
 )
 from benchmarks.work import print_work
@@ -54,7 +55,7 @@ def main() -> None:
     settings = read_settings()
     target = read_target(settings)
     with (
-        closing(duckdb.connect(str(target.duckdb_path), config=duckdb_options())) as connection,
+        closing(duckdb.connect(str(target.duckdb_path), config=duckdb_options(settings.duckdb_memory))) as connection,
         tempfile.TemporaryDirectory() as directory,
         seldom_collected(),
     ):
@@ -67,7 +68,7 @@ def main() -> None:
             source = read_listings([listings[resource.name]], name=pipeline_name(resource))
             with client:
                 may_append = appends(target.type, into_empty=not has_rows(client, resource))
-            write_parquet(source, resource, directory, may_append=may_append)
+            write_parquet(source, resource, directory, once=loads_once(target.type), may_append=may_append)
             build_pipeline(resource, destination, directory).run(source, **load_options(target.type))
     print_work(started)
 

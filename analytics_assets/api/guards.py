@@ -53,9 +53,9 @@ NULS = re.compile(rb"\\(?:u(?P<nul>0000)|.)", re.DOTALL)
 """The escapes in a body, with those of NULs by name."""
 
 SURROGATES = re.compile(
-    r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u(?P<lone>[dD][89a-fA-F]..)|.)|(?P<raw>[\ud800-\udfff])"
+    r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u(?P<lone>[dD][89a-fA-F]..|0000)|.)|(?P<raw>[\ud800-\udfff])"
 )
-"""The escapes in a text, with those of surrogates without the other half by name; and such surrogates themselves."""
+"""The escapes in a text, with those of NULs and halves of characters by name; and such halves themselves."""
 
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"|(?P<bracket>[\[\]{}])')
 

@@ -5,6 +5,7 @@ Every value is a dlt config value of the section `sources.analytics`: the enviro
 the list of keys, their types and defaults. Settings are checked when they are read, before any request.
 """
 
+import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
@@ -28,12 +29,15 @@ SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key"})
 LEADS_ELSEWHERE = frozenset({"base_url", "token_url", "allow_http"})
 """Settings that decide where credentials go, and whether anybody can read them on the way."""
 
+MEMORY = re.compile(r"(?=.*[1-9])\s*\d+(\.\d+)?\s*[KMGT]i?B\s*", re.IGNORECASE)
+"""A size as DuckDB spells it."""
+
 SHORTEST_HASH_KEY = 16
 """Characters. A key that can be guessed lets the hashed values be guessed."""
 
-EARLIEST, LATEST = datetime(1000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
-"""Where reading may start and end. Python's calendar goes from year 1 to 9999, and a lag, as long as two hundred years
-where everything is read again, must not lead out of it, nor a time zone, nor seconds that a filter adds."""
+EARLIEST, LATEST = datetime(1500, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+"""Where reading may start and end. Python's calendar goes from year 1 to 9999, and neither the thousand years by which
+everything is read again must lead out of it, nor a time zone, nor seconds that a filter adds."""
 
 LONGEST_LAG = 200 * 365 * 24 * 3600
 """Seconds, likewise."""
@@ -95,6 +99,8 @@ class Settings(BaseConfiguration):
     """Origins beside that of `base_url` which run config may name: a list, or a text with commas between them."""
     allow_http: bool = False
     """Whether `base_url` may be unencrypted `http://` on another host than this one."""
+    duckdb_memory: str | None = None
+    """What DuckDB keeps in memory at most, as it spells sizes (`1GB`); more of it goes to disk. 512MB by default."""
     hash_key: TSecretStrValue | None = None
     """Secret with which sensitive fields are hashed; needed where the catalogue has any."""
 
@@ -239,6 +245,8 @@ def _check(settings: Settings) -> None:
         raise SettingsError("requests_per_second", "is not above 0", settings.requests_per_second)
     if settings.max_answer_mb <= 0:
         raise SettingsError("max_answer_mb", "is not above 0", settings.max_answer_mb)
+    if settings.duckdb_memory is not None and not MEMORY.fullmatch(settings.duckdb_memory):
+        raise SettingsError("duckdb_memory", "is no size such as 512MB, 1GB or 1GiB", settings.duckdb_memory)
     if settings.hash_key is not None and len(settings.hash_key) < SHORTEST_HASH_KEY:
         raise SettingsError("hash_key", f"is shorter than {SHORTEST_HASH_KEY} characters")
     for key in ("max_deleted_share", "max_rescued_share"):

@@ -32,7 +32,7 @@ from analytics_assets.api.values import FIELD, RESERVED, column_name
 
 SOURCE_NAME = "analytics"
 
-EVERYTHING = timedelta(days=365 * 200)
+EVERYTHING = timedelta(days=365 * 1000)
 """A lag that reaches behind every start date: dlt then starts at the start date and keeps the cursor."""
 
 

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, Context, Decimal
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
@@ -47,16 +47,21 @@ UNFIT = rb'"\u0000'
 """Begins a text that stands for what fits no column. The API cannot send it, as its own NULs are replaced before."""
 
 RESERVED = frozenset(
-    {DELETED_AT, RESCUED, "tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid", "rowid", "rownum", "_rowid_"}
+    {
+        *(DELETED_AT, RESCUED),
+        *("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid", "rowid", "rownum", "_rowid_"),
+        *("true", "false", "nothing", "returning"),
+    }
 )
-"""Names of our own columns, and of those that databases have in every table."""
+"""Names of our own columns, of those that databases have in every table, and words that SQLAlchemy does not quote."""
 
 BIGINT = range(-(2**63), 2**63)
 
 INTEGER = re.compile(r"-?0*[0-9]{1,19}", re.ASCII)
 INTEGER_TOKEN = re.compile(rb"-?[0-9]+")
 KEY = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
-NUMBER = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?", re.ASCII)
+NUMBER = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?", re.ASCII)
+EXACT = Context(prec=1_000)
 BOOLS = {"true": True, "false": False}
 
 CLOCK = re.compile(
@@ -66,6 +71,8 @@ CLOCK = re.compile(
     re.ASCII,
 )
 """A date of ISO 8601, or a date-time, with or without an offset."""
+
+DAY_OF_YEAR = re.compile(r"[0-9]{4}-?[0-9]{3}", re.ASCII)
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - instants are reckoned without an offset, and get UTC's at the end
 
@@ -146,8 +153,8 @@ def read_cell(token: bytes, type_: ColumnType) -> Any:  # noqa: ANN401 - as the 
 def _read_bigint(value: Scalar) -> int:
     if isinstance(value, str) and INTEGER.fullmatch(value):
         value = int(value)
-    # A number of another magnitude is not even looked at: 1e999999999 has many digits.
-    if isinstance(value, Decimal) and value.adjusted() < 19 and value == value.to_integral_value():
+    # A number of another magnitude is not even looked at: 1e300 has many digits.
+    if isinstance(value, Decimal) and (not value or value.adjusted() < 19) and value == value.to_integral_value():
         value = int(value)
     if type(value) is not int or value not in BIGINT:
         raise ValueError
@@ -262,10 +269,10 @@ def parse_instant(value: Any) -> datetime:  # noqa: ANN401 - whatever JSON holds
 
 
 def _from_epoch(number: Decimal) -> datetime:
-    if not number.is_finite() or number.adjusted() > 18:
+    if not number.is_finite() or (number and number.adjusted() > 18):
         raise OverflowError
     power = 3 if number >= FIRST_MILLISECONDS else 6
-    microseconds = int(number.scaleb(power).to_integral_value(ROUND_FLOOR))
+    microseconds = int(number.scaleb(power, EXACT).to_integral_value(ROUND_FLOOR, EXACT))
     return (EPOCH + timedelta(microseconds=microseconds)).replace(tzinfo=UTC)
 
 
@@ -287,7 +294,7 @@ def _parse_text(text: str) -> datetime:
         hours=hour,
         minutes=minute,
         seconds=second,
-        microseconds=int((fraction * unit).scaleb(6).to_integral_value(ROUND_FLOOR)),
+        microseconds=int(EXACT.multiply(fraction, unit * 10**6).to_integral_value(ROUND_FLOOR, EXACT)),
     )
     ahead = timedelta(hours=int(match["ahead"] or 0), minutes=int(match["minutes_ahead"] or 0))
     if ahead >= timedelta(days=1):
@@ -297,8 +304,8 @@ def _parse_text(text: str) -> datetime:
 
 def _parse_day(text: str) -> datetime | None:
     try:
-        if len(text) == len("2024-001") and text[4] == "-" and text[5:].isdigit():
-            day = date(int(text[:4]), 1, 1) + timedelta(days=int(text[5:]) - 1)
+        if DAY_OF_YEAR.fullmatch(text):
+            day = date(int(text[:4]), 1, 1) + timedelta(days=int(text[-3:]) - 1)
             found = day if day.year == int(text[:4]) else None
         else:
             found = date.fromisoformat(text)

@@ -9,8 +9,10 @@ from typing import Any
 
 import dagster as dg
 from dagster_dlt.translator import DltResourceTranslatorData
+from dlt.destinations.exceptions import DatabaseException
+from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from analytics_assets.api.catalog import BY_NAME, RESCUED, RESOURCES, in_turn
+from analytics_assets.api.catalog import BY_NAME, RESCUED, RESOURCES, Resource, in_turn
 from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
@@ -18,7 +20,14 @@ from analytics_assets.api.source import Reading, read_listings, slices, source_s
 from analytics_assets.collector import seldom_collected
 from analytics_assets.defs.checks import UNDECLARED
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
-from analytics_assets.defs.failures import NO_RUN_RETRY, explain, first_lines_only, is_permanent, list_reasons
+from analytics_assets.defs.failures import (
+    NO_RUN_RETRY,
+    explain,
+    first_lines_only,
+    is_out_of_memory,
+    is_permanent,
+    list_reasons,
+)
 from analytics_assets.defs.freshness import freshness_policy
 from analytics_assets.defs.previews import chart_per_day, preview
 from analytics_assets.defs.progress import Progress
@@ -52,6 +61,7 @@ from analytics_assets.warehouse.pipeline import (
     last_load_id,
     left_out,
     load_options,
+    loads_once,
     mark_deleted,
     pipeline_name,
     prepare_drop,
@@ -190,8 +200,8 @@ def sync(
     loaded = 0
     for part in slices(listing, reading, gap):
         source = read_listings([listing], name=pipeline_name(resource), reading=part)
-        may_append = appends(session.target.type, into_empty=into_empty)
-        write_parquet(source, resource, session.working_dir, may_append=may_append)
+        once, may_append = loads_once(session.target.type), appends(session.target.type, into_empty=into_empty)
+        write_parquet(source, resource, session.working_dir, once=once, may_append=may_append)
         pipeline = build_pipeline(resource, session.destination, session.working_dir)
         # Also where a table was dropped or emptied by hand, or by a rebuild that was killed: its cursor, which is older
         # than that, would make dlt leave the old rows out for ever.
@@ -213,9 +223,7 @@ def sync(
                     client, resource, last_load_id(pipeline), settings.start, settings.max_deleted_share
                 )
             total = count_rows(client, resource)
-            shown["preview"] = preview(client, resource, secrets)
-            if resource.append_only and resource.cursor:
-                shown[f"{resource.name}_per_day"] = chart_per_day(client, resource, resource.cursor)
+            shown = _excerpts(context, client, resource, secrets)
     seconds = time.monotonic() - started
     undeclared = undeclared_columns(pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}))
     metadata: dict[str, dg.RawMetadataValue] = {
@@ -254,6 +262,22 @@ def sync(
         )
     # dlt's own metadata is left out: it names files that are gone, and its column schema loses names (dagster#34052).
     return dg.MaterializeResult(asset_key=result.asset_key, metadata=metadata)
+
+
+def _excerpts(
+    context: dg.AssetExecutionContext, client: SqlJobClientBase, resource: Resource, secrets: list[str | None]
+) -> dict[str, str]:
+    shown = {}
+    try:
+        shown["preview"] = preview(client, resource, secrets)
+        if resource.append_only and resource.cursor:
+            shown[f"{resource.name}_per_day"] = chart_per_day(client, resource, resource.cursor)
+    except DatabaseException as error:
+        # The rows are in the table, and the next load can do without reading them.
+        if not is_out_of_memory(error):
+            raise
+        context.log.warning(f"{resource.name}: loaded, and too large to be shown. {explain(error, tuple(secrets))}")
+    return shown
 
 
 def _reads(listing: Listing, *, complete: bool) -> str:

@@ -24,18 +24,18 @@ LONGEST_PAUSE = 5.0
 
 @contextmanager
 def open_duckdb(
-    path: Path, patience: float, memory_limit: str, say: Callable[[str], None]
+    path: Path, patience: float, memory_limit: str | None, say: Callable[[str], None]
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection for a whole run: dlt's loads and our reads share it, and no other process gets the file in between.
 
     Args:
         path: The database file, which need not exist; its directory is created.
         patience: Seconds to wait at most while another process holds the file.
-        memory_limit: What DuckDB keeps in memory at most, as it spells sizes (`96MB`); more of it goes to disk.
+        memory_limit: What DuckDB keeps in memory at most, as it spells sizes; more of it goes to disk.
         say: Is told what is being waited for.
 
     Raises:
-        DestinationError: Another process still holds the file, it cannot be opened, or the limit is no size.
+        DestinationError: Another process still holds the file, it or it cannot be opened.
     """
     # DuckDBResource adds its name if it is not given; two connections of a process have to be configured alike.
     options = {"custom_user_agent": "dagster", **duckdb_options(memory_limit)}

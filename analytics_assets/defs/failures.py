@@ -65,6 +65,11 @@ def _first_line(record: logging.LogRecord) -> bool:
     return True
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether DuckDB needs more memory than it may have."""
+    return any(map(_tells_of_memory, _causes(error)))
+
+
 def _explain(error: Exception) -> str:
     chain = list(_causes(error))
     explained = next(filter(None, map(_explain_cause, chain)), None)
@@ -92,12 +97,23 @@ def _explain_cause(cause: BaseException) -> str | None:
             )
         case OSError(errno=number) if number in DISK_FULL:
             text = f"The disk is full ({_cut(cause)}). Free some, of the temporary directory too, and run again."
-        case _ if type(cause).__name__ == "OutOfMemoryException":
+        case _ if _tells_of_memory(cause):
+            # The other lines advise what cannot be set here.
+            said = str(cause).partition("\n")[0]
             text = (
-                f"DuckDB needs more memory than it may have ({_cut(cause)}). Raise duckdb_memory of the resource"
-                " 'analytics', in the launchpad for one run."
+                f"DuckDB needs more memory than it may have ({said}). Raise sources.analytics.duckdb_memory in"
+                " .dlt/config.toml, or SOURCES__ANALYTICS__DUCKDB_MEMORY in the environment, or duckdb_memory of the"
+                " resource 'analytics' in the launchpad for one run, to 1GB for example, and run again. DuckDB works on"
+                " 2,048 rows at a time, which have to fit several times."
             )
     return text
+
+
+def _tells_of_memory(cause: BaseException) -> bool:
+    name, text = type(cause).__name__, str(cause)
+    # At a commit, DuckDB says it in another way.
+    in_commit = name == "TransactionException" and ("failed to pin" in text or "failed to allocate" in text)
+    return name == "OutOfMemoryException" or in_commit
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -19,7 +19,6 @@ from analytics_assets.defs.specs import OP_NAME
 from analytics_assets.warehouse.destination import (
     DEMO_DATABASE,
     DUCKDB,
-    DUCKDB_MEMORY,
     DestinationError,
     Target,
     build_destination,
@@ -101,8 +100,8 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     destination_credentials: str | None = Field(
         default=None, repr=False, description="DuckDB path or connection string; use an EnvVar." + FROM_DLT
     )
-    duckdb_memory: str = Field(
-        default=DUCKDB_MEMORY, description="What DuckDB keeps in memory at most; more of it goes to disk."
+    duckdb_memory: str | None = Field(
+        default=None, description="What DuckDB keeps in memory at most; more of it goes to disk." + FROM_DLT
     )
     busy_timeout: float = Field(
         default=60.0, description="Seconds to wait for a DuckDB file, or a table in Postgres, that another process has."
@@ -179,7 +178,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         """
         settings = self.settings(**overrides)
         target = self._target(settings)
-        with self._open(target, say) as (destination, working_dir):
+        with self._open(target, settings, say) as (destination, working_dir):
             client = build_client(destination, working_dir)
             check_reachable(client)
             yield Session(settings, target, destination, client, working_dir)
@@ -194,9 +193,10 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unknown, unsuitable, busy, out of reach or not writable.
         """
-        target = self._target(self.settings())
+        settings = self.settings()
+        target = self._target(settings)
         name = str(target.duckdb_path or target.type)
-        with _scratch_file(target) as scratch, self._open(scratch, say) as (destination, working_dir):
+        with _scratch_file(target) as scratch, self._open(scratch, settings, say) as (destination, working_dir):
             client = build_client(destination, working_dir)
             check_reachable(client)
             if check_writable(client):
@@ -220,13 +220,15 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         return target
 
     @contextmanager
-    def _open(self, target: Target, say: Callable[[str], None]) -> Iterator[tuple[Destination[Any, Any], str]]:
+    def _open(
+        self, target: Target, settings: Settings, say: Callable[[str], None]
+    ) -> Iterator[tuple[Destination[Any, Any], str]]:
         """The destination, and a directory that goes with it."""
         with ExitStack() as stack:
             working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
             credentials: Any = self.destination_credentials
             if target.duckdb_path:
-                credentials = stack.enter_context(self._open_duckdb(target.duckdb_path, say))
+                credentials = stack.enter_context(self._open_duckdb(target.duckdb_path, settings, say))
             yield build_destination(target, credentials), working_dir
 
     @contextmanager
@@ -240,16 +242,19 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             SettingsError: A setting of the API is missing or wrong; the file's default name depends on them.
             DestinationError: The destination is not DuckDB, or the file is busy.
         """
-        target = self._target(self.settings())
+        settings = self.settings()
+        target = self._target(settings)
         if target.duckdb_path is None:
             raise DestinationError(f"This needs DuckDB, and the destination is {target.type}.")
-        with self._open_duckdb(target.duckdb_path, say) as connection:
+        with self._open_duckdb(target.duckdb_path, settings, say) as connection:
             yield connection
 
-    def _open_duckdb(self, path: Path, say: Callable[[str], None]) -> "AbstractContextManager[DuckDBPyConnection]":
+    def _open_duckdb(
+        self, path: Path, settings: Settings, say: Callable[[str], None]
+    ) -> "AbstractContextManager[DuckDBPyConnection]":
         from analytics_assets.defs.duckdb_warehouse import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
 
-        return open_duckdb(path, self.busy_timeout, self.duckdb_memory, say)
+        return open_duckdb(path, self.busy_timeout, settings.duckdb_memory, say)
 
 
 def _is_for_real() -> bool:

@@ -21,42 +21,55 @@ from analytics_assets.api.values import column_name
 LOAD_ID = "_dlt_load_id"
 ROW_ID = "_dlt_id"
 
+DEDUPLICATED = "x-stage-data-deduplicated"
+"""dlt's hint of a table that the rows to merge hold no key twice. It merges them without the window over whole rows in
+which it would look for one: 200 rows of 1 MB do not fit into it with 400 MB."""
+
 AT_THE_END = 1_000
 
 ROW_GROUP = 4_000
 """Rows, about: larger groups load a little faster, and cost memory until they are written."""
 
+ROW_GROUP_BYTES = 8_000_000
+"""Where rows are large, a group ends here, or with a single row: DuckDB has a whole one in memory, twice and thrice."""
 
-def write_parquet(source: DltSource, resource: Resource, directory: str, *, may_append: bool = False) -> None:
+
+def write_parquet(
+    source: DltSource, resource: Resource, directory: str, *, once: bool = False, may_append: bool = False
+) -> None:
     """Adds the step that writes the tables of a resource to files in a directory, after all others.
 
     Args:
         source: Has the resource.
         resource: Whose tables to write.
         directory: Where to.
-        may_append: Whether dlt may append the files instead of merging them, as `appends` has it.
+        once: Whether dlt need not look for ids that are there twice if the files have none, as `loads_once` has it.
+        may_append: Whether dlt may then append a file instead of merging it, as `appends` has it.
     """
     built = source.resources[resource.name]
     built.apply_hints(
         columns={
             LOAD_ID: {"name": LOAD_ID, "data_type": "text", "nullable": False},
             ROW_ID: {"name": ROW_ID, "data_type": "text", "nullable": False, "unique": True, "row_key": True},
-        }
+        },
+        # dlt keeps it from the load before where nothing else is said.
+        additional_table_hints={DEDUPLICATED: False},
     )
     # Beyond the last, which is dlt's incremental: without an index the step would come before it.
-    built.add_step(ParquetStep(resource, directory, may_append=may_append), insert_at=AT_THE_END)
+    built.add_step(ParquetStep(resource, directory, once=once, may_append=may_append), insert_at=AT_THE_END)
 
 
 class ParquetStep:
     """Last step of a resource: collects its tables in files, and hands these to dlt at the end of the listing.
 
-    There is one file, unless a column comes that none of the rows before had. With `may_append`, the files are appended
-    if no id is in them twice. Otherwise they are merged.
+    There is one file, unless a column comes that none of the rows before had. With `once`, it is found out whether no
+    id is there twice. If so, and with `may_append`, a single file is appended.
     """
 
-    def __init__(self, resource: Resource, directory: str, *, may_append: bool) -> None:
+    def __init__(self, resource: Resource, directory: str, *, once: bool, may_append: bool) -> None:
         self._name = resource.name
         self._directory = directory
+        self._once = once
         self._may_append = may_append
         self._cursor = column_name(resource.cursor) if resource.cursor else None
         self._declared = {column_name(column.name): ARROW_TYPES[column.type] for column in resource.table_columns}
@@ -76,9 +89,10 @@ class ParquetStep:
             self._close()
             self._undeclared |= new
         self._pending.append(self._complete(table))
-        if self._may_append:
+        if self._once:
             self._keys += table[PRIMARY_KEY].chunks
-        if sum(table.num_rows for table in self._pending) >= ROW_GROUP:
+        rows = sum(table.num_rows for table in self._pending)
+        if rows >= ROW_GROUP or sum(table.nbytes for table in self._pending) >= ROW_GROUP_BYTES:
             self._write()
         return None
 
@@ -94,7 +108,8 @@ class ParquetStep:
             self._writer = pq.ParquetWriter(
                 path, table.schema, compression="lz4", use_dictionary=False, write_statistics=False
             )
-        self._writer.write_table(table)
+        for group in _groups(table):
+            self._writer.write_table(group)
         path, rows = self._files[-1]
         self._files[-1] = path, rows + table.num_rows
 
@@ -111,13 +126,17 @@ class ParquetStep:
             yield dlt.mark.materialize_table_schema()
         columns = undeclared_hints(pa.schema(self._undeclared.values()))
         keys = pa.chunked_array(self._keys, self._key_type)
-        # Several files would be several transactions.
-        may_append = self._may_append and len(self._files) == 1 and pc.count_distinct(keys).as_py() == len(keys)
-        if may_append and self._cursor:
-            # dlt warns of a sort order where it does not merge.
+        once = self._once and pc.count_distinct(keys).as_py() == len(keys)
+        if once and self._cursor:
+            # dlt warns of a sort order where it does not look for keys.
             columns[self._cursor] = {"dedup_sort": None}
-        # Hints without columns keep those that there are; with empty ones they do not.
-        hints = dlt.mark.make_hints(write_disposition="append" if may_append else None, columns=columns or None)
+        hints = dlt.mark.make_hints(
+            # Several files would be appended in several transactions.
+            write_disposition="append" if once and self._may_append and len(self._files) == 1 else "merge",
+            # Without columns those that there are stay; with empty ones they do not.
+            columns=columns or None,
+            additional_table_hints={DEDUPLICATED: once},
+        )
         for path, rows in self._files:
             yield dlt.mark.with_file_import(str(path), "parquet", items_count=rows, hints=hints)
             # dlt has made a link to it, or a copy.
@@ -138,6 +157,16 @@ class ParquetStep:
         own = [pa.field(name, pa.string(), nullable=False) for name in (LOAD_ID, ROW_ID)]
         arrays = [*columns.values(), pa.repeat(load_id, count), pa.array(_row_ids(count), pa.string())]
         return pa.Table.from_arrays(arrays, schema=pa.schema([*fields, *own]))
+
+
+def _groups(table: pa.Table) -> Iterator[pa.Table]:
+    """The table in parts that are no larger than a row group may be, or single rows."""
+    if table.num_rows == 1 or table.nbytes <= ROW_GROUP_BYTES:
+        yield table
+    else:
+        half = table.num_rows // 2
+        yield from _groups(table.slice(0, half))
+        yield from _groups(table.slice(half))
 
 
 def _row_ids(count: int) -> list[str]:

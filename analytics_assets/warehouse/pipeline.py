@@ -59,18 +59,25 @@ def load_options(target_type: str) -> dict[str, Any]:
     return {"loader_file_format": "parquet"} if target_type == DUCKDB else {}
 
 
+def loads_once(target_type: str) -> bool:
+    """Whether the rows of a file are in their table, or the staging table, just once when they are loaded.
+
+    Not where the warehouse is across a network: a load that is tried again, as its commit was not heard of, would have
+    its rows there twice.
+    """
+    return target_type == DUCKDB
+
+
 def appends(target_type: str, *, into_empty: bool) -> bool:
     """Whether a load may append its rows instead of merging them, if it holds none twice.
 
-    Into a table that is empty the outcome is the same, without a staging table, in less time and memory. Not where
-    the warehouse is across a network: a load that is tried again, as its commit was not heard of, would have its rows
-    there twice.
+    Into a table that is empty the outcome is the same, without a staging table, in less time and memory.
 
     Args:
         target_type: The destination's.
         into_empty: Whether the table is empty, new, or dropped before the load.
     """
-    return into_empty and target_type == DUCKDB
+    return into_empty and loads_once(target_type)
 
 
 def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJobClientBase:

@@ -6,9 +6,13 @@ Before each injection the API gets new, edited and (where listings are complete)
 something to lose. "Lost" are live rows of the API that the table lacks or has in an old version after the next run
 without the fault; "duplicated" are ids that the table holds more than once.
 
+Odd values come in rows of `policies` beside usual ones. "Lost" are those that are neither in a cell nor in
+`_rescued_data`, "changed in silence" those in another cell than `oracle.py` has, which shares no code with the project.
+
 Needs Linux: what is killed is forked, which is safe with these libraries there only.
 """
 
+import json
 import os
 import resource
 import signal
@@ -23,6 +27,7 @@ from typing import Any
 
 import dagster as dg
 
+from analytics_assets_tests import oracle, wire
 from analytics_assets_tests import rows as make
 from analytics_assets_tests.conftest import Project, failure_message
 from analytics_assets_tests.fake_api import PATHS, TOKEN, Answer, FakeApi, Request, serve
@@ -142,8 +147,9 @@ FAULTS: dict[str, Fault] = {
     "a row that is no object": always("policies", Answer(body={"data": ["text"]})),
     "a row without id": always("policies", Answer(body={"data": [{"name": "x"}]})),
     "an id twice on a page": always("policies", Answer(body={"data": [make.policy(1), make.policy(1)]})),
-    "a cursor that is no date": always("policies", Answer(body={"data": [make.policy(1, "soon")]})),
-    "a changed type": always("policies", Answer(body={"data": [make.policy(1, "2099-01-01", parentPolicyId="x")]})),
+    "a changed type": always(
+        "policies", Answer(body={"data": [make.policy(n, parentPolicyId=f"policy {n}") for n in range(1, 12)]})
+    ),
     "an empty listing over a full table": always("organizations", Answer(body={"data": []})),
     "after ignored": always("organizations", Answer(body={"data": [make.organization(n) for n in range(1, 21)]})),
     "rows deleted while paging": changing(lambda rows: rows.__delitem__(slice(3, 6))),
@@ -157,6 +163,29 @@ FAULTS: dict[str, Fault] = {
     "DuckDB file held for longer than `busy_timeout`": held_too_long,
     "disk full": full_disk,
 }
+
+
+VALUES: dict[str, list[dict[str, str]]] = {
+    "a cursor that is no date": [{"updated": '"soon"'}],
+    "text, a fraction, an object where an integer belongs": [
+        {"parentPolicyId": '"many"'},
+        {"parentPolicyId": "9.5"},
+        {"parentPolicyId": "{}"},
+    ],
+    "an integer as text, or with a point": [{"parentPolicyId": '"12"', "nodeClassDefault": "1.0"}],
+    "an integer of more than 64 bits": [{"parentPolicyId": "9223372036854775808", "tags": "[18446744073709551616]"}],
+    "empty text": [{"name": '""', "parentPolicyId": '""', "updated": '""', "nodeClassDefault": '""', "tags": '""'}],
+    "numbers where text belongs": [{"name": "1.10", "description": "12345678901234567890", "nodeClass": "true"}],
+    "NUL and half a character": [{"name": '"a\\u0000b"', "tags": '{"\\u0000": "\\ud83d"}'}],
+    "NaN and numbers beyond a double": [{"name": "NaN", "tags": "[Infinity]", "fields": '{"a": 1e400}'}],
+    "the ends of the calendar": [{"updated": '"9999-12-31T23:59:59-05:00"', "extra": '"0001-01-01T00:00:00+02:00"'}],
+    "spellings of a date-time": [{"updated": '"2024-12-31t23:59:60z"'}],
+    "names that fold to one column": [{"ID": "2", "Name": '"x"', "parent_policy_id": "7", "日本": "1", "名前": "2"}],
+    "names of ours, dlt's, a database's": [{"deletedAt": "0", "_dlt_id": "1", "xmin": "2", "_rescued_data": "3"}],
+    "a new field that is an integer, a fraction, text": [{"price": "10"}, {"price": "9.99"}, {"price": '"9"'}],
+    "JSON nested 600 deep": [{"tags": "[" * 600 + "]" * 600}],
+}
+"""Values of the fields of rows, one after the other, as they are on the wire."""
 
 
 @dataclass
@@ -219,6 +248,45 @@ def inject(fault: Fault, workers: Nursery) -> Outcome:
     return outcome
 
 
+@dataclass
+class Fate:
+    """What became of odd values, over all injections."""
+
+    injected: int = 0
+    fitted: int = 0
+    rescued: int = 0
+    lost: int = 0
+    changed: int = 0
+
+
+def inject_values(odd: list[dict[str, str]]) -> Fate:
+    """Has a row with odd values come `TIMES` times, each in a listing of its own beside other rows."""
+    fate = Fate()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        wire.scene(wire.Warehouse("duckdb", f"{directory}/x.duckdb")) as scene,
+    ):
+        usual = [json.dumps(make.policy(number)) for number in range(1, 4)]
+        for number in range(100, 100 + TIMES):
+            fields = odd[number % len(odd)]
+            rows = [*usual, wire.row(number, **fields)]
+            wire.serve_rows(scene.api, "policies", rows)
+            scene.project.sync("policies")
+            expected, found = (
+                held[number]
+                for held in (oracle.expect(wire.declared("policies"), rows), scene.warehouse.table("policies"))
+            )
+            kept = [json.loads(row.get(oracle.RESCUED, "{}")) for row in (expected, found)]
+            for name in fields:
+                fate.injected += 1
+                fate.rescued += name in kept[1]
+                fate.fitted += name in found
+                fate.lost += name not in found and name not in kept[1] and (name in expected or name in kept[0])
+                fate.changed += name in found and found[name] != expected.get(name)
+                fate.changed += name in kept[1] and kept[1][name] != kept[0].get(name)
+    return fate
+
+
 def run(scene: Scene, **options: Any) -> str:
     """A run, and what it says of its resources or, if it did not come to them, of itself."""
     result = scene.project.run(*RESOURCES, **options)
@@ -229,28 +297,47 @@ def run(scene: Scene, **options: Any) -> str:
     return " ".join(failed or lines)
 
 
-def write(outcomes: dict[str, Outcome]) -> None:
-    """Puts the table between its marks in the document."""
+def write(outcomes: dict[str, Outcome], fates: dict[str, Fate]) -> None:
+    """Puts the tables between their marks in the document."""
+    values = [
+        "| what comes | values injected | in their column | rescued | lost | changed in silence |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {fate.injected} | {fate.fitted} | {fate.rescued} | {fate.lost} | {fate.changed} |"
+            for name, fate in fates.items()
+        ),
+    ]
+    put("values", values)
     table = ["| fault | injected | what the user sees | lost | duplicated |", "|---|---|---|---|---|"]
     for name, outcome in outcomes.items():
         seen = outcome.seen.replace("|", "\\|").replace("http://127.0.0.1", "http://host")
         table.append(f"| {name} | {outcome.injected} | {seen} | {outcome.lost} | {outcome.duplicated} |")
-    before, rest = DOCUMENT.read_text(encoding="utf-8").split("<!-- faults -->\n")
-    _, after = rest.split("<!-- end of faults -->\n")
-    text = f"{before}<!-- faults -->\n" + "\n".join(table) + f"\n<!-- end of faults -->\n{after}"
+    put("faults", table)
+
+
+def put(name: str, table: list[str]) -> None:
+    """Puts lines between their marks in the document."""
+    before, rest = DOCUMENT.read_text(encoding="utf-8").split(f"<!-- {name} -->\n")
+    _, after = rest.split(f"<!-- end of {name} -->\n")
+    text = f"{before}<!-- {name} -->\n" + "\n".join(table) + f"\n<!-- end of {name} -->\n{after}"
     DOCUMENT.write_text(text, encoding="utf-8")
 
 
 def main() -> int:
-    """Runs all faults; the exit status says whether anything was lost or duplicated."""
+    """Runs all faults; the exit status says whether anything was lost, duplicated or changed."""
     os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__REQUEST_BACKOFF_FACTOR": "0"}
+    fates = {}
+    for name, fields in VALUES.items():
+        fates[name] = inject_values(fields)
+        print(f"{name}: {fates[name]}", flush=True)
     outcomes = {}
     with nursery() as workers:
         for name, fault in FAULTS.items():
             outcomes[name] = inject(fault, workers)
             print(f"{name}: {outcomes[name]}", flush=True)
-    write(outcomes)
-    return int(any(outcome.lost or outcome.duplicated for outcome in outcomes.values()))
+    write(outcomes, fates)
+    harmed = any(outcome.lost or outcome.duplicated for outcome in outcomes.values())
+    return int(harmed or any(fate.lost or fate.changed for fate in fates.values()))
 
 
 if __name__ == "__main__":

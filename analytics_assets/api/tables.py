@@ -57,7 +57,7 @@ ENDS_OF_TIME = pa.array(
 
 LONG_FRACTION = re.compile(rb"\.[0-9]{7}|[eE]")
 
-ODD = r'"\\u0000|[0-9][eE][+-]?[0-9]{3}|[0-9]{300}'
+ODD = r'"\\u0000|[0-9][eE][+-]?[0-9]{3}|[-+.0-9eE]{300}'
 """Is in each JSON value with `UNFIT` or a number that no database takes, and in few others."""
 
 _INTEGERS = msgspec.json.Decoder(list[int | None])

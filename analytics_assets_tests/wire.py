@@ -34,7 +34,7 @@ LONG_RUN = re.compile(r"(.)\1{9,}")
 NO_ROWS = b'{"data": [], "activities": []}'
 
 
-def row(id_: Any, **fields: str) -> str:
+def row(id_: Any, /, **fields: str) -> str:
     """A row of a raw id and raw values."""
     return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in {"id": id_, **fields}.items()) + "}"
 

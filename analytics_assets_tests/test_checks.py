@@ -15,7 +15,7 @@ from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import Answer, FakeApi
 from analytics_assets_tests.rows import activity, group, location, policy, role
 
-ALWAYS = {"primary_key", "last_load", "undeclared_columns"}
+ALWAYS = {"primary_key", "last_load", "undeclared_columns", "values_fit"}
 WITH_CURSOR = {"cursor_freshness", "rows_without_cursor"}
 INCREMENTAL = {"policies", "activities", "automation_scripts", "groups", "roles"}
 ERRORS = {"primary_key", "not_null", "last_load"}
@@ -194,9 +194,32 @@ def test_locations_without_a_table_of_organizations_warn(api: FakeApi, project: 
 def test_fields_that_the_catalogue_does_not_know_warn(api: FakeApi, project: Project) -> None:
     api.rows["roles"].append(role(9, "2024-06-01T00:00:00Z", brandNew="x"))
     result = project.sync("roles")
-    assert wrong(evaluations(result)) == {("roles", "undeclared_columns"): {"columns": ["brand_new"], "count": 1}}
-    assert metadata(result, "roles")["undeclared_columns"] == ["brand_new"]
+    expected = {"columns": {"brandNew": "brand_new"}, "count": 1}
+    assert wrong(evaluations(result)) == {("roles", "undeclared_columns"): expected}
+    assert metadata(result, "roles")["undeclared_columns"] == {"brandNew": "brand_new"}
     assert wrong(look(project))["roles", "undeclared_columns"]["count"] == 1
+
+
+def test_values_that_do_not_fit_warn_with_their_rows(api: FakeApi, project: Project) -> None:
+    api.rows["roles"] += [role(n, "2024-06-01T00:00:00Z", name={"first": "x"}) for n in range(10, 17)]
+    api.rows["roles"].append(role(20, "2024-06-01T00:00:00Z", icon="a\0b"))
+    api.rows["roles"].append(role(21, "2024-06-01T00:00:00Z", **{f"field{n}": n for n in range(202)}))
+    result = project.sync("roles")
+    assert metadata(result, "roles")["values_rescued"] == 7
+    found = evaluations(result)
+    said = wrong(found)
+    assert said["roles", "values_fit"] == {
+        "rescued": {"name": {"rows": 7, "ids": [10, 11, 12, 13, 14]}},
+        "replaced": {"icon": {"rows": 1, "ids": [20]}},
+    }
+    says = found["roles", "values_fit"].description or ""
+    assert "7 rows (id 10, 11, 12, 13, 14, ...) with a value of `name` that does not fit its column" in says
+    assert "1 row (id 20) with U+FFFD in `icon`" in says
+    assert said["roles", "undeclared_columns"]["count"] == 202
+    assert said["roles", "undeclared_columns"]["fields_without_a_column"] == ["field98", "field99"]
+    api.rows["roles"] = api.rows["roles"][:3]
+    project.sync("roles", config={"mode": "full"})
+    assert wrong(look(project)).get(("roles", "values_fit")) is None
 
 
 def test_rows_without_a_cursor_warn_above_a_tenth(api: FakeApi, project: Project) -> None:

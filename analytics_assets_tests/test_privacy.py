@@ -123,7 +123,7 @@ def test_no_value_of_the_api_commands_the_terminal_or_a_log(
 
 
 def test_a_name_that_is_no_text_for_a_terminal_is_spelled_out(api: FakeApi, project: Project) -> None:
-    api.rows["groups"] = [{"id": 1, "updated": ANSI}]
+    api.rows["groups"] = [{"id": ANSI}]
     message = failure_message(project.run("groups"))
     assert "\\x1b[31mred" in message
     assert message.replace("\n", "").isprintable()

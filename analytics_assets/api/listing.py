@@ -119,7 +119,6 @@ class Listing:
             Exception: What the wire, a guard or the paging raised.
         """
         if self._reader is None:
-            self.report.is_read = True
             return _to_batch([], self.resource, is_last=True)
         self._handed_out = True
         coming = in_background(self._take())
@@ -128,8 +127,6 @@ class Listing:
         batch = coming.result()
         if isinstance(batch, Exception):
             raise batch
-        self.report.is_read = batch.is_last
-        self.watch()
         return batch
 
     async def _take(self) -> "Batch | Exception":

@@ -99,6 +99,8 @@ class Intake:
         if self.cursor:
             self.report.rows_without_cursor += table[self.cursor].null_count
             self.report.rows_in_future += pc.sum(pc.greater(table[self.cursor], self._horizon)).as_py() or 0
+        self.report.is_read = batch.is_last
+        self.listing.watch()
         if batch.is_last:
             self._check_fit()
         return table

@@ -183,11 +183,10 @@ def _undeclared_columns() -> Check:
         wrong = f"The API sends {len(found)} fields that api/catalog.py does not declare: {', '.join(says)}."
         if others:
             wrong += f" {len(others)} more are in `{RESCUED}`, as a table has {MOST_COLUMNS} such columns at most."
-        return {
-            "columns": found,
-            "count": len(found) + len(others),
-            "fields_without_a_column": others[:SHOWN_FIELDS],
-        }, wrong if found or others else None
+        metadata: dict[str, Any] = {"columns": found, "count": len(found) + len(others)}
+        if others:
+            metadata["fields_without_a_column"] = others[:SHOWN_FIELDS]
+        return metadata, wrong if found or others else None
 
     description = (
         "The API sends no fields that the catalogue does not declare. If it does, they are loaded as JSON into columns"

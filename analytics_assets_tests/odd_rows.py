@@ -93,7 +93,7 @@ UNDECLARED = [
         "_dlt_load_id",
         "cmax",
     ),
-    *("xmin", "ctid", "oid", "tableoid", "rowid", "rowId", "ROWID", "_rowid_", "select", "order", "group", "value"),
+    *("xmin", "ctid", "oid", "tableoid", "rowid", "rowId", "ROWID", "_rowid_", "select", "order", "group", "true"),
     *(
         "brandNew",
         "brand_new",
@@ -121,7 +121,20 @@ UNDECLARED = [
         "$ref",
     ),
     *("", " ", "_", "__", "___", "a.b", "a__b", "a[0]", 'a"b', "a'b", "a`b", "%s", "{x}", ":x", "--", "constructor"),
-    *("a" * 300, "a" * 300 + "b", "B" * 63, "b" * 64),
+    *(
+        "a" * 300,
+        "a" * 300 + "b",
+        "B" * 63,
+        "b" * 64,
+        "value",
+        "false",
+        "null",
+        "user",
+        "excluded",
+        "current_date",
+        "all",
+        "id_",
+    ),
 ]
 
 letters = st.characters(exclude_categories=()) | st.sampled_from(LETTERS)

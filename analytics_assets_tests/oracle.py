@@ -110,14 +110,17 @@ def parse(text: str) -> Any:
     return json.loads(stored, parse_int=Number, parse_float=Number, parse_constant=Number)
 
 
+def value_of(number: str) -> float:
+    """Exactly, if it is an integer."""
+    value = Decimal(number)
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
 def canonical(value: Any) -> str:
     """One spelling of what was parsed: keys in order, numbers by value, those that fit no column as texts."""
 
-    def spell(number: Number) -> Any:
-        if number.fits_none:
-            return number.spelled
-        value = Decimal(number.spelled)
-        return int(value) if value == value.to_integral_value() else float(value)
+    def spell(number: Number) -> str | float:
+        return number.spelled if number.fits_none else value_of(number.spelled)
 
     return json.dumps(value, default=spell, sort_keys=True)
 

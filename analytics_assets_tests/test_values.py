@@ -258,7 +258,7 @@ FOUND: dict[str, list[tuple[Any, Fields]]] = {
                 "deviceCount": "Infinity",
                 "shared": "NaN",
                 "created": "-1.5",
-                "tags": '{"a": NaN, "a": 1}',
+                "tags": '{"a": 2, "a": 1}',
             },
         ),
         (

@@ -20,9 +20,9 @@ Where the contract is silent, this is how it is read:
   number as JSON text ("NaN") in its place.
 - NUL and lone surrogates become U+FFFD in text, json, keys of objects and names of fields, and are not rescued.
 - Json nested deeper than 500 levels (`[]` is one level) is rescued as its text.
-- The last of two equal keys of an object wins; what fits no column counts in either. A field that is null is as one that is missing: an undeclared one makes
-  no column. Blank is what `str.strip` leaves nothing of; a value that is null for being blank counts as one that is
-  null. Empty text is no key.
+- The last of two equal keys of an object wins; what fits no column counts in either. A field that is null is as one
+  that is missing: an undeclared one makes no column. Blank is what `str.strip` leaves nothing of; a value that is null
+  for being blank counts as one that is null. Empty text is no key.
 - Only declared columns can have changed: what does not fit an undeclared one never fails a listing.
 """
 

@@ -120,6 +120,12 @@ def test_what_an_error_quotes_of_a_body_is_short(api: FakeApi, project: Project)
     assert sum(len(str(entry)) for entry in project.instance.all_logs(result.run_id)) < 500_000
 
 
+def test_a_total_of_many_digits_is_none(api: FakeApi, project: Project) -> None:
+    rows = json.dumps(api.rows["roles"])
+    api.answer_always("roles", Answer(body=f'{{"data": {rows}, "total": {"9" * 5_000}}}'.encode()))
+    project.sync("roles")
+
+
 def test_gzip_that_ends_too_early_is_no_page(api: FakeApi, project: Project) -> None:
     packed = gzip.compress(json.dumps({"data": api.rows["roles"]}).encode())
     api.answer_always("roles", Answer(body=packed[:-8], headers={"Content-Encoding": "gzip"}))

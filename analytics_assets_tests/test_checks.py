@@ -217,9 +217,10 @@ def test_values_that_do_not_fit_warn_with_their_rows(api: FakeApi, project: Proj
     assert "1 row (id 20) with U+FFFD in `icon`" in says
     assert said["roles", "undeclared_columns"]["count"] == 202
     assert said["roles", "undeclared_columns"]["fields_without_a_column"] == ["field98", "field99"]
-    api.rows["roles"] = api.rows["roles"][:3]
+    for row in api.rows["roles"]:
+        row |= {"name": "x", "icon": None}
     project.sync("roles", config={"mode": "full"})
-    assert wrong(look(project)).get(("roles", "values_fit")) is None
+    assert ("roles", "values_fit") not in wrong(look(project))
 
 
 def test_rows_without_a_cursor_warn_above_a_tenth(api: FakeApi, project: Project) -> None:

@@ -145,7 +145,7 @@ def test_a_token_that_the_api_echoes_in_every_failure_is_in_no_output_and_no_fil
     api.answer_always("automation_scripts", Answer(body=f"<html>{echo}</html>".encode()))
     api.answer_always("groups", Answer(body={echo: []}))
     api.answer_always("locations", Answer(body={"data": [{"id": 1, "name": echo}] * 2}))
-    api.answer_always("roles", Answer(body={"data": [{"id": 1, "created": TOKEN}]}))
+    api.answer_always("roles", Answer(body={"data": [{"id": TOKEN}]}))
     api.answer_always("software_products", Answer(body={"data": [{"id": None, echo: echo}]}))
     result = run(
         tmp_path, f"{BIN}/dagster", "asset", "materialize", "--select", "*", "-m", "analytics_assets.definitions"

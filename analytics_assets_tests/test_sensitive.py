@@ -117,6 +117,19 @@ def test_a_value_of_another_shape_on_the_way_is_hidden_as_well(
     assert json.loads(found) == {"people": [hashed, None, {"email": hashed}], "hosts": [{}]}
 
 
+@pytest.mark.parametrize(
+    ("token", "hashed"),
+    [("1e400", "1e400"), ("9" * 5_000, "9" * 5_000), ("[" * 700 + "]" * 700, "[" * 700 + "]" * 700)],
+)
+def test_a_value_that_fits_no_column_is_hashed(
+    empty_api: FakeApi, project: Project, declare: Declare, token: str
+) -> None:
+    declare("organizations", hashed=("name",), dropped=("tags.a",))
+    empty_api.answer_with("organizations", Answer(body=f'{{"data": [{{"id": 1, "name": {token}}}]}}'.encode()))
+    project.sync("organizations")
+    assert project.query("SELECT name, _rescued_data FROM analytics.organizations") == [(digest(token), None)]
+
+
 def test_everything_within_a_hashed_object_is_hashed(empty_api: FakeApi, project: Project, declare: Declare) -> None:
     declare("organizations", hashed=("userData",))
     empty_api.rows["organizations"] = [organization(1, userData={"a": ["x", 1, True, None, {"b": 1.5}]})]

@@ -229,6 +229,14 @@ def test_a_worker_that_is_killed_in_its_third_slice_is_gone_on_with(ninjaone: Fa
     assert project.ids("activities") == list(range(1, ROWS + 1))
 
 
+def test_values_that_do_not_fit_are_counted_over_all_slices(ninjaone: FakeNinjaOne, project: Project) -> None:
+    for row in ninjaone.rows["activities"]:
+        row["userId"] = "x" if row["id"] in {*range(1, 8), *range(2_000, 2_008)} else None
+    message = failure_message(project.run("activities"))
+    assert "15 of 15 values of 'userId' do not fit its type bigint" in message
+    assert "Nothing more was loaded" in message
+
+
 def test_a_source_by_itself_is_read_to_its_end(ninjaone: FakeNinjaOne) -> None:
     tables = analytics_source().resources["activities"]
     assert sorted(key for table in tables for key in table["id"].to_pylist()) == list(range(1, ROWS + 1))

@@ -39,6 +39,14 @@ def test_the_source_loads_all_eight_with_dlt_alone(api: FakeApi, tmp_path: Path)
             assert ids == [(row["id"],) for row in rows]
 
 
+def test_a_field_that_is_not_declared_is_loaded_with_dlt_alone_again_and_again(api: FakeApi, tmp_path: Path) -> None:
+    api.rows["groups"][0]["brandNew"] = {"a": 1}
+    for _ in range(2):
+        database = load(tmp_path)
+    with duckdb.connect(str(database)) as connection:
+        assert connection.execute("SELECT brand_new FROM analytics.groups WHERE id = 1").fetchall() == [('{"a":1}',)]
+
+
 def test_the_demo_needs_no_configuration(tmp_path: Path) -> None:
     with duckdb.connect(str(load(tmp_path))) as connection:
         assert connection.execute("SELECT count(*) > 2000 FROM analytics.activities").fetchone() == (True,)

@@ -85,6 +85,21 @@ def test_a_field_keeps_its_column_whichever_comes_first(empty_api: FakeApi, proj
     assert found == [("4", "2", "3")]
 
 
+def test_a_field_that_is_declared_where_another_has_its_column_takes_it(
+    empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_api.rows["groups"] = [{"id": 1, "brandNew": 1}]
+    project.sync("groups")
+    groups = BY_NAME["groups"]
+    declared = replace(groups, columns=(*groups.columns, Column("BrandNew", "json", "Declared")))
+    resources = tuple(declared if resource is groups else resource for resource in RESOURCES)
+    monkeypatch.setattr("analytics_assets.defs.assets.RESOURCES", resources)
+    empty_api.rows["groups"] = [{"id": 1, "brandNew": 2, "BrandNew": 3}]
+    undeclared = metadata(project.sync("groups"), "groups")["undeclared_columns"]
+    assert undeclared.keys() == {"brandNew"}
+    assert project.query(f"SELECT brand_new, {undeclared['brandNew']} FROM analytics.groups") == [("3", "2")]
+
+
 def test_a_field_gets_its_type_when_it_is_declared_and_the_table_rebuilt(
     empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

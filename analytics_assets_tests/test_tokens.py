@@ -346,11 +346,11 @@ def test_a_pasted_token_that_has_expired_is_told_apart_from_a_wrong_one(
 
 
 def test_a_token_that_a_row_holds_is_redacted(ninjaone: FakeNinjaOne, project: Project) -> None:
-    ninjaone.rows["policies"] = [policy(1, "issued-0-canary")]
-    assert "has updated = '***'" in failure_message(project.run("policies"))
-    ninjaone.rows["policies"] = [policy(1, "issued-1-canary")]
+    ninjaone.rows["policies"] = [policy(1) | {"id": "issued-0-canary"}]
+    assert 'found "***"' in failure_message(project.run("policies"))
+    ninjaone.rows["policies"] = [policy(1) | {"id": "issued-1-canary"}]
     verdicts = {verdict.subject: verdict.says for verdict in check_connection(AnalyticsResource(), pytest.fail)}
-    assert "has updated = '***'" in verdicts["policies"]
+    assert 'found "***"' in verdicts["policies"]
 
 
 def test_a_token_that_a_row_holds_is_redacted_in_the_preview(ninjaone: FakeNinjaOne, project: Project) -> None:

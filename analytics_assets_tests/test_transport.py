@@ -394,7 +394,7 @@ def test_a_token_that_a_server_sends_back_is_redacted_even_where_it_is_cut(
 ) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", token)
     api.answer_always("roles", Answer(400, {"you": f"sent {token}"}))
-    api.answer_always("groups", Answer(body={"data": [{"id": 1, "updated": token}]}))
+    api.answer_always("groups", Answer(body={"data": [{"id": token}]}))
     with pytest.raises(ResourceExtractionError) as caught:
         list(analytics_source().resources["roles"])
     for text in (str(caught.value), failure_message(project.run("roles", "groups"))):

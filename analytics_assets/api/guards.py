@@ -53,7 +53,9 @@ NULS = re.compile(rb"\\(?:u(?P<nul>0000)|.)", re.DOTALL)
 """The escapes in a body, with those of NULs by name."""
 
 SURROGATES = re.compile(
-    r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u(?P<lone>[dD][89a-fA-F]..|0000)|.)|(?P<raw>[\ud800-\udfff])"
+    r"\\(?:u[dD][89abAB]XX\\u[dD][c-fC-F]XX|u(?P<lone>[dD][89a-fA-F]XX|0000)|.)|(?P<raw>[\ud800-\udfff])".replace(
+        "X", "[0-9a-fA-F]"
+    )
 )
 """The escapes in a text, with those of NULs and halves of characters by name; and such halves themselves."""
 
@@ -122,7 +124,7 @@ def read_rows(answer: Answer, resource: Resource, settings: Settings, report: Re
     report.pages += 1
     report.body_bytes += len(answer.body)
     report.weight += weight
-    if isinstance(body, dict) and (total := bytes(body.get(TOTAL, b""))).isdigit():
+    if isinstance(body, dict) and (total := bytes(body.get(TOTAL, b""))[:19]).isdigit():
         report.total = int(total)
     for row, key in zip(rows, _read_keys(rows, resource, where), strict=True):
         row[PRIMARY_KEY] = key
@@ -266,8 +268,8 @@ def _advise(answer: Answer, resource: Resource, settings: Settings) -> str:
 
 def _error_code(answer: Answer) -> object:
     try:
-        return json.loads(_OBJECT.decode(answer.body)["error_code"])
-    except (msgspec.DecodeError, KeyError):
+        return _outline(_OBJECT.decode(answer.body)["error_code"])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         return None
 
 

@@ -12,9 +12,7 @@ For the last two, `PageSettler` remembers a digest of these few rows in the reso
 with the data, and drops those that have not changed.
 """
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -23,12 +21,11 @@ import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.common.json import json
-from msgspec import Raw
 
 from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.guards import PayloadError, shortened
 from analytics_assets.api.listing import Batch, Listing
-from analytics_assets.api.report import Gap, write_gap
+from analytics_assets.api.report import Gap, Misfits, write_gap
 from analytics_assets.api.source import undeclared_columns
 from analytics_assets.api.tables import misfits, spread, undeclared_hints
 from analytics_assets.api.values import CLOCK_SKEW, column_name
@@ -50,15 +47,6 @@ def is_end(table: "pa.Table") -> bool:
     return bool(table.schema.metadata == END)
 
 
-@dataclass(slots=True)
-class Misfits:
-    """Values that do not fit their column: how many, the keys of some rows, and one of the values."""
-
-    count: int = 0
-    ids: list[Any] = field(default_factory=list)
-    example: Raw | None = None
-
-
 class Intake:
     """What comes in: gives fields their columns, and counts rows and values.
 
@@ -74,8 +62,7 @@ class Intake:
         self.report = listing.report
         self.cursor = column_name(self.resource.cursor) if self.resource.cursor else None
         self._horizon = pa.scalar(datetime.now(UTC) + CLOCK_SKEW)
-        self._values: Counter[str] = Counter()
-        self._misfits = {column.name: Misfits() for column in self.resource.columns}
+        self._declared = {column.name for column in self.resource.columns}
 
     def take(self, batch: Batch) -> "pa.Table":
         """The table of a batch, with all its columns.
@@ -86,16 +73,17 @@ class Intake:
         table = spread(batch.table, self.resource, self.undeclared)
         self.report.rows_read += table.num_rows
         for column in self.resource.columns:
-            self._values[column.name] += table.num_rows - table[column_name(column.name)].null_count
+            self.report.values[column.name] += table.num_rows - table[column_name(column.name)].null_count
         for key, name, value in misfits(table):
-            if found := self._misfits.get(name):
+            if name in self._declared:
+                found = self.report.misfits.setdefault(name, Misfits())
                 found.count += 1
-                self._values[name] += 1
+                self.report.values[name] += 1
                 if found.count <= SHOWN_IDS:
                     found.ids.append(key)
                     found.example = found.example or value
             # What has no column at all is there for want of one.
-            self.report.values_rescued += name in self._misfits or name in self.undeclared
+            self.report.values_rescued += name in self._declared or name in self.undeclared
         if self.cursor:
             self.report.rows_without_cursor += table[self.cursor].null_count
             self.report.rows_in_future += pc.sum(pc.greater(table[self.cursor], self._horizon)).as_py() or 0
@@ -114,13 +102,15 @@ class Intake:
     def _check_fit(self) -> None:
         share = self.listing.settings.max_rescued_share
         for column in self.resource.columns:
-            found, values = self._misfits[column.name], self._values[column.name]
+            found, values = self.report.misfits.get(column.name, Misfits()), self.report.values[column.name]
             if found.count <= TOLERATED or found.count <= share * values:
                 continue
             what = f", such as {shortened(found.example)}" if found.example and not self.resource.is_sensitive else ""
+            # The slices before are loaded.
+            loaded = "Nothing more" if self.listing.is_sliced else "Nothing"
             raise PayloadError(
                 f"{self.resource.name}: {found.count:,} of {values:,} values of {column.name!r} do not fit its type"
-                f" {column.type}{what}, in the rows with {PRIMARY_KEY} {', '.join(map(shortened, found.ids))}. Nothing"
+                f" {column.type}{what}, in the rows with {PRIMARY_KEY} {', '.join(map(shortened, found.ids))}. {loaded}"
                 " was loaded. If the API has changed, declare the type that comes now in api/catalog.py (json holds"
                 " every value) and run with mode: rebuild. If such values are to be kept in _rescued_data instead,"
                 f" raise sources.analytics.max_rescued_share (now {share:g})."
@@ -158,7 +148,8 @@ class PageReader:
             hints = undeclared_hints(table.schema)
             yield dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
         if batch.is_last:
-            yield table.slice(0, 0).replace_schema_metadata(END)
+            declared = [column.name for column in table.schema if not column.metadata]
+            yield table.select(declared).slice(0, 0).replace_schema_metadata(END)
 
     def _begin(self) -> Intake:
         name = self.listing.resource.name
@@ -171,7 +162,7 @@ class PageReader:
                 stands = state["incremental"][self.cursor]["last_value"]
                 self.report.cursor_before = self.report.cursor_after = stands
         table = dlt.current.source_schema().tables.get(name, {})
-        return Intake(self.listing, undeclared_columns(table.get("columns", {})))
+        return Intake(self.listing, undeclared_columns(table.get("columns", {}), self.listing.resource))
 
     def _follow(self, newest: datetime | None) -> None:
         if newest is None:

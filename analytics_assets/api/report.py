@@ -1,5 +1,6 @@
 """What one sync of one resource did, counted while it runs, and what it has left to the next."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,6 +46,15 @@ class Wait:
 
 
 @dataclass(slots=True)
+class Misfits:
+    """Values that do not fit their column: how many, the keys of some rows, and one of the values as JSON."""
+
+    count: int = 0
+    ids: list[Any] = field(default_factory=list)
+    example: Any = None
+
+
+@dataclass(slots=True)
 class Report:
     """Counts of one sync of one resource.
 
@@ -52,7 +62,8 @@ class Report:
     between them. `body_bytes` are decoded response bodies, `weight` is what `guards.weigh` says of them. `rows_read`
     are rows of the listing before the cursor's filter, `rows_unchanged` those of them that were read again because of
     the lag and dropped because nothing about them had changed, `values_rescued` values of the rows read that
-    fit no column. `left_at` is the position at which a listing was cut,
+    fit no column. `values` are those of the declared fields that are not null, `misfits` those of them that do not fit.
+    `left_at` is the position at which a listing was cut,
     `gap` what has still to be read of one in slices. The cursors are where an incremental resource stood before and
     after (`None` where there is none).
 
@@ -71,6 +82,8 @@ class Report:
     rows_without_cursor: int = 0
     rows_in_future: int = 0
     values_rescued: int = 0
+    values: Counter[str] = field(default_factory=Counter)
+    misfits: dict[str, Misfits] = field(default_factory=dict)
     left_at: int | None = None
     gap: Gap | None = None
     cursor_before: datetime | None = None

@@ -9,13 +9,16 @@ import msgspec
 from msgspec import Raw
 
 from analytics_assets.api.catalog import Resource
-from analytics_assets.api.values import NULL, is_list, is_object
+from analytics_assets.api.values import NULL, is_deep, is_list, is_object
 
 Change = Callable[[Raw], Raw | None]
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _LIST = msgspec.json.Decoder(list[Raw])
-_SCALAR = msgspec.json.Decoder()
+_TEXT = msgspec.json.Decoder(str)
+
+DEEPEST_PATH = 100
+"""Levels of a value in which fields are hidden one by one."""
 
 
 def hide(rows: Sequence[dict[str, Any]], resource: Resource, hash_key: str | None) -> None:
@@ -38,7 +41,9 @@ def _change_in(owner: dict[str, Any], path: Sequence[str], change: Change) -> No
     field, *rest = path
     if field not in owner:
         return
-    changed = _change(owner[field], rest, change)
+    token = owner[field]
+    # What is nested deeper than anybody declares a path is changed as a whole.
+    changed = change(token) if is_deep(bytes(token), DEEPEST_PATH) else _change(token, rest, change)
     if changed is None:
         del owner[field]
     else:
@@ -60,10 +65,9 @@ def _change(token: Raw, path: Sequence[str], change: Change) -> Raw | None:
 def _hash(key: bytes, token: Raw) -> Raw:
     if token == NULL:
         return token
-    if is_list(token):
+    if is_list(token) and not is_deep(bytes(token), DEEPEST_PATH):
         return Raw(msgspec.json.encode([_hash(key, item) for item in _LIST.decode(token)]))
-    if is_object(token):
+    if is_object(token) and not is_deep(bytes(token), DEEPEST_PATH):
         return Raw(msgspec.json.encode({name: _hash(key, value) for name, value in _OBJECT.decode(token).items()}))
-    value = _SCALAR.decode(token)
-    text = value.encode() if isinstance(value, str) else bytes(token)
+    text = _TEXT.decode(token).encode() if bytes(memoryview(token)[:1]) == b'"' else bytes(token)
     return Raw(b'"%b"' % hmac.digest(key, text, "sha256").hex().encode())

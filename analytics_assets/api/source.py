@@ -110,11 +110,12 @@ def source_shape() -> DltSource:
     return _as_source(shapes, SOURCE_NAME)
 
 
-def undeclared_columns(columns: TTableSchemaColumns) -> dict[str, str]:
+def undeclared_columns(columns: TTableSchemaColumns, resource: Resource) -> dict[str, str]:
     """The columns of a table in dlt's schema that are for fields which the catalogue does not know, by field."""
     # dlt keeps hints that begin with x-, and does not type them.
     untyped: Mapping[str, Mapping[str, Any]] = columns
-    return {hints[FIELD]: name for name, hints in untyped.items() if FIELD in hints}
+    declared = {column_name(column.name) for column in resource.columns}
+    return {hints[FIELD]: name for name, hints in untyped.items() if FIELD in hints and name not in declared}
 
 
 def _as_source(resources: list[DltResource], name: str) -> DltSource:

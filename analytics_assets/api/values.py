@@ -57,7 +57,7 @@ RESERVED = frozenset(
 
 BIGINT = range(-(2**63), 2**63)
 
-INTEGER = re.compile(r"-?0*[0-9]{1,19}", re.ASCII)
+INTEGER = re.compile(r"(-?)0*([0-9]{1,19})", re.ASCII)
 INTEGER_TOKEN = re.compile(rb"-?[0-9]+")
 KEY = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
 NUMBER = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?", re.ASCII)
@@ -151,8 +151,8 @@ def read_cell(token: bytes, type_: ColumnType) -> Any:  # noqa: ANN401 - as the 
 
 
 def _read_bigint(value: Scalar) -> int:
-    if isinstance(value, str) and INTEGER.fullmatch(value):
-        value = int(value)
+    if isinstance(value, str) and (match := INTEGER.fullmatch(value)):
+        value = int(f"{match[1]}{match[2]}")
     # A number of another magnitude is not even looked at: 1e300 has many digits.
     if isinstance(value, Decimal) and (not value or value.adjusted() < 19) and value == value.to_integral_value():
         value = int(value)
@@ -203,12 +203,12 @@ def is_unfit(token: bytes) -> bool:
     """Whether a value fits no column: it is too deep, or has something in it that no database takes."""
     if token[:1] == b'"':
         return token.startswith(UNFIT)
-    return UNFIT in token or _is_deep(token) or any(map(_is_odd_number, NUMBERS.finditer(token)))
+    return UNFIT in token or is_deep(token) or any(map(_is_odd_number, NUMBERS.finditer(token)))
 
 
 def rescue(token: bytes) -> bytes:
     """A value that fits no column as JSON for `_rescued_data`, in which texts stand for what is no JSON."""
-    if _is_deep(token):
+    if is_deep(token):
         return msgspec.json.encode(token.replace(UNFIT, b'"').decode())
     token = NUMBERS.sub(lambda match: b'"%b"' % match[0] if _is_odd_number(match) else match[0], token)
     return spell(token.replace(UNFIT, b'"'))
@@ -233,15 +233,15 @@ def _is_odd_number(match: re.Match[bytes]) -> bool:
     return len(number) > LONGEST_NUMBER or math.isinf(value) or is_tiny
 
 
-def _is_deep(token: bytes) -> bool:
-    """Whether a value has more levels of objects and lists than `DEEPEST`."""
-    if token.count(b"[") + token.count(b"{") <= DEEPEST:
+def is_deep(token: bytes, deepest: int = DEEPEST) -> bool:
+    """Whether a value has more levels of objects and lists than that."""
+    if token.count(b"[") + token.count(b"{") <= deepest:
         return False
     level = 0
     for match in BRACKETS.finditer(token):
         if match["bracket"]:
             level += 1 if match["bracket"] in b"[{" else -1
-            if level > DEEPEST:
+            if level > deepest:
                 return True
     return False
 

@@ -18,7 +18,7 @@ from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import Reading, read_listings, slices, source_shape, undeclared_columns
 from analytics_assets.collector import seldom_collected
-from analytics_assets.defs.checks import UNDECLARED
+from analytics_assets.defs.checks import LONGEST_FIELD, UNDECLARED
 from analytics_assets.defs.config import Mode, RunConfigError, SyncConfig
 from analytics_assets.defs.failures import (
     NO_RUN_RETRY,
@@ -225,7 +225,7 @@ def sync(
             total = count_rows(client, resource)
             shown = _excerpts(context, client, resource, secrets)
     seconds = time.monotonic() - started
-    undeclared = undeclared_columns(pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}))
+    undeclared = undeclared_columns(pipeline.default_schema.tables.get(resource.name, {}).get("columns", {}), resource)
     metadata: dict[str, dg.RawMetadataValue] = {
         "dagster/row_count": total,
         "dagster/table_name": table_name(resource),
@@ -244,7 +244,9 @@ def sync(
         "bytes": report.body_bytes,
         "seconds": round(seconds, 3),
         "rows_per_second": round(report.rows_read / seconds, 1),
-        UNDECLARED: {redact(field, secrets): redact(name, secrets) for field, name in undeclared.items()},
+        UNDECLARED: {
+            redact(field, secrets)[:LONGEST_FIELD]: redact(name, secrets) for field, name in undeclared.items()
+        },
         "reads": _reads(listing, complete=complete),
         "destination": str(session.target.duckdb_path or session.target.type),
     }

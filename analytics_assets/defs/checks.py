@@ -25,6 +25,9 @@ UNDECLARED = "undeclared_columns"
 MOST_WITHOUT_CURSOR = 0.1
 """Share of the live rows. A few have none, such as a group that nobody has edited yet; a renamed field empties all."""
 
+LONGEST_FIELD = 100
+"""Characters of a field's name that are shown."""
+
 SHOWN_FIELDS = 20
 """Fields that a check names at most."""
 
@@ -116,13 +119,17 @@ def _measure(
     except (SettingsError, DestinationError) as error:
         # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
         raise dg.Failure(redact(str(error), analytics.secrets())) from None
-    # Names of fields come from the API, too.
+
+    def shown(field: str) -> str:
+        # It comes from the API, too.
+        return redact(field, secrets)[:LONGEST_FIELD]
+
     return {
         asset_key(name): replace(
             facts,
-            undeclared={redact(field, secrets): redact(column, secrets) for field, column in facts.undeclared.items()},
-            columnless={redact(field, secrets) for field in facts.columnless},
-            rescued={redact(field, secrets): odd for field, odd in facts.rescued.items()},
+            undeclared={shown(field): redact(column, secrets) for field, column in facts.undeclared.items()},
+            columnless={shown(field) for field in facts.columnless},
+            rescued={shown(field): odd for field, odd in facts.rescued.items()},
             replaced={redact(column, secrets): odd for column, odd in facts.replaced.items()},
         )
         for name, facts in measured.items()

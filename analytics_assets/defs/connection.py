@@ -9,6 +9,7 @@ from analytics_assets.api.catalog import RESCUED
 from analytics_assets.api.probe import Finding, probe
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
+from analytics_assets.defs.checks import LONGEST_FIELD
 from analytics_assets.defs.failures import NO_RUN_RETRY, explain, list_reasons
 from analytics_assets.defs.progress import count
 from analytics_assets.defs.resources import AnalyticsResource
@@ -100,7 +101,7 @@ def _describe(finding: Finding) -> str:
     if report.retries:
         texts.append(f"{report.retries} retries")
     if finding.undeclared:
-        fields = [f"{field} (column {column})" for field, column in finding.undeclared.items()]
+        fields = [f"{field[:LONGEST_FIELD]} (column {column})" for field, column in finding.undeclared.items()]
         texts.append(f"not in api/catalog.py: {', '.join(fields)}")
     if report.values_rescued:
         verb = "does" if report.values_rescued == 1 else "do"

@@ -169,7 +169,7 @@ def _undeclared(client: SqlJobClientBase, resource: Resource, columns: Iterable[
     """Those of a table's columns that the catalogue does not know, by field, as far as dlt's schema has it."""
     stored = client.get_stored_schema(pipeline_name(resource))
     tables = json.loads(stored.schema)["tables"] if stored else {}
-    fields = undeclared_columns(tables.get(resource.name, {}).get("columns", {}))
+    fields = undeclared_columns(tables.get(resource.name, {}).get("columns", {}), resource)
     spellings = {name: spelling for spelling, name in fields.items()}
     declared = {column_name(column.name) for column in resource.table_columns}
     return {spellings.get(name, name): name for name in columns if name not in declared and not name.startswith("_dlt")}
@@ -177,6 +177,8 @@ def _undeclared(client: SqlJobClientBase, resource: Resource, columns: Iterable[
 
 def _look_at_values(client: SqlJobClientBase, resource: Resource, facts: Facts, columns: Collection[str]) -> None:
     """Adds what did not fit, and what was replaced, to the facts; `columns` are those that the table has so far."""
+    if RESCUED not in columns:
+        return
     escape = client.sql_client.escape_column_name
     declared = {column.name for column in resource.columns}
     texts = {column_name(column.name): "{}" for column in resource.columns if column.type == "text"}

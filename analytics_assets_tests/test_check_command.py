@@ -131,7 +131,7 @@ def test_a_value_that_does_not_fit_is_a_remark(api: FakeApi, project: Project) -
     api.rows["roles"][0]["created"] = "yesterday"
     verdict = check()["roles"]
     assert verdict.passed
-    assert "1 value that does not fit its column" in verdict.says
+    assert "1 value that does not fit its column, kept in _rescued_data" in verdict.says
 
 
 def test_an_undeclared_field_is_a_remark(api: FakeApi, project: Project) -> None:

@@ -209,12 +209,14 @@ def test_values_that_do_not_fit_warn_with_their_rows(api: FakeApi, project: Proj
     found = evaluations(result)
     said = wrong(found)
     assert said["roles", "values_fit"] == {
+        "rows_rescued": 7,
+        "rows_replaced": 1,
         "rescued": {"name": {"rows": 7, "ids": [10, 11, 12, 13, 14]}},
         "replaced": {"icon": {"rows": 1, "ids": [20]}},
     }
     says = found["roles", "values_fit"].description or ""
-    assert "7 rows (id 10, 11, 12, 13, 14, ...) with a value of `name` that does not fit its column" in says
-    assert "1 row (id 20) with U+FFFD in `icon`" in says
+    assert "are in `_rescued_data`: `name` in 7 rows (id 10, 11, 12, 13, 14, ...). If the API is right" in says
+    assert "cannot store: `icon` in 1 row (id 20)." in says
     assert said["roles", "undeclared_columns"]["count"] == 202
     assert said["roles", "undeclared_columns"]["fields_without_a_column"] == ["field98", "field99"]
     for row in api.rows["roles"]:

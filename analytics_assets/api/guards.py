@@ -227,6 +227,8 @@ def _read_key(row: Row | Raw, resource: Resource, where: str) -> int | str:
     except UnfitError:
         found = "another" if resource.is_sensitive else shortened(row[PRIMARY_KEY])
     kind = "an integer" if resource.key_type == "bigint" else "a text"
+    if bytes(row.get(PRIMARY_KEY, b""))[:1] == b'"' and resource.key_type == "bigint":
+        found += ". If ids are texts, declare it so in api/catalog.py and run with mode: rebuild"
     raise PayloadError(f"{where} has no {PRIMARY_KEY!r} to merge on, which is {kind} in this table: found {found}.")
 
 

@@ -15,6 +15,7 @@ with the data, and drops those that have not changed.
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from math import ceil
 from typing import Any
 
 import dlt
@@ -112,8 +113,10 @@ class Intake:
                 f"{self.resource.name}: {found.count:,} of {values:,} values of {column.name!r} do not fit its type"
                 f" {column.type}{what}, in the rows with {PRIMARY_KEY} {', '.join(map(shortened, found.ids))}. {loaded}"
                 " was loaded. If the API has changed, declare the type that comes now in api/catalog.py (json holds"
-                " every value) and run with mode: rebuild. If such values are to be kept in _rescued_data instead,"
-                f" raise sources.analytics.max_rescued_share (now {share:g})."
+                " every value) and run with mode: rebuild, in the op's run config. If such values are to be kept in"
+                f" _rescued_data instead, raise sources.analytics.max_rescued_share (now {share:g}) to"
+                f" {ceil(100 * found.count / values) / 100:g} or more in .dlt/config.toml; what is behind the cursor"
+                " comes with mode: full."
             )
 
 

@@ -13,6 +13,7 @@ from analytics_assets.api.guards import PayloadError
 from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.report import Report
 from analytics_assets.api.settings import Settings
+from analytics_assets.api.source import column_hints
 
 PAGES = 2
 """Pages that show whether paging advances."""
@@ -53,6 +54,8 @@ def _find(listing: Listing) -> Finding:
     resource, report = listing.resource, listing.report
     intake = Intake(listing, {})
     try:
+        # Raises what is wrong with the catalogue.
+        column_hints(resource)
         while not report.is_read:
             intake.take(listing.next_batch())
         _check_cursor(resource, report)

@@ -207,14 +207,14 @@ USUAL: dict[str, tuple[Callable[[bytes], "pa.Array"], ...]] = {
 
 
 def _to_json(tokens: Sequence[Any], field: str, rescued: Rescued) -> "pa.Array":
-    cells = [None if token == NULL else spell(bytes(token)) for token in tokens]
+    cells = [None if token == NULL else bytes(token) for token in tokens]
     array = pa.array(cells, pa.binary()).cast(pa.string())
     is_odd = pc.or_(pc.match_substring_regex(array, ODD), pc.greater(pc.binary_length(array), 2 * DEEPEST))
-    odd = [position for position in pc.indices_nonzero(is_odd).to_pylist() if is_unfit(cells[position])]
-    for position in odd:
-        rescued[position][field] = Raw(rescue(cells[position]))
-        cells[position] = None
-    return pa.array(cells, pa.binary()).cast(pa.string()) if odd else array
+    for position in pc.indices_nonzero(is_odd).to_pylist():
+        if is_unfit(cell := cells[position]):
+            rescued[position][field] = Raw(rescue(cell))
+            cells[position] = None
+    return pa.array([cell and spell(cell) for cell in cells], pa.binary()).cast(pa.string())
 
 
 def _to_objects(found: Rescued, count: int) -> "pa.Array":

@@ -30,7 +30,7 @@ from analytics_assets.defs.failures import (
 )
 from analytics_assets.defs.freshness import freshness_policy
 from analytics_assets.defs.previews import chart_per_day, preview
-from analytics_assets.defs.progress import Progress
+from analytics_assets.defs.progress import Progress, count
 from analytics_assets.defs.resources import AnalyticsResource, Session
 from analytics_assets.defs.schedules import SYNC, read_cron
 from analytics_assets.defs.signs_of_life import tag_run
@@ -259,8 +259,8 @@ def sync(
     context.log.info(f"{resource.name}: {loaded} rows loaded, {report.rows_read} read in {requests}")
     if report.values_rescued:
         context.log.warning(
-            f"{resource.name}: {report.values_rescued} values do not fit their columns. They are in {RESCUED}, and the"
-            " check values_fit names them."
+            f"{resource.name}: {count(report.values_rescued, 'value')} not fitting the column: see {RESCUED}, and"
+            " the check values_fit, which names them."
         )
     # dlt's own metadata is left out: it names files that are gone, and its column schema loses names (dagster#34052).
     return dg.MaterializeResult(asset_key=result.asset_key, metadata=metadata)

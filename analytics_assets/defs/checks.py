@@ -13,6 +13,7 @@ from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.values import CLOCK_SKEW, MOST_COLUMNS, column_name
 from analytics_assets.defs.automation import after_inputs
 from analytics_assets.defs.freshness import data_window
+from analytics_assets.defs.progress import count
 from analytics_assets.defs.resources import AnalyticsResource
 from analytics_assets.defs.schedules import SYNC, read_cron
 from analytics_assets.defs.specs import POOL, asset_key, table_name
@@ -187,7 +188,7 @@ def _undeclared_columns() -> Check:
     def judge(facts: Facts) -> Verdict:
         found, others = facts.undeclared, sorted(facts.columnless)
         says = [f"{field} (column {column})" for field, column in found.items()][:SHOWN_FIELDS]
-        wrong = f"The API sends {len(found)} fields that api/catalog.py does not declare: {', '.join(says)}."
+        wrong = f"The API sends {count(len(found), 'field')} not declared in api/catalog.py: {', '.join(says)}."
         if others:
             wrong += f" {len(others)} more are in `{RESCUED}`, as a table has {MOST_COLUMNS} such columns at most."
         metadata: dict[str, Any] = {"columns": found, "count": len(found) + len(others)}
@@ -205,18 +206,22 @@ def _undeclared_columns() -> Check:
 
 def _values_fit(resource: Resource) -> Check:
     def judge(facts: Facts) -> Verdict:
-        wrong = [
-            f"{_rows(odd)} with a value of `{field}` that does not fit its column, kept in `{RESCUED}`."
-            for field, odd in facts.rescued.items()
-        ]
-        wrong += [
-            f"{_rows(odd)} with U+FFFD in `{column}`, as databases cannot store NULs and broken characters."
-            for column, odd in facts.replaced.items()
-        ]
-        return {
-            "rescued": {field: {"rows": odd.rows, "ids": odd.ids} for field, odd in facts.rescued.items()},
-            "replaced": {column: {"rows": odd.rows, "ids": odd.ids} for column, odd in facts.replaced.items()},
-        }, " ".join(wrong[:SHOWN_FIELDS]) or None
+        wrong = ""
+        if facts.rescued:
+            wrong += (
+                f"Values that do not fit their column are in `{RESCUED}`: {_rows(facts.rescued)}. If the API is right,"
+                " change the column's type in api/catalog.py, and run with mode: rebuild. "
+            )
+        if facts.replaced:
+            wrong += f"U+FFFD stands for characters that databases cannot store: {_rows(facts.replaced)}."
+        metadata: dict[str, Any] = {
+            "rows_rescued": sum(odd.rows for odd in facts.rescued.values()),
+            "rows_replaced": sum(odd.rows for odd in facts.replaced.values()),
+        }
+        for name, found in (("rescued", facts.rescued), ("replaced", facts.replaced)):
+            if found:
+                metadata[name] = {field: {"rows": odd.rows, "ids": odd.ids} for field, odd in found.items()}
+        return metadata, wrong.strip() or None
 
     description = (
         f"Each value of a live row fits its column. What does not is null there and kept in `{RESCUED}` under the name"
@@ -226,9 +231,12 @@ def _values_fit(resource: Resource) -> Check:
     return Check("values_fit", WARN, description, judge)
 
 
-def _rows(odd: Odd) -> str:
-    ids = f"{PRIMARY_KEY} {', '.join(map(str, odd.ids))}{', ...' if odd.rows > len(odd.ids) else ''}"
-    return f"{odd.rows:,} row{'' if odd.rows == 1 else 's'} ({ids})"
+def _rows(found: dict[str, Odd]) -> str:
+    texts = []
+    for field, odd in list(found.items())[:SHOWN_FIELDS]:
+        more = ", ..." if odd.rows > len(odd.ids) else ""
+        texts.append(f"`{field}` in {count(odd.rows, 'row')} ({PRIMARY_KEY} {', '.join(map(str, odd.ids))}{more})")
+    return ", ".join(texts)
 
 
 def _cursor_freshness(resource: Resource) -> Check:

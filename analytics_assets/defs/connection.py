@@ -104,6 +104,6 @@ def _describe(finding: Finding) -> str:
         fields = [f"{field[:LONGEST_FIELD]} (column {column})" for field, column in finding.undeclared.items()]
         texts.append(f"not in api/catalog.py: {', '.join(fields)}")
     if report.values_rescued:
-        verb = "does" if report.values_rescued == 1 else "do"
-        texts.append(f"{count(report.values_rescued, 'value')} that {verb} not fit its column, kept in {RESCUED}")
+        fit = "does not fit its column" if report.values_rescued == 1 else "do not fit their columns"
+        texts.append(f"{count(report.values_rescued, 'value')} that {fit}, kept in {RESCUED}")
     return ", ".join(texts)

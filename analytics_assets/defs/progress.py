@@ -88,7 +88,7 @@ class Progress:
 
     def summary(self) -> str:
         """A table of all resources, in Markdown that can be read as text."""
-        head = ["resource", "outcome", "loaded", "read", "marked deleted", "requests", "retries", "seconds"]
+        head = ["resource", "outcome", "loaded", "read", "marked deleted", "rescued", "requests", "retries", "seconds"]
         lines = [head, *(_cells(stage) for stage in self.stages.values())]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         lines.insert(
@@ -116,7 +116,7 @@ def count(number: int, noun: str) -> str:
 
 def _cells(stage: Stage) -> list[str]:
     report = stage.report
-    numbers = (stage.loaded, report.rows_read, stage.deleted, report.requests, report.retries)
+    numbers = (stage.loaded, report.rows_read, stage.deleted, report.values_rescued, report.requests, report.retries)
     texts = ["" if number is None else f"{number:,}" for number in numbers]
     return [stage.name, stage.state, *texts, f"{stage.seconds:.1f}"]
 

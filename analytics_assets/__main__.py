@@ -128,15 +128,14 @@ def check() -> int:
 
 def _table(result: dg.ExecuteInProcessResult) -> Table:
     table = Table("Asset", title=f"Job {SYNC}: assets analytics/...")
-    for heading in ("Rows loaded", "Rows in table", "Values rescued", "Seconds"):
+    for heading in ("Rows loaded", "Rows in table", "Seconds"):
         table.add_column(heading, justify="right")
     table.add_column("Status")
     done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
     for resource in RESOURCES:
         key = asset_key(resource.name)
         said: dict[str, Any] = {name: value.value for name, value in done.get(key, {}).items()}
-        numbers = ("rows_loaded", "dagster/row_count", "values_rescued")
-        cells = [f"{said[name]:,}" if name in said else "" for name in numbers]
+        cells = [f"{said[name]:,}" if name in said else "" for name in ("rows_loaded", "dagster/row_count")]
         seconds = f"{said['seconds']:.1f}" if said else ""
         status = "[green]materialized[/green]" if said else "[red]failed[/red]"
         table.add_row(resource.name, *cells, seconds, status)

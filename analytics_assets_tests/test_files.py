@@ -92,7 +92,7 @@ def read(python: Python, database: Path, *versions: str) -> dict[str, list[str]]
     return found[0]
 
 
-@pytest.mark.parametrize("writer", [OLDEST, INSTALLED, NEWEST])
+@pytest.mark.parametrize("writer", [LATER, INSTALLED, NEWEST])
 def test_a_new_file_is_read_by_duckdb_1_4_and_later(
     writer: str, python: Python, api: FakeApi, project: Project
 ) -> None:

@@ -121,15 +121,6 @@ def test_rebuild_drops_and_reloads_the_selected_tables_only(api: FakeApi, projec
     assert metadata(project.sync("roles"), "roles")["rows_loaded"] == 0
 
 
-def test_rebuild_is_the_way_out_of_a_changed_type(api: FakeApi, project: Project) -> None:
-    api.rows["roles"][0]["extra"] = 5
-    project.sync("roles")
-    api.rows["roles"] = [role(n, "2024-06-01T00:00:00Z", extra="text") for n in (1, 2)]
-    assert "extra" in failure_message(project.run("roles"))
-    project.sync("roles", config={"mode": "rebuild"})
-    assert project.query("SELECT DISTINCT extra FROM analytics.roles") == [("text",)]
-
-
 def test_a_backfill_loads_its_window_and_leaves_the_cursor_alone(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,10 +117,7 @@ def test_a_value_of_another_shape_on_the_way_is_hidden_as_well(
     assert json.loads(found) == {"people": [hashed, None, {"email": hashed}], "hosts": [{}]}
 
 
-@pytest.mark.parametrize(
-    ("token", "hashed"),
-    [("1e400", "1e400"), ("9" * 5_000, "9" * 5_000), ("[" * 700 + "]" * 700, "[" * 700 + "]" * 700)],
-)
+@pytest.mark.parametrize("token", ["1e400", "9" * 5_000, "[" * 700 + "]" * 700], ids=["huge", "long", "deep"])
 def test_a_value_that_fits_no_column_is_hashed(
     empty_api: FakeApi, project: Project, declare: Declare, token: str
 ) -> None:

@@ -243,7 +243,7 @@ def test_json_of_any_kind_is_loaded_and_merged_as_it_is(warehouse: Warehouse, pr
     cells: list[str | None] = [*kinds, None]
     destination = build_destination(
         Target("sqlalchemy" if warehouse.kind == "sqlite" else warehouse.kind),
-        str(project.database) if warehouse.kind == "duckdb" else None,
+        duckdb.connect(str(project.database)) if warehouse.kind == "duckdb" else None,
     )
     for run_, values in (("first", cells), ("second", cells[::-1])):
         table = pa.table({"id": pa.array(range(len(values))), "value": pa.array(values, pa.string())})

@@ -26,7 +26,7 @@ UNDECLARED = "undeclared_columns"
 MOST_WITHOUT_CURSOR = 0.1
 """Share of the live rows. A few have none, such as a group that nobody has edited yet; a renamed field empties all."""
 
-LONGEST_FIELD = 100
+LONGEST_FIELD = 1_000
 """Characters of a field's name that are shown."""
 
 SHOWN_FIELDS = 20
@@ -206,7 +206,7 @@ def _undeclared_columns() -> Check:
 
 def _values_fit(resource: Resource) -> Check:
     def judge(facts: Facts) -> Verdict:
-        wrong = ""
+        wrong = "".join(f"The values could not be looked at: {why} " for why in facts.unseen)
         if facts.rescued:
             wrong += (
                 f"Values that do not fit their column are in `{RESCUED}`: {_rows(facts.rescued)}. If the API is right,"

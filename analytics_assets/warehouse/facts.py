@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.catalog import BY_NAME, DELETED_AT, PRIMARY_KEY, RESCUED, Column, Resource
@@ -51,7 +52,7 @@ class Facts:
 
     `undeclared` are the columns of fields that the catalogue does not know, by field; `columnless` are such fields that
     have none. `rescued` are rows with a value that did not fit, by field, `replaced` those with characters that no
-    database stores, by column.
+    database stores, by column. `unseen` says why they could not be looked at, if so.
     """
 
     has_table: bool = False
@@ -59,6 +60,7 @@ class Facts:
     columnless: set[str] = field(default_factory=set)
     rescued: dict[str, Odd] = field(default_factory=dict)
     replaced: dict[str, Odd] = field(default_factory=dict)
+    unseen: list[str] = field(default_factory=list)
     rows: int = 0
     live_rows: int = 0
     null_keys: int = 0
@@ -161,7 +163,11 @@ def _measure(
             for column in references(resource)
         },
     )
-    _look_at_values(client, resource, facts, {name.lower() for name in existing[resource.name]})
+    try:
+        _look_at_values(client, resource, facts, {name.lower() for name in existing[resource.name]})
+    except DatabaseException as error:
+        # Rows that are larger than a database may read at once are no reason not to tell of the rest.
+        facts.unseen.append(str(error).strip().partition("\n")[0])
     return facts
 
 

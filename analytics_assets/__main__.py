@@ -22,11 +22,11 @@ from rich.table import Table
 from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.definitions import defs
-from analytics_assets.defs.connection import check_connection
-from analytics_assets.defs.live import live_progress
-from analytics_assets.defs.resources import AnalyticsResource
-from analytics_assets.defs.schedules import SYNC
-from analytics_assets.defs.specs import asset_key
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.specs import asset_key
+from analytics_assets.defs.automation.schedules import SYNC
+from analytics_assets.defs.display.terminal import live_progress
+from analytics_assets.defs.quality.connection_check import check_connection
 from analytics_assets.dev import dev
 from analytics_assets.project import read_umask
 

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from analytics_assets.collector import imported_to_stay
+from analytics_assets.garbage import imported_to_stay
 from analytics_assets.project import use_project_config
 
 
@@ -11,15 +11,15 @@ def defs() -> dg.Definitions:
     """The assets with their upstream, what runs and what watches them. Reads `.dlt` and the environment, no more."""
     use_project_config()
     with imported_to_stay():
-        from analytics_assets.defs.alerts import build_alert_sensor  # noqa: PLC0415 - after dlt knows where its configuration is
-        from analytics_assets.defs.assets import build_assets  # noqa: PLC0415
-        from analytics_assets.defs.checks import build_checks  # noqa: PLC0415
-        from analytics_assets.defs.connection import build_check_job  # noqa: PLC0415
-        from analytics_assets.defs.reports import build_reports  # noqa: PLC0415
-        from analytics_assets.defs.resources import AnalyticsResource  # noqa: PLC0415
-        from analytics_assets.defs.schedules import build_jobs, build_schedules  # noqa: PLC0415
-        from analytics_assets.defs.signs_of_life import build_watch  # noqa: PLC0415
-        from analytics_assets.defs.specs import upstream_specs  # noqa: PLC0415
+        from analytics_assets.defs.assets.assets import build_assets  # noqa: PLC0415
+        from analytics_assets.defs.assets.resource import AnalyticsResource  # noqa: PLC0415
+        from analytics_assets.defs.assets.specs import upstream_specs  # noqa: PLC0415
+        from analytics_assets.defs.automation.alerts import build_alert_sensor  # noqa: PLC0415 - after dlt knows where its configuration is
+        from analytics_assets.defs.automation.schedules import build_jobs, build_schedules  # noqa: PLC0415
+        from analytics_assets.defs.automation.signs_of_life import build_watch  # noqa: PLC0415
+        from analytics_assets.defs.quality.checks import build_checks  # noqa: PLC0415
+        from analytics_assets.defs.quality.connection_check import build_check_job  # noqa: PLC0415
+        from analytics_assets.defs.reports.assets import build_reports  # noqa: PLC0415
 
     assets = [build_assets(), *build_reports()]
     jobs = [*build_jobs(), build_check_job()]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 
-PATIENCE = 120
+START_TIMEOUT = 120
 """Seconds for the webserver to begin and for a process to end."""
 
 PAUSE = 0.2
@@ -24,12 +24,12 @@ ANSWERS_WITHIN = 5
 """Seconds for an answer of the webserver; what listens on its port and gives none is something else."""
 
 
-def dev(port: int, say: Callable[[str], None]) -> int:
+def dev(port: int, log: Callable[[str], None]) -> int:
     """Runs both until one ends or Ctrl-C is pressed; returns the exit status.
 
     Args:
         port: Of the UI.
-        say: Is told where the UI is, and what is wrong.
+        log: Is told where the UI is, and what is wrong.
     """
     checkout = Path(__file__).resolve().parents[1] / "workspace.yaml"
     is_elsewhere = checkout.exists() and not Path("workspace.yaml").exists()
@@ -42,9 +42,9 @@ def dev(port: int, say: Callable[[str], None]) -> int:
         try:
             probe.bind((LOOPBACK, port))
         except (OSError, OverflowError) as error:
-            say(f"Port {port} cannot be had ({error}), perhaps as make dev runs already. Another: make dev PORT=3001")
+            log(f"Port {port} cannot be had ({error}), perhaps as make dev runs already. Another: make dev PORT=3001")
             return 1
-    say(f"Starting Dagster; its UI will be at http://localhost:{port} ...")
+    log(f"Starting Dagster; its UI will be at http://localhost:{port} ...")
     # Whoever ends this process ends the two.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
@@ -57,23 +57,23 @@ def dev(port: int, say: Callable[[str], None]) -> int:
         try:
             start(webserver)
             if not _answers_own_pages_only(port, processes[0]):
-                say("The webserver did not start as it should.")
+                log("The webserver did not start as it should.")
                 return 1
             # Not before: in a new home, the first to start makes the tables of the history.
             start(daemon)
-            say(f"Dagster's UI: http://localhost:{port} (only browsers on this machine can open it). Ctrl-C ends it.")
+            log(f"Dagster's UI: http://localhost:{port} (only browsers on this machine can open it). Ctrl-C ends it.")
             while all(process.poll() is None for process in processes):
                 time.sleep(PAUSE)
         except KeyboardInterrupt:
-            say("Ending ...")
+            log("Ending ...")
             return 0
-    say("One of Dagster's processes has ended, and with it the other.")
+    log("One of Dagster's processes has ended, and with it the other.")
     return 1
 
 
 def _answers_own_pages_only(port: int, webserver: "subprocess.Popen[bytes]") -> bool:
     """Waits until the webserver answers, and sees that it refuses what another site's page would ask."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_TIMEOUT
     while webserver.poll() is None and time.monotonic() < deadline:
         with suppress(OSError, http.client.HTTPException):
             if _status(port, f"localhost:{port}") == 200:
@@ -94,6 +94,6 @@ def _status(port: int, host: str) -> int:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
-        process.wait(PATIENCE)
+        process.wait(START_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()

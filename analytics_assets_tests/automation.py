@@ -7,7 +7,7 @@ import pytest
 
 from analytics_assets.api.listing import Listing
 from analytics_assets.definitions import defs
-from analytics_assets.defs.assets import sync
+from analytics_assets.warehouse.sync import sync
 
 
 class Sensor:
@@ -29,11 +29,11 @@ def tick_before_each_sync(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> li
     """Lets a sensor tick in the middle of runs; returns the list in which it then says what it would do."""
     asked_for: list[tuple[str, set[Any]]] = []
 
-    def tick_and_sync(context: dg.AssetExecutionContext, listing: Listing, *arguments: Any) -> Any:
+    def tick_and_sync(listing: Listing, *arguments: Any, **options: Any) -> Any:
         asked_for.append((listing.resource.name, sensor.tick()))
-        return sync(context, listing, *arguments)
+        return sync(listing, *arguments, **options)
 
-    monkeypatch.setattr("analytics_assets.defs.assets.sync", tick_and_sync)
+    monkeypatch.setattr("analytics_assets.defs.assets.assets.sync", tick_and_sync)
     return asked_for
 
 

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from analytics_assets.definitions import defs
-from analytics_assets.defs.specs import asset_key
+from analytics_assets.defs.assets.specs import asset_key
 from analytics_assets_tests.fake_api import TOKEN, FakeApi, serve
 from analytics_assets_tests.rows import fill
 from analytics_assets_tests.webhook import Webhook, listening

@@ -13,7 +13,11 @@ import tempfile
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-ONE_IMPORT = ("analytics_assets/defs/assets.py", "from dagster_embedded_elt.dlt import", "from dagster_dlt import")
+ONE_IMPORT = (
+    "analytics_assets/defs/assets/assets.py",
+    "from dagster_embedded_elt.dlt import",
+    "from dagster_dlt import",
+)
 ONE_DEPENDENCY = ("pyproject.toml", '  "dagster-embedded-elt==0.29.1",\n', "")
 
 

@@ -33,7 +33,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.load.load import Load
 
 from analytics_assets.definitions import defs
-from analytics_assets.defs.specs import asset_key
+from analytics_assets.defs.assets.specs import asset_key
 from analytics_assets_tests.conftest import CONFIGURED_BY
 
 RESOURCES = ("organizations", "policies", "activities")
@@ -51,7 +51,7 @@ done. `dropped` is reached only where there was something to drop, `prepared` an
 load."""
 
 IMPORTED_LATE = (
-    "analytics_assets.defs.duckdb_warehouse",
+    "analytics_assets.warehouse.duckdb_file",
     "dlt.destinations.impl.duckdb.duck",
     "dlt.sources.rest_api",
     "pyarrow.parquet",

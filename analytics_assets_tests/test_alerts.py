@@ -14,7 +14,7 @@ from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from analytics_assets.definitions import defs
-from analytics_assets.defs import alerts
+from analytics_assets.defs.automation import alerts
 from analytics_assets_tests.conftest import Project
 from analytics_assets_tests.fake_api import TOKEN, Answer, FakeApi
 from analytics_assets_tests.webhook import SECRET, Webhook
@@ -22,7 +22,7 @@ from analytics_assets_tests.webhook import SECRET, Webhook
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PAUSE", "PATIENCE", "TAG_PATIENCE"):
+    for name in ("DELIVERY_PAUSE", "WEBHOOK_TIMEOUT", "RETRY_DECISION_TIMEOUT"):
         monkeypatch.setattr(alerts, name, 0.3)
 
 
@@ -133,7 +133,7 @@ def test_one_tick_takes_all_runs_that_failed_meanwhile(api: FakeApi, watched: Wa
 def test_an_instance_that_retries_nothing_posts_at_once(
     api: FakeApi, watched: Watched, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts, "TAG_PATIENCE", 60)
+    monkeypatch.setattr(alerts, "RETRY_DECISION_TIMEOUT", 60)
     api.answer_always("policies", Answer(503))
     watched.project.run("policies")
     began = time.monotonic()
@@ -217,7 +217,7 @@ def test_an_error_that_nobody_explained_is_named_only(
     def crash(*_: object, **__: object) -> None:
         raise ValueError(f"what {TOKEN} was")
 
-    monkeypatch.setattr("analytics_assets.defs.assets.open_listings", crash)
+    monkeypatch.setattr("analytics_assets.defs.assets.assets.read_ahead", crash)
     watched.project.run("roles")
     watched.tick()
     [text] = webhook.texts

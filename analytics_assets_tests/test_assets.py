@@ -12,7 +12,7 @@ from dlt.load.load import Load
 from dlt.normalize import Normalize
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
-from analytics_assets.api.values import column_name
+from analytics_assets.api.values.columns import column_name
 from analytics_assets_tests.conftest import Project, failure_message, materialized, metadata
 from analytics_assets_tests.fake_api import IN_TURN, PATHS, TOKEN, Answer, FakeApi
 from analytics_assets_tests.rows import activity, group, organization, policy, role, script
@@ -315,12 +315,18 @@ def test_a_connection_cut_in_mid_body_is_retried(api: FakeApi, project: Project)
         (Answer(body=b"<html>Please log in</html>", headers={"Content-Type": "text/html"}), "not JSON (text/html"),
         (Answer(body=b'{"data": [{"id": 1}'), "not JSON (application/json"),
         (Answer(body=b""), "not JSON"),
-        (Answer(body={"items": [{"id": 1}]}), "no list under the key 'data': found an object with the keys ['items']"),
+        (
+            Answer(body={"items": [{"id": 1}]}),
+            "no list under the key 'data': found an object with the keys ['items']",
+        ),
         (Answer(body=[{"id": 1}]), "no list under the key 'data': found list"),
         (Answer(body={"data": {"id": 1}}), "no list under the key 'data': found dict"),
         (Answer(body={"data": None}), "no list under the key 'data': found NoneType"),
         (Answer(body={"data": ["text"]}), "row 1 of 1 is not an object but str"),
-        (Answer(body={"data": [{"id": 1}, {"name": "x"}]}), "row 2 of 2 has no 'id' to merge on, which is an integer"),
+        (
+            Answer(body={"data": [{"id": 1}, {"name": "x"}]}),
+            "row 2 of 2 has no 'id' to merge on, which is an integer",
+        ),
         (
             Answer(body={"data": [{"id": None}]}),
             "row 1 of 1 has no 'id' to merge on, which is an integer",

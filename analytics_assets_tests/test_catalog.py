@@ -3,8 +3,8 @@
 import pytest
 
 from analytics_assets.api.catalog import RESOURCES, Resource
-from analytics_assets.api.dialect import ByOffset
 from analytics_assets.api.dialects.analytics import ANALYTICS
+from analytics_assets.api.dialects.base import ByOffset
 from analytics_assets.api.dialects.registry import DIALECTS
 
 SPECIFIED = [

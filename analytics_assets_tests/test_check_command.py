@@ -12,8 +12,8 @@ import pytest
 
 import analytics_assets.__main__ as command_line
 from analytics_assets.definitions import defs
-from analytics_assets.defs.connection import Verdict, check_connection
-from analytics_assets.defs.resources import AnalyticsResource
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.quality.connection_check import Verdict, check_connection
 from analytics_assets_tests.conftest import Project, failure_message
 from analytics_assets_tests.fake_api import PAGED, PATHS, TOKEN, Answer, FakeApi, Request
 from analytics_assets_tests.rows import activity, location, organization, policy

@@ -8,8 +8,9 @@ import dagster as dg
 import pytest
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Column
-from analytics_assets.defs import checks
-from analytics_assets.defs.checks import build_checks, checks_of
+from analytics_assets.defs.quality import checks
+from analytics_assets.defs.quality.checks import build_checks
+from analytics_assets.defs.quality.rules import checks_of
 from analytics_assets_tests.automation import Sensor, tick_before_each_sync
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import Answer, FakeApi

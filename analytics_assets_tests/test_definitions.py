@@ -16,8 +16,8 @@ from analytics_assets.api import catalog
 from analytics_assets.api.catalog import DOCS_URL, RESOURCES, Resource
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.definitions import defs
-from analytics_assets.defs.resources import AnalyticsResource
-from analytics_assets.defs.specs import asset_key, upstream_key
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.specs import asset_key, upstream_key
 from analytics_assets_tests.conftest import Project, metadata
 from analytics_assets_tests.fake_api import FakeApi
 
@@ -180,7 +180,7 @@ def test_the_deprecated_package_is_imported_in_one_module() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("dagster_embedded_elt")
     ]
-    assert importing in ([], ["analytics_assets/defs/assets.py"])
+    assert importing in ([], ["analytics_assets/defs/assets/assets.py"])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
 from analytics_assets.demo.data import Row, read_listing
-from analytics_assets.demo.server import DEMO_CREDENTIALS, DEMO_TOKEN
+from analytics_assets.demo.server import CREDENTIALS, DEMO_TOKEN
 from analytics_assets_tests.conftest import Project, metadata
 from analytics_assets_tests.demo_api import DEMOS, NOON, Demo, serving
 from analytics_assets_tests.fake_api import PATHS
@@ -173,7 +173,7 @@ def test_the_embedded_one_serves_a_run_with_nothing_configured(
 @pytest.mark.parametrize("dialect", DEMOS)
 def test_its_rows_are_the_tables_cell_by_cell(dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     demo = DEMOS[dialect]()
-    settings = {"dialect": dialect, "base_url": demo.server.url, **DEMO_CREDENTIALS[dialect]}
+    settings = {"dialect": dialect, "base_url": demo.server.url, **CREDENTIALS[dialect]}
     for key, value in settings.items():
         monkeypatch.setenv(f"SOURCES__ANALYTICS__{key.upper()}", value)
     with serving(demo):

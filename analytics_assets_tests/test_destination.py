@@ -21,12 +21,13 @@ import pytest
 from dlt.common.destination.reference import Destination
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
-from analytics_assets.api.settings import read_settings
-from analytics_assets.defs.connection import Verdict, check_connection
-from analytics_assets.defs.resources import AnalyticsResource
-from analytics_assets.defs.specs import asset_key
+from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.specs import asset_key
+from analytics_assets.defs.quality.connection_check import Verdict, check_connection
 from analytics_assets.project import project_dir
-from analytics_assets.warehouse.destination import Target, build_destination, read_target
+from analytics_assets.warehouse.destination import build_destination
+from analytics_assets.warehouse.target import Target, read_target
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import PATHS, FakeApi
 from analytics_assets_tests.rows import group, location, policy
@@ -158,7 +159,7 @@ def test_a_busy_file_is_waited_for(
         assert holder.stdin
         holder.communicate("\n")
 
-    monkeypatch.setattr("analytics_assets.defs.duckdb_warehouse.time.sleep", let_go)
+    monkeypatch.setattr("analytics_assets.warehouse.duckdb_file.time.sleep", let_go)
     assert project.run("roles", run_config=config(30)).success
 
 

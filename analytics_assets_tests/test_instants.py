@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from analytics_assets.api.values import parse_instant
+from analytics_assets.api.values.timestamps import parse_timestamp
 
 NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -34,7 +34,7 @@ NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC)
     ],
 )
 def test_spellings_of_an_instant(spelling: object, after_new_year: timedelta) -> None:
-    instant = parse_instant(spelling)
+    instant = parse_timestamp(spelling)
     assert instant == NEW_YEAR + after_new_year
     assert instant.utcoffset() == timedelta()
 
@@ -42,4 +42,4 @@ def test_spellings_of_an_instant(spelling: object, after_new_year: timedelta) ->
 @pytest.mark.parametrize("value", ["", "yesterday", "10:00", "P1D", "2024-13-01", True, None, [], 1e30, float("nan")])
 def test_what_is_no_instant_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"."):
-        parse_instant(value)
+        parse_timestamp(value)

@@ -12,9 +12,9 @@ import pytest
 from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.dialects.registry import DIALECTS
-from analytics_assets.api.guards import StatusError
+from analytics_assets.api.http.errors import StatusError
 from analytics_assets.api.listing import Listing, open_listings
-from analytics_assets.api.settings import read_settings
+from analytics_assets.api.settings_reader import read_settings
 from analytics_assets_tests.conftest import Project, materialized, metadata
 from analytics_assets_tests.fake_api import PATHS, Answer, FakeApi, Request
 from analytics_assets_tests.rows import activity, organization
@@ -167,7 +167,7 @@ def test_retry_after_stops_all_requests(api: FakeApi) -> None:
     while left:
         assert time.monotonic() < deadline
     # The answer is on its way; the others are started when it has been read.
-    while not first.report.requests or not first._wire._next_start > time.monotonic():
+    while not first.stats.requests or not first._transport._next_start > time.monotonic():
         assert time.monotonic() < deadline
     for listing in others:
         listing.start({})

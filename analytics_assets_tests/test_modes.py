@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from analytics_assets.api.settings import LONGEST_LAG
+from analytics_assets.api.settings_reader import LONGEST_LAG
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import FakeApi, Request
 from analytics_assets_tests.rows import organization, policy, role

@@ -9,10 +9,10 @@ import pytest
 from dlt.extract.exceptions import ResourceExtractionError
 
 from analytics_assets.api.dialects.registry import DIALECTS
-from analytics_assets.api.source import analytics_source
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import PATHS, TOKEN, Answer, FakeApi, Request
 from analytics_assets_tests.fake_ninjaone import FakeNinjaOne, epoch, fill_from, serve_ninjaone
+from analytics_assets_tests.reading import read_resource
 from analytics_assets_tests.rows import activity, fill, group, location, organization, policy, product
 
 MAY = epoch("2024-05-01T00:00:00Z")
@@ -38,7 +38,7 @@ def fill_ninjaone(api: FakeNinjaOne) -> None:
 
 def read(resource: str) -> list[Any]:
     """The ids that a source reads, in the order of the pages."""
-    return [key for table in analytics_source().resources[resource] for key in table["id"].to_pylist()]
+    return [key for table in read_resource(resource) for key in table["id"].to_pylist()]
 
 
 def events(first: int, last: int) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_assets.api.origin import origin_of, read_origins
+from analytics_assets.api.http.origin import origin_of, read_origins
 from analytics_assets.project import project_dir
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import TOKEN, FakeApi, serve

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from dlt.extract.exceptions import ResourceExtractionError
 
-from analytics_assets.api.source import analytics_source
 from analytics_assets_tests.fake_api import Answer, FakeApi, Request
+from analytics_assets_tests.reading import read_resource
 from analytics_assets_tests.rows import activity, organization
 
 
 def read(api: FakeApi) -> list[int]:
     """The ids that a source reads, in the order of the pages."""
-    return [key for table in analytics_source().resources["organizations"] for key in table["id"].to_pylist()]
+    return [key for table in read_resource("organizations") for key in table["id"].to_pylist()]
 
 
 def before_request(api: FakeApi, number: int, change: Callable[[list[dict[str, Any]]], object]) -> None:
@@ -159,7 +159,7 @@ def test_after_that_is_read_as_a_date_is_found_out(empty_api: FakeApi) -> None:
     newest = [activity(n, 1714521600 + n) for n in range(45, 25, -1)]
     empty_api.answer_always("activities", Answer(body={"lastActivityId": 141, "activities": newest}))
     with pytest.raises(ResourceExtractionError, match=f"repeats the page before.*{FITS}"):
-        list(analytics_source().resources["activities"])
+        list(read_resource("activities"))
 
 
 def test_a_listing_that_never_settles_is_an_error(api: FakeApi) -> None:

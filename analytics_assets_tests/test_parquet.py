@@ -40,8 +40,8 @@ def test_a_row_that_is_listed_twice_is_loaded_once_in_its_newer_version(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, undeclared: int | None
 ) -> None:
     # So far apart that the paging does not notice.
-    monkeypatch.setattr("analytics_assets.api.paging.REMEMBERED_ROWS", 10)
-    monkeypatch.setattr("analytics_assets.api.listing.BATCH_ROWS", 20)
+    monkeypatch.setattr("analytics_assets.api.pagination.offset.REMEMBERED_KEYS", 10)
+    monkeypatch.setattr("analytics_assets.api.prefetch.BATCH_ROWS", 20)
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "5")
     rows = [activity(n) for n in range(1, 71)]
     rows[6] = activity(7, "2024-05-03T00:00:00Z", message="Newer")
@@ -58,8 +58,8 @@ def test_a_row_that_is_listed_twice_is_loaded_once_in_its_newer_version(
 def test_a_row_that_is_listed_twice_is_merged_once_also_after_a_load_in_which_none_was(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, undeclared: Sequence[int]
 ) -> None:
-    monkeypatch.setattr("analytics_assets.api.paging.REMEMBERED_ROWS", 10)
-    monkeypatch.setattr("analytics_assets.api.listing.BATCH_ROWS", 20)
+    monkeypatch.setattr("analytics_assets.api.pagination.offset.REMEMBERED_KEYS", 10)
+    monkeypatch.setattr("analytics_assets.api.prefetch.BATCH_ROWS", 20)
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "5")
     for month in (5, 6):
         api.rows["activities"] = [activity(n, f"2024-{month:02}-01T00:00:00Z") for n in range(1, 71)]

@@ -42,7 +42,7 @@ class Log:
 @pytest.fixture
 def log(project: Project, monkeypatch: pytest.MonkeyPatch) -> Log:
     """The run's log, as it is written; a resource that takes a moment counts as a slow one."""
-    monkeypatch.setattr("analytics_assets.defs.progress.EVERY", 0.05)
+    monkeypatch.setattr("analytics_assets.defs.display.progress.EVERY", 0.05)
     log = Log()
     store = project.instance.handle_new_event
 
@@ -107,7 +107,7 @@ def test_another_resources_retry_after_is_a_wait_too(api: FakeApi, project: Proj
 def test_what_is_left_is_reported_where_the_api_says_how_many_rows_there_are(
     empty_api: FakeApi, project: Project, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("analytics_assets.api.listing.BATCH_ROWS", 20)
+    monkeypatch.setattr("analytics_assets.api.prefetch.BATCH_ROWS", 20)
     rows = [organization(number) for number in range(1, 61)]
 
     def with_total(request: Request) -> Answer:
@@ -126,7 +126,7 @@ def test_what_is_left_is_reported_where_the_api_says_how_many_rows_there_are(
 def test_quick_resources_have_no_lines(
     api: FakeApi, project: Project, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("analytics_assets.defs.progress.EVERY", PATIENCE)
+    monkeypatch.setattr("analytics_assets.defs.display.progress.EVERY", PATIENCE)
     project.sync()
     assert [log.about(resource) for resource in PATHS] == [[]] * len(PATHS)
 

@@ -11,7 +11,7 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
 from analytics_assets.definitions import defs
-from analytics_assets.defs.reports import REPORTS, Report
+from analytics_assets.defs.reports.assets import REPORTS, Report
 from analytics_assets_tests.automation import Sensor, tick_before_each_sync
 from analytics_assets_tests.conftest import Project, failure_message
 from analytics_assets_tests.fake_api import Answer, FakeApi

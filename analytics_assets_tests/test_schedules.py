@@ -11,9 +11,9 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 
 from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.definitions import defs
-from analytics_assets.defs.freshness import longest_gap
-from analytics_assets.defs.schedules import ScheduleConfigError
-from analytics_assets.defs.specs import asset_key
+from analytics_assets.defs.assets.specs import asset_key
+from analytics_assets.defs.automation.freshness import longest_gap
+from analytics_assets.defs.automation.schedules import ScheduleConfigError
 
 POLICIES = {
     # hourly: warn after two ticks, fail after four (events) or twenty-four (inventory), with 15 minutes for the run

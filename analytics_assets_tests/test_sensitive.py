@@ -12,7 +12,7 @@ import pytest
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
 from analytics_assets.definitions import defs
-from analytics_assets.defs.specs import asset_key
+from analytics_assets.defs.assets.specs import asset_key
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import Answer, FakeApi
 from analytics_assets_tests.rows import activity, organization
@@ -35,7 +35,7 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Declare:
         changed = replace(BY_NAME[name], **fields)
         monkeypatch.setitem(BY_NAME, name, changed)
         resources = tuple(changed if resource.name == name else resource for resource in RESOURCES)
-        monkeypatch.setattr("analytics_assets.defs.assets.RESOURCES", resources)
+        monkeypatch.setattr("analytics_assets.defs.assets.assets.RESOURCES", resources)
         monkeypatch.setenv("SOURCES__ANALYTICS__HASH_KEY", KEY)
         return changed
 

@@ -3,8 +3,9 @@
 import duckdb
 import pytest
 
-from analytics_assets.api.settings import SettingsError, read_settings
-from analytics_assets.warehouse.destination import duckdb_options
+from analytics_assets.api.settings import SettingsError
+from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.warehouse.duckdb_options import duckdb_options
 from analytics_assets_tests.conftest import Project, failure_message
 from analytics_assets_tests.fake_api import FakeApi
 

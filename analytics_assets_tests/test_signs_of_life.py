@@ -23,9 +23,9 @@ import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from analytics_assets.definitions import defs
-from analytics_assets.defs import signs_of_life
-from analytics_assets.defs.signs_of_life import ALIVE, PATIENCE, SENSOR, alive, tag_run
-from analytics_assets.defs.specs import asset_key
+from analytics_assets.defs.assets.specs import asset_key
+from analytics_assets.defs.automation import signs_of_life
+from analytics_assets.defs.automation.signs_of_life import ALIVE, SENSOR, SILENT_TICKS, alive, tag_run
 from analytics_assets_tests.conftest import Project
 from analytics_assets_tests.fake_api import TOKEN, Answer, FakeApi, Request
 from analytics_assets_tests.tour import ROOT, dagster_dev
@@ -33,7 +33,7 @@ from analytics_assets_tests.webhook import Webhook
 
 HERE = "analytics_assets"
 STARTED, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
-FOR_EVER = 3 * PATIENCE
+FOR_EVER = 3 * SILENT_TICKS
 """Ticks."""
 
 
@@ -126,7 +126,7 @@ def test_a_run_that_died_before_its_first_sign_is_failed_and_retried(
     instance: dg.DagsterInstance, watch: Watch, run: dict[str, Any]
 ) -> None:
     run_id = start(instance, **run)
-    watch.tick(PATIENCE)
+    watch.tick(SILENT_TICKS)
     assert look_up(instance, run_id).status is STARTED
     watch.tick()
     dead = look_up(instance, run_id)
@@ -141,13 +141,13 @@ def test_a_run_that_died_before_its_first_sign_is_failed_and_retried(
 def test_the_sensor_is_on_by_default_and_ticks_often_enough(watch: Watch) -> None:
     assert watch.sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert watch.sensor.minimum_interval_seconds == signs_of_life.TICK
-    assert 10 * signs_of_life.BEAT < PATIENCE * signs_of_life.TICK < 5 * 60
+    assert 10 * signs_of_life.BEAT < SILENT_TICKS * signs_of_life.TICK < 5 * 60
 
 
 def test_the_last_sign_is_told_unless_it_is_that_of_the_run_before(instance: dg.DagsterInstance, watch: Watch) -> None:
     moments = [(datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (-1, 1)]
     inherited, own = [start(instance, tags={ALIVE: moment}) for moment in moments]
-    watch.tick(PATIENCE + 1)
+    watch.tick(SILENT_TICKS + 1)
     assert "the last: never." in last_words(instance, inherited)
     assert f"the last: {moments[1]}." in last_words(instance, own)
 
@@ -188,7 +188,7 @@ def test_hours_without_a_tick_are_no_hours_without_a_sign(instance: dg.DagsterIn
     run_id = start(instance)
     for day in (20, 21, 22):
         instance.add_run_tags(run_id, {ALIVE: f"2026-11-{day}T08:00:00+00:00"})
-        watch.tick(PATIENCE)
+        watch.tick(SILENT_TICKS)
     assert look_up(instance, run_id).status is STARTED
 
 
@@ -220,7 +220,7 @@ def test_a_dead_run_that_was_to_be_terminated_is_canceled_and_not_retried(
 ) -> None:
     run_id = start(instance, location=None)
     instance.report_run_canceling(look_up(instance, run_id))
-    watch.tick(PATIENCE + 1)
+    watch.tick(SILENT_TICKS + 1)
     assert look_up(instance, run_id).status is dg.DagsterRunStatus.CANCELED
     assert "No sign of life" in last_words(instance, run_id)
     assert webhook.posts == []
@@ -310,7 +310,7 @@ def test_a_sync_of_the_command_line_that_is_killed_holds_up_the_schedule_until_i
     [run] = instance.get_runs()
     assert ALIVE in run.tags
     assert not schedule_asks(instance)
-    watch.tick(PATIENCE + 1)
+    watch.tick(SILENT_TICKS + 1)
     [text] = webhook.texts
     first, reason, link = text.splitlines()
     assert first == f"Run {run.run_id} of analytics_sync died: its process is gone."

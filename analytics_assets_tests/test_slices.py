@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from analytics_assets.api.source import analytics_source
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import TOKEN, Answer, Request
 from analytics_assets_tests.fake_ninjaone import FakeNinjaOne, epoch, serve_ninjaone
+from analytics_assets_tests.reading import read_resource
 from analytics_assets_tests.rows import activity
 
 MAY = epoch("2024-05-01T00:00:00Z")
@@ -238,5 +238,5 @@ def test_values_that_do_not_fit_are_counted_over_all_slices(ninjaone: FakeNinjaO
 
 
 def test_a_source_by_itself_is_read_to_its_end(ninjaone: FakeNinjaOne) -> None:
-    tables = analytics_source().resources["activities"]
+    tables = read_resource("activities")
     assert sorted(key for table in tables for key in table["id"].to_pylist()) == list(range(1, ROWS + 1))

@@ -6,49 +6,51 @@ import sys
 import time
 from pathlib import Path
 
-import dlt
 import duckdb
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME
-from analytics_assets.api.listing import open_listings
-from analytics_assets.api.settings import read_settings
-from analytics_assets.api.source import analytics_source
+from analytics_assets.api.catalog import BY_NAME, RESOURCES
+from analytics_assets.api.listing import open_listings, read_ahead
+from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.warehouse.session import open_session
+from analytics_assets.warehouse.sync import sync
 from analytics_assets_tests.conftest import Project
 from analytics_assets_tests.fake_api import FakeApi
 
 
-def load(tmp_path: Path) -> Path:
-    database = tmp_path / "alone.duckdb"
-    pipeline = dlt.pipeline(
-        "alone",
-        destination=dlt.destinations.duckdb(str(database)),
-        dataset_name="analytics",
-        pipelines_dir=str(tmp_path),
-    )
-    pipeline.run(analytics_source(), loader_file_format="parquet")
-    return database
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "alone.duckdb"
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(path))
+    return path
 
 
-def test_the_source_loads_all_eight_with_dlt_alone(api: FakeApi, tmp_path: Path) -> None:
+def load() -> None:
+    with open_session() as session, read_ahead(session.settings, RESOURCES) as listings:
+        for listing in listings:
+            sync(listing, session)
+
+
+def test_the_source_loads_all_eight_with_dlt_alone(api: FakeApi, database: Path) -> None:
     for _ in range(2):
-        database = load(tmp_path)
+        load()
     with duckdb.connect(str(database)) as connection:
         for resource, rows in api.rows.items():
             ids = connection.execute(f"SELECT id FROM analytics.{resource} ORDER BY id").fetchall()
             assert ids == [(row["id"],) for row in rows]
 
 
-def test_a_field_that_is_not_declared_is_loaded_with_dlt_alone_again_and_again(api: FakeApi, tmp_path: Path) -> None:
+def test_a_field_that_is_not_declared_is_loaded_with_dlt_alone_again_and_again(api: FakeApi, database: Path) -> None:
     api.rows["groups"][0]["brandNew"] = {"a": 1}
     for _ in range(2):
-        database = load(tmp_path)
+        load()
     with duckdb.connect(str(database)) as connection:
         assert connection.execute("SELECT brand_new FROM analytics.groups WHERE id = 1").fetchall() == [('{"a":1}',)]
 
 
-def test_the_demo_needs_no_configuration(tmp_path: Path) -> None:
-    with duckdb.connect(str(load(tmp_path))) as connection:
+def test_the_demo_needs_no_configuration(database: Path) -> None:
+    load()
+    with duckdb.connect(str(database)) as connection:
         assert connection.execute("SELECT count(*) > 2000 FROM analytics.activities").fetchone() == (True,)
 
 
@@ -59,7 +61,7 @@ def test_a_request_rate_is_kept(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -
     for listing in listings.values():
         listing.start({})
     assert all(listing.next_batch().is_last for listing in listings.values())
-    requests = sum(listing.report.requests for listing in listings.values())
+    requests = sum(listing.stats.requests for listing in listings.values())
     # A slow machine can only make it longer.
     assert time.monotonic() - started >= (requests - 1) / 20
 

@@ -13,12 +13,13 @@ from msgspec import Raw
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Column
 from analytics_assets.api.listing import open_listings
-from analytics_assets.api.settings import read_settings
-from analytics_assets.api.source import analytics_source, read_listings
-from analytics_assets.api.tables import to_table
+from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.api.source import read_listing
+from analytics_assets.api.values.arrow import to_table
 from analytics_assets.warehouse.parquet import write_parquet
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import FakeApi
+from analytics_assets_tests.reading import read_resource
 
 Row = dict[str, Any]
 
@@ -60,7 +61,7 @@ def test_a_value_becomes_the_same_cell_beside_any_other(data: st.DataObject) -> 
 def test_rows_with_fields_of_their_own_are_one_table(
     empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("analytics_assets.api.listing.BATCH_ROWS", 20)
+    monkeypatch.setattr("analytics_assets.api.prefetch.BATCH_ROWS", 20)
     rows: list[Row] = [{"id": n, "name": f"Organization {n}"} for n in range(1, 101)]
     rows[50]["brandNew"] = "x"
     rows[90] |= {"other": 1, "brandNew": None}
@@ -93,7 +94,7 @@ def test_a_field_that_is_declared_where_another_has_its_column_takes_it(
     groups = BY_NAME["groups"]
     declared = replace(groups, columns=(*groups.columns, Column("BrandNew", "json", "Declared")))
     resources = tuple(declared if resource is groups else resource for resource in RESOURCES)
-    monkeypatch.setattr("analytics_assets.defs.assets.RESOURCES", resources)
+    monkeypatch.setattr("analytics_assets.defs.assets.assets.RESOURCES", resources)
     empty_api.rows["groups"] = [{"id": 1, "brandNew": 2, "BrandNew": 3}]
     undeclared = metadata(project.sync("groups"), "groups")["undeclared_columns"]
     assert undeclared.keys() == {"brandNew"}
@@ -109,7 +110,7 @@ def test_a_field_gets_its_type_when_it_is_declared_and_the_table_rebuilt(
     groups = BY_NAME["groups"]
     declared = replace(groups, columns=(*groups.columns, Column("price", "bigint", "Price")))
     resources = tuple(declared if resource is groups else resource for resource in RESOURCES)
-    monkeypatch.setattr("analytics_assets.defs.assets.RESOURCES", resources)
+    monkeypatch.setattr("analytics_assets.defs.assets.assets.RESOURCES", resources)
     message = failure_message(project.run("groups"))
     assert "The column 'price' of the table has another type than api/catalog.py gives it now" in message
     assert project.query("SELECT price FROM analytics.groups ORDER BY id") == [("10",), ('"9"',)]
@@ -120,14 +121,14 @@ def test_a_field_gets_its_type_when_it_is_declared_and_the_table_rebuilt(
 
 @pytest.mark.parametrize("lag", ["0", "60"])
 def test_the_cursor_is_the_newest_of_all_batches(empty_api: FakeApi, monkeypatch: pytest.MonkeyPatch, lag: str) -> None:
-    monkeypatch.setattr("analytics_assets.api.listing.BATCH_ROWS", 20)
+    monkeypatch.setattr("analytics_assets.api.prefetch.BATCH_ROWS", 20)
     monkeypatch.setenv("SOURCES__ANALYTICS__LAG_SECONDS", lag)
     rows: list[Row] = [{"id": n, "activityTime": f"2024-05-01T00:{59 - n // 2:02}:00Z"} for n in range(1, 101)]
     rows[99]["brandNew"] = "x"
     empty_api.rows["activities"] = rows
     resource = BY_NAME["activities"]
     [listing] = open_listings(read_settings(), [resource]).values()
-    source = read_listings([listing])
+    source = read_listing(listing)
     with tempfile.TemporaryDirectory() as directory:
         write_parquet(source, resource, directory)
         pipeline = dlt.pipeline("both", destination="duckdb", pipelines_dir=directory)
@@ -137,6 +138,6 @@ def test_the_cursor_is_the_newest_of_all_batches(empty_api: FakeApi, monkeypatch
 
 
 def test_a_resource_alone_is_an_iterator_of_tables(api: FakeApi) -> None:
-    [table, end] = analytics_source().resources["roles"]
+    [table, end] = read_resource("roles")
     assert table["id"].to_pylist() == [row["id"] for row in api.rows["roles"]]
     assert end.num_rows == 0

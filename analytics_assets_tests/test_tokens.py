@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 from dlt.extract.exceptions import ResourceExtractionError
 
-from analytics_assets.api.settings import SettingsError, read_settings
-from analytics_assets.api.source import analytics_source
-from analytics_assets.defs.connection import check_connection
-from analytics_assets.defs.resources import AnalyticsResource
+from analytics_assets.api.settings import SettingsError
+from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.quality.connection_check import check_connection
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import PATHS, Answer, FakeApi, Request, serve
 from analytics_assets_tests.fake_ninjaone import (
@@ -23,6 +23,7 @@ from analytics_assets_tests.fake_ninjaone import (
     fill_from,
     serve_ninjaone,
 )
+from analytics_assets_tests.reading import read_resource
 from analytics_assets_tests.rows import fill, policy
 
 URL = "https://eu.ninjarmm.com"
@@ -105,7 +106,7 @@ def test_a_token_is_renewed_before_its_end(
     ninjaone: FakeNinjaOne, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed = [0.0]
-    monkeypatch.setattr("analytics_assets.api.tokens.monotonic", lambda: time.monotonic() + passed[0])
+    monkeypatch.setattr("analytics_assets.api.http.auth.monotonic", lambda: time.monotonic() + passed[0])
 
     def let_time_pass(request: Request) -> None:
         # 59 s before its end it is too old, and 70 s before it is not.
@@ -150,7 +151,7 @@ def test_a_token_is_used_however_its_endpoint_spells_its_lifetime(
     ninjaone: FakeNinjaOne, project: Project, monkeypatch: pytest.MonkeyPatch, expires_in: str, lasts: float
 ) -> None:
     passed = [0.0]
-    monkeypatch.setattr("analytics_assets.api.tokens.monotonic", lambda: time.monotonic() + passed[0])
+    monkeypatch.setattr("analytics_assets.api.http.auth.monotonic", lambda: time.monotonic() + passed[0])
     ninjaone.issued.append("spelled-canary")
     ninjaone.token_faults.append(
         Answer(body=f'{{"access_token": "spelled-canary", "expires_in": {expires_in}}}'.encode())
@@ -261,7 +262,7 @@ def test_what_is_wrong_is_told_apart_without_a_secret(
         assert message in failure_message(result)
         assert message in verdicts["roles"]
     with pytest.raises(ResourceExtractionError) as caught:
-        list(analytics_source().resources["roles"])
+        list(read_resource("roles"))
     said = everything_said(result, project.instance) + str(verdicts) + "".join(capfd.readouterr())
     assert "canary" not in said + str(caught.value)
 

@@ -14,10 +14,10 @@ import pytest
 import trustme
 from dlt.extract.exceptions import ResourceExtractionError
 
-from analytics_assets.api.source import analytics_source
-from analytics_assets.defs.alerts import AlertError, deliver
+from analytics_assets.defs.automation.alerts import AlertError, deliver
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import IN_TURN, PATHS, TOKEN, Answer, FakeApi, Request, serve
+from analytics_assets_tests.reading import read_resource
 from analytics_assets_tests.test_cli import run
 from analytics_assets_tests.webhook import Webhook
 
@@ -34,8 +34,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def pause(seconds: float) -> None:
         recorded.append(seconds)
 
-    monkeypatch.setattr("analytics_assets.api.transport.pause", pause)
-    monkeypatch.setattr("analytics_assets.api.transport.monotonic", lambda: time.monotonic() + sum(recorded))
+    monkeypatch.setattr("analytics_assets.api.http.transport.pause", pause)
+    monkeypatch.setattr("analytics_assets.api.http.transport.monotonic", lambda: time.monotonic() + sum(recorded))
     return recorded
 
 
@@ -258,7 +258,7 @@ def test_an_alert_that_authorities_hinder_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, webhook: Webhook
 ) -> None:
     # With a patience that no other test has, as a process keeps its clients.
-    monkeypatch.setattr("analytics_assets.defs.alerts.PATIENCE", 4.125)
+    monkeypatch.setattr("analytics_assets.defs.automation.alerts.WEBHOOK_TIMEOUT", 4.125)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
     with pytest.raises(AlertError, match=r"did not take the alert: REQUESTS_CA_BUNDLE = .* cannot be read"):
         deliver(webhook.url, "text")
@@ -396,7 +396,7 @@ def test_a_token_that_a_server_sends_back_is_redacted_even_where_it_is_cut(
     api.answer_always("roles", Answer(400, {"you": f"sent {token}"}))
     api.answer_always("groups", Answer(body={"data": [{"id": token}]}))
     with pytest.raises(ResourceExtractionError) as caught:
-        list(analytics_source().resources["roles"])
+        list(read_resource("roles"))
     for text in (str(caught.value), failure_message(project.run("roles", "groups"))):
         assert "sent ***" in text
         assert token[:12] not in text

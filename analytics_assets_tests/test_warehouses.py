@@ -21,8 +21,10 @@ import pyarrow as pa
 import pytest
 
 from analytics_assets.api.catalog import BY_NAME
-from analytics_assets.api.values import column_name, parse_instant
-from analytics_assets.warehouse.destination import Target, build_destination
+from analytics_assets.api.values.columns import column_name
+from analytics_assets.api.values.timestamps import parse_timestamp
+from analytics_assets.warehouse.destination import build_destination
+from analytics_assets.warehouse.target import Target
 from analytics_assets_tests.conftest import Project, failure_message, metadata
 from analytics_assets_tests.fake_api import PATHS, FakeApi
 from analytics_assets_tests.rows import activity, group, location, organization, policy, role
@@ -98,7 +100,7 @@ def normal(value: Any, type_: str) -> Any:
             assert isinstance(value, str)
             return json.dumps(json.loads(value), sort_keys=True)
         case "timestamp":
-            return parse_instant(value)
+            return parse_timestamp(value)
         case "bool":
             assert value in {0, 1}
             return bool(value)

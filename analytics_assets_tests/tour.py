@@ -27,9 +27,9 @@ import requests
 from playwright.sync_api import FloatRect, Locator, Page, expect, sync_playwright
 
 from analytics_assets.api.catalog import RESOURCES
-from analytics_assets.defs.reports import REPORTS
-from analytics_assets.defs.schedules import RECONCILE, SYNC
-from analytics_assets.defs.specs import asset_key, upstream_key
+from analytics_assets.defs.assets.specs import asset_key, upstream_key
+from analytics_assets.defs.automation.schedules import RECONCILE, SYNC
+from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets_tests.conftest import CONFIGURED_BY
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,41 +1,26 @@
-"""One sync of all eight resources with the project's source and pipelines, without Dagster."""
+"""One sync of all eight resources without Dagster: the project's own, its pipelines run by dlt."""
 
 import importlib
 import os
-import tempfile
 import time
-from contextlib import closing
 from dataclasses import replace
 
-import duckdb
-
-from analytics_assets.api.catalog import RESOURCES, in_turn
+from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.dialects.registry import DIALECTS
-from analytics_assets.api.listing import open_listings
-from analytics_assets.api.settings import read_settings
-from analytics_assets.api.source import read_listings
-from analytics_assets.collector import seldom_collected
-from analytics_assets.project import use_project_config
-from analytics_assets.warehouse.destination import build_destination, duckdb_options, read_target
-from analytics_assets.warehouse.parquet import write_parquet
-from analytics_assets.warehouse.pipeline import (
-    appends,
-    build_client,
-    build_pipeline,
-    has_rows,
-    load_options,
-    loads_once,
-    pipeline_name,
-)
+from analytics_assets.api.listing import read_ahead
+from analytics_assets.garbage import rarely_collected
+from analytics_assets.warehouse.session import open_session
+from analytics_assets.warehouse.sync import sync
 from benchmarks.work import print_work
 
 IMPORTED_LATE = (
-    "analytics_assets.api.client",
-    "analytics_assets.api.pages",
+    "analytics_assets.api.http.client",
+    "analytics_assets.api.incremental",
+    "analytics_assets.warehouse.duckdb_file",
+    "analytics_assets.warehouse.parquet",
     "dlt.destinations.impl.duckdb.duck",
     "dlt.sources.rest_api",
-    "pyarrow.parquet",
     "sqlalchemy",
     "uvloop",
 )
@@ -51,25 +36,9 @@ def main() -> None:
         filtered = replace(ANALYTICS.endpoints["activities"], since_param=since)
         DIALECTS["analytics"] = replace(ANALYTICS, endpoints={**ANALYTICS.endpoints, "activities": filtered})
     started = time.perf_counter()
-    use_project_config()
-    settings = read_settings()
-    target = read_target(settings)
-    with (
-        closing(duckdb.connect(str(target.duckdb_path), config=duckdb_options(settings.duckdb_memory))) as connection,
-        tempfile.TemporaryDirectory() as directory,
-        seldom_collected(),
-    ):
-        destination = build_destination(target, connection)
-        listings = open_listings(settings, RESOURCES)
-        for listing in listings.values():
-            listing.start_ahead()
-        client = build_client(destination, directory)
-        for resource in in_turn(RESOURCES):
-            source = read_listings([listings[resource.name]], name=pipeline_name(resource))
-            with client:
-                may_append = appends(target.type, into_empty=not has_rows(client, resource))
-            write_parquet(source, resource, directory, once=loads_once(target.type), may_append=may_append)
-            build_pipeline(resource, destination, directory).run(source, **load_options(target.type))
+    with open_session() as session, rarely_collected(), read_ahead(session.settings, RESOURCES) as listings:
+        for listing in listings:
+            sync(listing, session)
     print_work(started)
 
 

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from analytics_assets.api.catalog import RESOURCES, Column, Resource
 from analytics_assets.api.dialects.analytics import ANALYTICS
-from analytics_assets.api.values import parse_instant
+from analytics_assets.api.values.timestamps import parse_timestamp
 from benchmarks.loop import run
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
@@ -91,7 +91,7 @@ def template(column: Column) -> str:
 @lru_cache
 def rows_before(instant: str) -> int:
     """How many activities happened before an ISO 8601 instant or date: the first one a second after `FIRST`."""
-    return max(0, math.ceil((parse_instant(instant) - FIRST).total_seconds()) - 1)
+    return max(0, math.ceil((parse_timestamp(instant) - FIRST).total_seconds()) - 1)
 
 
 class Api:

@@ -258,7 +258,7 @@ RESOURCES: tuple[Resource, ...] = (
 BY_NAME = {resource.name: resource for resource in RESOURCES}
 
 
-def in_turn(resources: Iterable[Resource]) -> list[Resource]:
+def load_order(resources: Iterable[Resource]) -> list[Resource]:
     """The order in which a run loads resources: the events last.
 
     Theirs is the longest listing by far. It is read ahead while the others are loaded, and they do not wait for it.

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from analytics_assets.api.catalog import RESOURCES, Resource
-from analytics_assets.api.guards import PayloadError
+from analytics_assets.api.http.errors import PayloadError
 from analytics_assets.api.listing import Listing, open_listings
-from analytics_assets.api.report import Report
 from analytics_assets.api.settings import Settings
-from analytics_assets.api.source import column_hints
+from analytics_assets.api.stats import SyncStats
+from analytics_assets.api.values.columns import column_hints
 
 PAGES = 2
 """Pages that show whether paging advances."""
@@ -27,7 +27,7 @@ class Finding:
     """
 
     resource: Resource
-    report: Report
+    stats: SyncStats
     undeclared: Mapping[str, str] = field(default_factory=dict)
     error: Exception | None = None
     secrets: Sequence[str | None] = field(default=(), repr=False)
@@ -49,24 +49,24 @@ def probe(settings: Settings, resources: Sequence[Resource] = RESOURCES) -> Iter
 
 
 def _find(listing: Listing) -> Finding:
-    from analytics_assets.api.pages import Intake  # noqa: PLC0415 - definitions need no Arrow
+    from analytics_assets.api.intake import Intake  # noqa: PLC0415 - definitions need no Arrow
 
-    resource, report = listing.resource, listing.report
+    resource, stats = listing.resource, listing.stats
     intake = Intake(listing, {})
     try:
         # Raises what is wrong with the catalogue.
         column_hints(resource)
-        while not report.is_read:
+        while not stats.is_read:
             intake.take(listing.next_batch())
-        _check_cursor(resource, report)
+        _check_cursor(resource, stats)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others are probed
-        return Finding(resource, report, error=error, secrets=listing.secrets())
-    return Finding(resource, report, intake.undeclared, secrets=listing.secrets())
+        return Finding(resource, stats, error=error, secrets=listing.secrets())
+    return Finding(resource, stats, intake.undeclared, secrets=listing.secrets())
 
 
-def _check_cursor(resource: Resource, report: Report) -> None:
-    if resource.cursor and report.rows_read and report.rows_without_cursor == report.rows_read:
+def _check_cursor(resource: Resource, stats: SyncStats) -> None:
+    if resource.cursor and stats.rows_read and stats.rows_without_cursor == stats.rows_read:
         raise PayloadError(
-            f"{resource.name}: none of {report.rows_read} rows has the cursor {resource.cursor!r}, so that nothing"
+            f"{resource.name}: none of {stats.rows_read} rows has the cursor {resource.cursor!r}, so that nothing"
             " tells what is new. Does the dialect fit this API, or is the field called otherwise? See api/catalog.py."
         )

@@ -33,7 +33,6 @@ ROUNDS = 3
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 """Control characters but tab and new line, what turns the direction of writing, and halves of characters."""
 
-
 Spellings = tuple[frozenset[str], frozenset[str]]
 """Of a secret: the short ones, and of long ones every part, all in lower case."""
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from analytics_assets.demo.server import DEFAULT_DIALECT, DEMO_CREDENTIALS, DIALECTS, DemoServer
+from analytics_assets.demo.server import CREDENTIALS, DEFAULT_DIALECT, DIALECTS, DemoServer
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     except (OSError, OverflowError) as error:
         sys.exit(f"Cannot listen on port {arguments.port}: {error}")
     with server:
-        settings = {"dialect": arguments.dialect, "base_url": server.url, **DEMO_CREDENTIALS[arguments.dialect]}
+        settings = {"dialect": arguments.dialect, "base_url": server.url, **CREDENTIALS[arguments.dialect]}
         words = " ".join(f"SOURCES__ANALYTICS__{key.upper()}={value}" for key, value in settings.items())
         sys.stdout.write(f"Demo API on {server.url}. Point the assets at it with\n  {words}\n")
         sys.stdout.flush()

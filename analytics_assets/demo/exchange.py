@@ -26,7 +26,7 @@ class Reply:
     body: Any
 
 
-class Dialect(Protocol):
+class WireFormat(Protocol):
     """A wire format, with the credentials that it wants."""
 
     def answer(self, request: Request, now: datetime) -> Reply:

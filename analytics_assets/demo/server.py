@@ -1,10 +1,9 @@
 """The demo API: a loopback HTTP server that speaks one of the dialects of the assets."""
 
 import sys
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,7 +13,7 @@ from dlt.common.json import json
 
 from analytics_assets.demo.analytics import Analytics
 from analytics_assets.demo.data import LISTINGS
-from analytics_assets.demo.exchange import Dialect, Reply, Request
+from analytics_assets.demo.exchange import Reply, Request, WireFormat
 from analytics_assets.demo.ninjaone import NinjaOne
 
 LOOPBACK = "127.0.0.1"
@@ -26,13 +25,13 @@ DEMO_CLIENT_ID = "demo"
 DEMO_CLIENT_SECRET = "demo-secret"  # noqa: S105 - made up, too
 """With the id above, what the demo API issues a token for in the dialect `ninjaone`."""
 
-DIALECTS: dict[str, Callable[[], Dialect]] = {
+DIALECTS: dict[str, Callable[[], WireFormat]] = {
     "analytics": partial(Analytics, DEMO_TOKEN),
     "ninjaone": partial(NinjaOne, DEMO_CLIENT_ID, DEMO_CLIENT_SECRET),
 }
 """By the name that the setting `dialect` has."""
 
-DEMO_CREDENTIALS = {
+CREDENTIALS = {
     "analytics": {"api_key": DEMO_TOKEN},
     "ninjaone": {"client_id": DEMO_CLIENT_ID, "client_secret": DEMO_CLIENT_SECRET},
 }
@@ -77,20 +76,6 @@ class DemoServer(ThreadingHTTPServer):
     def url(self) -> str:
         """Base URL of the API."""
         return f"http://{LOOPBACK}:{self.server_address[1]}"
-
-
-@cache
-def embedded_url(dialect: str = DEFAULT_DIALECT) -> str:
-    """Base URL of a demo API inside this process, one for each dialect.
-
-    The first call starts it, and it ends with the process.
-
-    Raises:
-        KeyError: There is no such dialect.
-    """
-    server = DemoServer(dialect=dialect)
-    threading.Thread(target=server.serve_forever, name=f"demo-api-{dialect}", daemon=True).start()
-    return server.url
 
 
 class _Handler(BaseHTTPRequestHandler):

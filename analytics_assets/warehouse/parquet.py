@@ -14,9 +14,10 @@ from dlt.common.schema.utils import has_table_seen_data
 from dlt.extract.source import DltSource
 
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
-from analytics_assets.api.pages import is_end
-from analytics_assets.api.tables import ARROW_TYPES, undeclared_hints
-from analytics_assets.api.values import column_name
+from analytics_assets.api.incremental import is_end
+from analytics_assets.api.source import Position
+from analytics_assets.api.values.arrow import ARROW_TYPES, undeclared_hints
+from analytics_assets.api.values.columns import column_name
 
 LOAD_ID = "_dlt_load_id"
 ROW_ID = "_dlt_id"
@@ -24,8 +25,6 @@ ROW_ID = "_dlt_id"
 DEDUPLICATED = "x-stage-data-deduplicated"
 """dlt's hint of a table that the rows to merge hold no key twice. It merges them without the window over whole rows in
 which it would look for one: 200 rows of 1 MB do not fit into it with 400 MB."""
-
-AT_THE_END = 1_000
 
 ROW_GROUP = 4_000
 """Rows, about: larger groups load a little faster, and cost memory until they are written."""
@@ -55,8 +54,7 @@ def write_parquet(
         # dlt keeps it from the load before where nothing else is said.
         additional_table_hints={DEDUPLICATED: False},
     )
-    # Beyond the last, which is dlt's incremental: without an index the step would come before it.
-    built.add_step(ParquetStep(resource, directory, once=once, may_append=may_append), insert_at=AT_THE_END)
+    built.add_step(ParquetStep(resource, directory, once=once, may_append=may_append), insert_at=Position.WRITER)
 
 
 class ParquetStep:

@@ -1,6 +1,6 @@
 """The specification's wire format."""
 
-from analytics_assets.api.dialect import ByOffset, Dialect, Endpoint
+from analytics_assets.api.dialects.base import ByOffset, Dialect, Endpoint
 
 OFFSET = ByOffset("after", size_param="limit")
 

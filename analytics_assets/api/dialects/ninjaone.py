@@ -8,7 +8,7 @@ the newest id of the account, and no cursor.
 import math
 from datetime import datetime
 
-from analytics_assets.api.dialect import ById, Dialect, Endpoint
+from analytics_assets.api.dialects.base import ById, Dialect, Endpoint
 
 LAST_ID = ById("after", size_param="pageSize")
 
@@ -23,7 +23,7 @@ NINJAONE = Dialect(
     page_size=1000,
     least_page_size=10,
     largest_page_size=1000,
-    spell=as_epoch_seconds,
+    format_datetime=as_epoch_seconds,
     token_path="/ws/oauth/token",  # noqa: S106 - a path
     scope="monitoring",
     hosts=tuple(f"{region}.ninjarmm.com" for region in ("app", "us2", "eu", "ca", "oc", "fed")),

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from analytics_assets.api.dialect import Endpoint
 from analytics_assets.api.dialects.analytics import ANALYTICS
+from analytics_assets.api.dialects.base import Endpoint
 from analytics_assets.api.dialects.ninjaone import NINJAONE
 
 DIALECTS = {dialect.name: dialect for dialect in (ANALYTICS, NINJAONE)}
 
 
-def advise(resource_name: str, fits: Callable[[Endpoint], bool]) -> str:
+def suggest_dialect(resource_name: str, fits: Callable[[Endpoint], bool]) -> str:
     """The sentence that names the dialects whose endpoint of a resource fits what the API does; may be empty."""
     names = [
         dialect.name

@@ -1,0 +1,1 @@
+"""The API's HTTP: requests, retries, tokens, and what a response must satisfy."""

@@ -1,0 +1,1 @@
+"""How a listing is read page by page."""

@@ -1,0 +1,201 @@
+"""Reads the settings the dlt way and checks them, before any request."""
+
+import re
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from dlt.common.configuration import resolve_configuration
+from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException
+
+from analytics_assets.api.dialects.registry import DIALECTS
+from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
+from analytics_assets.api.settings import SECRETS, SECTION, Settings, SettingsError
+from analytics_assets.api.values.timestamps import parse_timestamp
+
+LEADS_ELSEWHERE = frozenset({"base_url", "token_url", "allow_http"})
+"""Settings that decide where credentials go, and whether anybody can read them on the way."""
+
+MEMORY = re.compile(r"(?=.*[1-9])\s*\d+(\.\d+)?\s*[KMGT]i?B\s*", re.IGNORECASE)
+"""A size as DuckDB spells it."""
+
+SHORTEST_HASH_KEY = 16
+"""Characters. A key that can be guessed lets the hashed values be guessed."""
+
+EARLIEST, LATEST = datetime(1500, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+"""Where reading may start and end. Python's calendar goes from year 1 to 9999, and neither the thousand years by which
+everything is read again must lead out of it, nor a time zone, nor seconds that a filter adds."""
+
+LONGEST_LAG = 200 * 365 * 24 * 3600
+"""Seconds, likewise."""
+
+DATES = f"is not an ISO 8601 date-time from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}, such as 2024-01-01T00:00:00Z"
+"""What is wrong with a text that says otherwise."""
+
+
+def read_settings(by_run_config: Collection[str] = (), /, **explicit: Any) -> Settings:  # noqa: ANN401 - the values of the fields, which differ in type
+    """Resolves the settings the dlt way and checks them; does no other I/O than reading `.dlt`.
+
+    Args:
+        by_run_config: Names of those explicit values that whoever launches a run has given. They may lead the
+            credentials to no other origin than the configured one and `allowed_hosts`.
+        explicit: Values that win over dlt's configuration; `None` stands for not given.
+
+    Raises:
+        SettingsError: A value is missing, malformed, unknown, out of bounds, or leads the credentials elsewhere.
+    """
+    given = {key: value for key, value in explicit.items() if value is not None}
+    settings = _resolve(given)
+    if LEADS_ELSEWHERE.intersection(by_run_config):
+        configured = _resolve({key: value for key, value in given.items() if key not in by_run_config})
+        _check_origins(settings, configured)
+        if "allow_http" in by_run_config:
+            # Unless the configuration has named the unencrypted origin as one that run config may name.
+            asked = {origin_of(settings.base_url), origin_of(settings.token_url or settings.base_url)}
+            settings.allow_http = configured.allow_http or asked <= _allowed(configured)
+    _check(settings)
+    return settings
+
+
+def _resolve(given: dict[str, Any]) -> Settings:
+    try:
+        settings = resolve_configuration(Settings(), sections=SECTION, explicit_value=given)
+    except ConfigValueCannotBeCoercedException as error:
+        wanted = getattr(error.hint, "__name__", str(error.hint))
+        raise SettingsError(error.field_name, f"is not of type {wanted}", error.field_value) from error
+    settings.base_url = settings.base_url.strip().rstrip("/")
+    for key in (*SECRETS, "token_url", "scope"):
+        setattr(settings, key, (getattr(settings, key) or "").strip() or None)
+    return settings
+
+
+def _check_origins(asked: Settings, configured: Settings) -> None:
+    """Refuses what comes by run config if it would lead the configured credentials to another origin.
+
+    A run can be launched by whoever reaches Dagster's webserver, which has no authentication of its own.
+    """
+    if asked.is_demo:
+        return
+    allowed = _allowed(configured)
+    home = {origin_of(configured.base_url)}
+    places = [("base_url", asked.base_url, home)]
+    if asked.token_url or asked.has_client:
+        token_home = home | {origin_of(configured.token_url or "")}
+        places.append(("token_url", asked.token_url or asked.base_url, token_home))
+    for key, url, known in places:
+        origin = origin_of(url)
+        # What is no URL is refused as such.
+        if origin is not None and origin not in known | allowed:
+            raise SettingsError(
+                key,
+                "would have this run send credentials to another origin than the configured one",
+                origin,
+                "Run config may name demo, the configured origin, or one of sources.analytics.allowed_hosts, which is"
+                " set in .dlt/config.toml or the environment.",
+            )
+
+
+def _allowed(settings: Settings) -> frozenset[str]:
+    try:
+        return read_origins(settings.allowed_hosts)
+    except ValueError as error:
+        raise SettingsError("allowed_hosts", f"is no list of origins: {error}", settings.allowed_hosts) from error
+
+
+def _check(settings: Settings) -> None:
+    _allowed(settings)
+    if settings.dialect not in DIALECTS:
+        raise SettingsError("dialect", f"is unknown; known: {', '.join(sorted(DIALECTS))}", settings.dialect)
+    if not settings.is_demo:
+        _check_url(settings, "base_url", settings.base_url)
+        _check_credentials(settings)
+    try:
+        read_date(settings.start_date)
+    except ValueError as error:
+        raise SettingsError("start_date", DATES, settings.start_date) from error
+    _check_page_size(settings)
+    for key, least in (("lag_seconds", 0), ("max_pages", 1), ("requests_in_flight", 1)):
+        value = getattr(settings, key)
+        if value is not None and value < least:
+            raise SettingsError(key, f"is below {least}", value)
+    if settings.lag_seconds is not None and settings.lag_seconds > LONGEST_LAG:
+        raise SettingsError("lag_seconds", f"is above {LONGEST_LAG}, two hundred years", settings.lag_seconds)
+    if settings.requests_per_second is not None and settings.requests_per_second <= 0:
+        raise SettingsError("requests_per_second", "is not above 0", settings.requests_per_second)
+    if settings.max_response_mb <= 0:
+        raise SettingsError("max_answer_mb", "is not above 0", settings.max_response_mb)
+    if settings.duckdb_memory is not None and not MEMORY.fullmatch(settings.duckdb_memory):
+        raise SettingsError("duckdb_memory", "is no size such as 512MB, 1GB or 1GiB", settings.duckdb_memory)
+    if settings.hash_key is not None and len(settings.hash_key) < SHORTEST_HASH_KEY:
+        raise SettingsError("hash_key", f"is shorter than {SHORTEST_HASH_KEY} characters")
+    for key in ("max_deleted_share", "max_rescued_share"):
+        if not 0 <= getattr(settings, key) <= 1:
+            raise SettingsError(key, "is not between 0 and 1", getattr(settings, key))
+
+
+def _check_credentials(settings: Settings) -> None:
+    if settings.client_id or settings.client_secret:
+        for key, other in (("client_id", "client_secret"), ("client_secret", "client_id")):
+            if getattr(settings, key) is None:
+                raise SettingsError(key, f"is missing beside {other}")
+        if not (settings.token_url or settings.wire_format.token_path):
+            raise SettingsError("token_url", f"is missing, and dialect {settings.dialect!r} has none of its own")
+        _check_url(settings, "token_url", settings.token_endpoint)
+        return
+    if settings.api_key is None:
+        or_client = ", or client_id and client_secret" if settings.wire_format.token_path else ""
+        raise SettingsError("api_key", f"is missing, and {settings.base_url} needs a bearer token{or_client}")
+    if not is_token(settings.api_key):
+        raise SettingsError("api_key", "has a space, a line break or another character that no bearer token has")
+
+
+def read_date(text: str) -> datetime:
+    """Reads where reading is to start or to end.
+
+    Raises:
+        ValueError: It is no date-time, or one at the ends of the calendar: see `DATES`.
+    """
+    try:
+        moment = parse_timestamp(text)
+    except OverflowError as error:
+        raise ValueError(DATES) from error
+    if not EARLIEST <= moment <= LATEST:
+        raise ValueError(DATES)
+    return moment
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be a bearer token: one word of printable ASCII."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _check_page_size(settings: Settings) -> None:
+    size, wire_format = settings.page_size, settings.wire_format
+    if size is None:
+        return
+    if size < wire_format.least_page_size:
+        raise SettingsError(
+            "page_size", f"is below {wire_format.least_page_size}, the least of dialect {wire_format.name!r}", size
+        )
+    if wire_format.largest_page_size is not None and size > wire_format.largest_page_size:
+        raise SettingsError(
+            "page_size", f"is above {wire_format.largest_page_size}, the most of dialect {wire_format.name!r}", size
+        )
+
+
+def _check_url(settings: Settings, key: str, value: str) -> None:
+    try:
+        url = urlsplit(value)
+        host = url.hostname
+        _ = url.port
+    except ValueError as error:
+        raise SettingsError(key, "is not a URL", value) from error
+    if url.username or url.password:
+        raise SettingsError(key, "carries credentials; put the token into api_key")
+    if origin_of(value) is None or not host or url.query or url.fragment:
+        kinds = "is not a URL such as https://api.example.com" + (", nor demo" if key == "base_url" else "")
+        raise SettingsError(key, kinds, value)
+    if url.scheme == "http" and not settings.allow_http and not is_loopback(host):
+        problem = "would send the token unencrypted; use https://, or set allow_http where the network is trusted"
+        raise SettingsError(key, problem, value)

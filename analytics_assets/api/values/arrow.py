@@ -1,0 +1,216 @@
+"""Rows as Arrow tables: the rules of `values`, a column at a time.
+
+A column is read at once where each value is of the usual kind for its type, and else value by value; the outcome is the
+same. Fields that the catalogue does not know travel in a column of their own until it is known which columns the table
+has for them.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from dlt.common.schema.typing import TTableSchemaColumns
+from msgspec import Raw
+
+from analytics_assets.api.catalog import PRIMARY_KEY, RESCUED, Column, Resource
+from analytics_assets.api.values.cells import UnfitError, read_cell
+from analytics_assets.api.values.columns import FIELD, MOST_COLUMNS, choose_column, column_name
+from analytics_assets.api.values.tokens import DEEPEST, NULL, UNFIT, Row, canonical, is_unfit, rescue
+
+Rescued: TypeAlias = defaultdict[int, dict[str, Raw]]
+"""What fits no column, by position of the row and by field."""
+
+OTHERS = ":others"
+"""The column of what the catalogue does not know, as JSON objects by field. No field folds to this name."""
+
+ARROW_TYPES = {
+    "bigint": pa.int64(),
+    "bool": pa.bool_(),
+    "json": pa.string(),
+    "text": pa.string(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+}
+"""By dlt data type, as dlt's own Parquet writer has them."""
+
+ENDS_OF_TIME = pa.array(
+    [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)], ARROW_TYPES["timestamp"]
+)
+
+LONG_FRACTION = re.compile(rb"\.[0-9]{7}|[eE]")
+
+ODD = r'"\\u0000|[0-9][eE][+-]?[0-9]{3}|[-+.0-9eE]{200}'
+"""Is in each JSON value with `UNFIT` or a number that no database takes, and in few others."""
+
+_INTEGERS = msgspec.json.Decoder(list[int | None])
+
+_FLOATS = msgspec.json.Decoder(list[float | None])
+
+_BOOLS = msgspec.json.Decoder(list[bool | None])
+
+_TEXTS = msgspec.json.Decoder(list[str | None])
+
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+
+
+def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table":
+    """The rows as a table: the declared columns as dlt names them, `_rescued_data`, and `OTHERS`."""
+    declared = {column.name for column in resource.columns}
+    fields = list(rows[0]) if rows else []
+    values: Mapping[str, Sequence[Any]]
+    if all(list(row) == fields for row in rows):
+        values = dict(zip(fields, zip(*map(dict.values, rows), strict=True), strict=True))
+        has_others = not declared.issuperset(fields)
+    else:
+        values = {name: [row.get(name, NULL) for row in rows] for name in declared}
+        has_others = not all(declared.issuperset(row) for row in rows)
+    rescued: Rescued = defaultdict(dict)
+    table = {
+        column_name(column.name): _to_array(values.get(column.name) or [NULL] * len(rows), column, rescued)
+        for column in resource.columns
+    }
+    others = [{name: row[name] for name in row if name not in declared} for row in rows] if has_others else []
+    table[RESCUED] = _to_objects(rescued, len(rows))
+    table[OTHERS] = pa.array(map(msgspec.json.encode, others), pa.binary()) if others else pa.nulls(len(rows))
+    return pa.table(table)
+
+
+def spread(table: "pa.Table", resource: Resource, columns: dict[str, str]) -> "pa.Table":
+    """The table with a column of JSON for each field that the catalogue does not know, instead of `OTHERS`.
+
+    Args:
+        table: As `to_table` has made it.
+        resource: Whose rows.
+        columns: The columns that such fields have, by field. Grows with each that gets one.
+    """
+    others = table[OTHERS]
+    table = table.drop_columns([OTHERS])
+    if others.null_count == len(others):
+        return table
+    taken = {column_name(column.name) for column in resource.table_columns} | set(columns.values())
+    rescued: Rescued = defaultdict(dict)
+    for position, token in enumerate(table[RESCUED]):
+        if token.is_valid:
+            rescued[position] = _OBJECT.decode(token.as_py())
+    objects = [_OBJECT.decode(token) for token in others.to_pylist()]
+    new = {field for each in objects for field, value in each.items() if value != NULL and field not in columns}
+    # In an order that does not depend on that of the rows, and first those that are spelled like a column.
+    for field in sorted(new, key=lambda field: (column_name(field) != field, field))[: MOST_COLUMNS - len(columns)]:
+        columns[field] = choose_column(field, taken)
+        taken.add(columns[field])
+    found: dict[str, list[Raw]] = {}
+    for position, each in enumerate(objects):
+        for field, value in each.items():
+            if field in columns:
+                found.setdefault(field, [NULL] * len(others))[position] = value
+            elif value != NULL:
+                rescued[position][field] = Raw(rescue(bytes(value)))
+    for field, values in found.items():
+        named = pa.field(columns[field], pa.string(), metadata={FIELD: field})
+        table = table.append_column(named, _to_json(values, field, rescued))
+    return table.set_column(table.column_names.index(RESCUED), RESCUED, _to_objects(rescued, len(others)))
+
+
+def undeclared_hints(schema: "pa.Schema") -> TTableSchemaColumns:
+    """What dlt has to know of the columns that `spread` has made."""
+    return {  # dlt keeps hints that begin with x-, and does not type them
+        column.name: {"name": column.name, "data_type": "json", "nullable": True, FIELD: _spelling(column)}  # type: ignore[misc]
+        for column in schema
+        if column.metadata
+    }
+
+
+def _spelling(column: "pa.Field") -> str:
+    field: bytes = column.metadata[FIELD.encode()]
+    return field.decode()
+
+
+def misfits(table: "pa.Table") -> Iterator[tuple[Any, str, Raw]]:
+    """The values in `_rescued_data`: the key of the row, the field, and its JSON."""
+    kept = table.select([PRIMARY_KEY, RESCUED]).filter(pc.is_valid(table[RESCUED]))
+    for row in kept.to_pylist():
+        for field, token in _OBJECT.decode(row[RESCUED]).items():
+            yield row[PRIMARY_KEY], field, token
+
+
+def _to_array(tokens: Sequence[Any], column: Column, rescued: Rescued) -> "pa.Array":
+    if column.name == PRIMARY_KEY:
+        return pa.array(tokens, ARROW_TYPES[column.type])
+    if column.type == "json":
+        return _to_json(tokens, column.name, rescued)
+    listed = b"[%b]" % b",".join(tokens)
+    if UNFIT not in listed:
+        for read in USUAL[column.type]:
+            try:
+                return read(listed)
+            except (msgspec.DecodeError, pa.ArrowException, OverflowError):
+                continue
+    cells = []
+    for position, token in enumerate(map(bytes, tokens)):
+        try:
+            cells.append(read_cell(token, column.type))
+        except UnfitError:
+            cells.append(None)
+            rescued[position][column.name] = Raw(rescue(token))
+    return pa.array(cells, ARROW_TYPES[column.type])
+
+
+def _read_timestamps(listed: bytes) -> "pa.Array":
+    return _within_time(pa.array(_TEXTS.decode(listed), pa.string()).cast(ARROW_TYPES["timestamp"]))
+
+
+def _read_timestamps_without_offset(listed: bytes) -> "pa.Array":
+    instants = pa.array(_TEXTS.decode(listed), pa.string()).cast(pa.timestamp("us"))
+    return _within_time(instants.cast(ARROW_TYPES["timestamp"]))
+
+
+def _read_epochs(listed: bytes) -> "pa.Array":
+    """Epoch seconds with six digits of a fraction at most, before the year 2106: a double keeps all of them."""
+    seconds = pa.array(_FLOATS.decode(listed), pa.float64())
+    if LONG_FRACTION.search(listed):
+        raise OverflowError
+    if pc.any(pc.greater_equal(pc.abs(seconds), 2.0**32)).as_py():
+        raise OverflowError
+    microseconds = pc.round(pc.multiply(seconds, 1e6))
+    return _within_time(microseconds.cast(pa.int64()).cast(ARROW_TYPES["timestamp"]))
+
+
+def _within_time(instants: "pa.Array") -> "pa.Array":
+    extremes = pc.min_max(instants)
+    first, last = ENDS_OF_TIME
+    if extremes["min"].is_valid and (extremes["min"].value < first.value or extremes["max"].value > last.value):
+        raise OverflowError
+    return instants
+
+
+USUAL: dict[str, tuple[Callable[[bytes], "pa.Array"], ...]] = {
+    "bigint": (lambda listed: pa.array(_INTEGERS.decode(listed), pa.int64()),),
+    "bool": (lambda listed: pa.array(_BOOLS.decode(listed), pa.bool_()),),
+    "text": (lambda listed: pa.array(_TEXTS.decode(listed), pa.string()),),
+    "timestamp": (_read_timestamps, _read_epochs, _read_timestamps_without_offset),
+}
+"""How a whole column is read, by type; each raises where a value is not of its kind."""
+
+
+def _to_json(tokens: Sequence[Any], field: str, rescued: Rescued) -> "pa.Array":
+    cells = [None if token == NULL else bytes(token) for token in tokens]
+    array = pa.array(cells, pa.binary()).cast(pa.string())
+    is_odd = pc.or_(pc.match_substring_regex(array, ODD), pc.greater(pc.binary_length(array), 2 * DEEPEST))
+    for position in pc.indices_nonzero(is_odd).to_pylist():
+        if is_unfit(cell := cells[position]):
+            rescued[position][field] = Raw(rescue(cell))
+            cells[position] = None
+    return pa.array([cell and canonical(cell) for cell in cells], pa.binary()).cast(pa.string())
+
+
+def _to_objects(found: Rescued, count: int) -> "pa.Array":
+    return pa.array(
+        [msgspec.json.encode(found[position]).decode() if found.get(position) else None for position in range(count)]
+        if found
+        else [None] * count,
+        pa.string(),
+    )

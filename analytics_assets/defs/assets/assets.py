@@ -1,0 +1,175 @@
+"""The eight assets: one `@dlt_assets` definition, in which each resource succeeds or fails by itself."""
+
+import gc
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+import dlt
+from dagster_dlt.translator import DltResourceTranslatorData
+from dlt.extract.source import DltSource
+
+from analytics_assets.api.catalog import BY_NAME, RESCUED, RESOURCES, load_order
+from analytics_assets.api.listing import read_ahead
+from analytics_assets.api.redaction import redact
+from analytics_assets.api.settings import SettingsError
+from analytics_assets.api.source import source_shape
+from analytics_assets.defs.assets.config import Mode, RunConfigError, SyncConfig
+from analytics_assets.defs.assets.materialization import describe_sync
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.specs import (
+    GROUP,
+    OP_NAME,
+    OWNER,
+    POOL,
+    asset_key,
+    code_reference,
+    column_lineage,
+    describe,
+    docs_link,
+    table_name,
+    table_schema,
+    tags,
+    upstream_key,
+)
+from analytics_assets.defs.automation.freshness import freshness_policy
+from analytics_assets.defs.automation.run_retries import NO_RUN_RETRY
+from analytics_assets.defs.automation.schedules import SYNC, read_cron
+from analytics_assets.defs.automation.signs_of_life import tag_run
+from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons
+from analytics_assets.defs.display.progress import Progress, count
+from analytics_assets.garbage import rarely_collected
+from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.locks import advisory_locks
+from analytics_assets.warehouse.sync import Run, Synced, sync
+from analytics_assets.warehouse.target import destination_type
+
+with warnings.catch_warnings():
+    # The package announces at import that it is deprecated: docs/decisions/.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from dagster_embedded_elt.dlt import DagsterDltResource, DagsterDltTranslator, dlt_assets
+
+HEAVY = 100_000_000
+"""Bytes, about, of a resource's rows after which garbage is collected before the next resource."""
+
+
+class AnalyticsTranslator(DagsterDltTranslator):
+    """Makes the asset of a dlt resource say what the catalogue knows of it."""
+
+    def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
+        """The spec of one resource's asset."""
+        resource = BY_NAME[data.resource.name]
+        destination = destination_type()
+        spec = super().get_asset_spec(data)
+        return spec.replace_attributes(
+            key=asset_key(resource.name),
+            deps=[upstream_key(resource.name)],
+            group_name=GROUP,
+            description=describe(resource),
+            kinds={"dlt", destination},
+            owners=[OWNER],
+            tags=tags(resource),
+            freshness_policy=freshness_policy(resource, read_cron(SYNC)),
+            metadata={
+                "dagster/table_name": table_name(resource),
+                "dagster/column_schema": table_schema(resource),
+                "dagster/column_lineage": column_lineage(resource),
+                "dagster/code_references": code_reference(resource),
+                "dagster/storage_kind": destination,
+                "docs": docs_link(),
+            },
+        )
+
+
+def build_assets() -> dg.AssetsDefinition:
+    """The definition of the eight assets. Needs no credentials and makes no request."""
+
+    @dlt_assets(
+        dlt_source=source_shape(),
+        # A real pipeline would create its working directory at once; each run has its own.
+        dlt_pipeline=None,  # type: ignore[arg-type]
+        name=OP_NAME,
+        dagster_dlt_translator=AnalyticsTranslator(),
+        pool=POOL,
+    )
+    def analytics_api(
+        context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        first_lines_only()
+        names = {key.path[-1] for key in context.selected_asset_keys}
+        selected = load_order(resource for resource in RESOURCES if resource.name in names)
+        failures: dict[str, str] = {}
+        # Another run would fail likewise.
+        permanent = True
+        try:
+            # First, as the values of a wrong window are shown.
+            analytics.check_run_config()
+            reading, overrides = config.reading(), config.overrides()
+            with (
+                analytics.session(context.log.warning, **overrides) as session,
+                advisory_locks(session, selected, analytics.busy_timeout),
+                rarely_collected(),
+                read_ahead(session.settings, selected) as listings,
+            ):
+                progress = Progress(listings, context.log.info)
+                for listing in listings:
+                    name = listing.resource.name
+                    progress.begin(name)
+                    try:
+                        done = sync(
+                            listing, session, reading, rebuild=config.mode is Mode.rebuild, run=run_by_dagster(context)
+                        )
+                        metadata = describe_sync(done, session, [*listing.secrets(), *session.secrets])
+                    except Exception as error:  # noqa: BLE001 - a resource costs only itself, whatever happens to it
+                        failures[name] = explain(error, (*listing.secrets(), *session.secrets))
+                        permanent = permanent and is_permanent(error)
+                        context.log.error(f"{name} failed: {failures[name]}")
+                        progress.end(name)
+                    else:
+                        progress.end(name, done)
+                        _log_outcome(context, done)
+                        yield dg.MaterializeResult(asset_key=asset_key(name), metadata=metadata)
+                    if name in failures or listing.stats.weight > HEAVY:
+                        # What it had read is tied to its error, or to dlt's pipes, in circles.
+                        gc.collect()
+                context.log.info(f"What this run did:\n{progress.summary()}")
+        except (SettingsError, RunConfigError, DestinationError) as error:
+            if not isinstance(error, DestinationError):
+                tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
+            # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
+            raise dg.Failure(redact(str(error), analytics.secrets())) from None
+        if failures:
+            if permanent:
+                tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
+            raise dg.Failure(_summary(failures, len(selected)), metadata=failures)
+
+    return analytics_api
+
+
+def run_by_dagster(context: dg.AssetExecutionContext) -> Run:
+    """Runs pipelines through Dagster's resource for dlt. What it yields, one result, is said by `describe_sync`."""
+
+    def run(pipeline: dlt.Pipeline, source: DltSource, options: Mapping[str, Any]) -> None:
+        list(DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options))
+
+    return run
+
+
+def _log_outcome(context: dg.AssetExecutionContext, done: Synced) -> None:
+    name, stats = done.resource.name, done.stats
+    requests = count(stats.requests, "request")
+    context.log.info(f"{name}: {done.rows_loaded} rows loaded, {stats.rows_read} read in {requests}")
+    if stats.values_rescued:
+        context.log.warning(
+            f"{name}: {count(stats.values_rescued, 'value')} not fitting the column: see {RESCUED}, and the check"
+            " values_fit, which names them."
+        )
+
+
+def _summary(failures: dict[str, str], selected: int) -> str:
+    if len(failures) < selected:
+        first = f"{len(failures)} of {selected} resources failed; the others are loaded."
+    else:
+        first = f"All {selected} resources failed." if selected > 1 else "The only selected resource failed."
+    return "\n".join([first, *list_reasons(failures)])

@@ -1,0 +1,165 @@
+"""The failure alert: a message to a webhook about each run that has failed for good, or whose process has died.
+
+[alerts]
+webhook_url = "https://hooks.slack.com/services/..."    # a secret: .dlt/secrets.toml, or ALERTS__WEBHOOK_URL
+ui_url = "https://dagster.example.com"                  # where links lead to: .dlt/config.toml, or ALERTS__UI_URL
+"""
+
+import html
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import dagster as dg
+import dlt
+
+from analytics_assets.api.http.event_loop import run_in_background
+from analytics_assets.api.http.response import NoResponseError
+
+SENSOR = "analytics_failure_alert"
+
+DEFAULT_UI_URL = "http://localhost:3000"
+
+# Dagster gives a sensor 60 seconds for up to five failed runs; longer, and it would post some of them again.
+DELIVERY_ATTEMPTS = 2
+
+DELIVERY_PAUSE = 1.0
+
+WEBHOOK_TIMEOUT = 4.0
+"""Seconds for a webhook to answer."""
+
+RETRY_DECISION_TIMEOUT = 2.0
+"""Seconds to wait for Dagster's decision whether it retries a run: it tags the run after it has stored the failure."""
+
+WILL_RETRY = "dagster/will_retry"
+
+RETRY_NUMBER = "dagster/retry_number"
+
+NEVER_STARTED = "START_TIMEOUT"
+"""Dagster's word for a run that was launched and did not come to its start."""
+
+ASSET_JOB = "__ASSET_JOB"
+
+
+class AlertError(RuntimeError):
+    """An alert that could not be delivered. Does not quote the webhook's URL, which is a secret."""
+
+
+def build_alert_sensor() -> dg.SensorDefinition:
+    """The sensor `analytics_failure_alert`. It runs if a webhook is configured when the definitions load."""
+
+    @dg.run_failure_sensor(
+        name=SENSOR,
+        description=(
+            "Posts what failed, why, and a link to the run to the webhook of ALERTS__WEBHOOK_URL, or [alerts]"
+            " webhook_url in .dlt/secrets.toml. Runs that will be retried are left out, unless their process died."
+        ),
+        default_status=dg.DefaultSensorStatus.RUNNING if read_webhook_url() else dg.DefaultSensorStatus.STOPPED,
+    )
+    def alert(context: dg.RunFailureSensorContext) -> None:
+        # Told in the tick's log: of a SkipReason, Dagster allows one a tick and no other run beside it.
+        webhook_url = read_webhook_url()
+        run = context.dagster_run
+        if webhook_url is None:
+            context.log.info("No webhook: set ALERTS__WEBHOOK_URL, or [alerts] webhook_url in .dlt/secrets.toml.")
+            return
+        retried = will_be_retried(context.instance, run)
+        if has_died(context):
+            # Told at once: a retry heals the tables, and not the host, or what killed the process.
+            deliver(webhook_url, describe_death(run, context.failure_event.message, retried=retried))
+        elif retried:
+            context.log.info(f"Run {run.run_id} will be retried.")
+        else:
+            deliver(webhook_url, describe_failure(context))
+
+    return alert
+
+
+def read_webhook_url() -> str | None:
+    """Where alerts are posted to, or `None` if they are off."""
+    return dlt.secrets.get("alerts.webhook_url", str) or None
+
+
+def will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether Dagster retries a failed run by itself. Where its decision does not come, the run counts as lost."""
+    deadline = time.monotonic() + RETRY_DECISION_TIMEOUT
+    while instance.run_retries_enabled and WILL_RETRY not in run.tags and time.monotonic() < deadline:
+        time.sleep(0.1)
+        run = instance.get_run_by_id(run.run_id) or run
+    return run.tags.get(WILL_RETRY) == "true"
+
+
+def has_died(context: dg.RunFailureSensorContext) -> bool:
+    """Whether a run did not tell of its failure itself, but another process, which found that its own is gone."""
+    data: Any = context.failure_event.job_failure_data  # its type says that it is always there
+    if data is not None:
+        return data.failure_reason is not None and data.failure_reason.value == NEVER_STARTED
+    # A run that could not be launched has no such data either, and never was a process.
+    record = context.instance.get_run_record_by_id(context.dagster_run.run_id)
+    return record is not None and record.start_time is not None
+
+
+def describe_failure(context: dg.RunFailureSensorContext) -> str:
+    """What the message says: which run, what failed in it and why, and where to look."""
+    run = context.dagster_run
+    reasons = [_reason(event) for event in context.get_step_failure_events()]
+    if not reasons:
+        reasons = [context.failure_event.message or "It did not say why."]
+    return "\n".join([f"A run of {_name(run)} failed.", *reasons, _link(run)])
+
+
+def describe_death(run: dg.DagsterRun, message: str | None, *, retried: bool = False) -> str:
+    """What the message says of a run whose process is gone."""
+    lines = [f"Run {run.run_id} of {_name(run)} died: its process is gone.", message or ""]
+    return "\n".join([*lines, *(["Dagster retries it."] if retried else []), _link(run)])
+
+
+def _name(run: dg.DagsterRun) -> str:
+    name = "the assets" if run.job_name.startswith(ASSET_JOB) else run.job_name
+    return f"{name}, retry {run.tags[RETRY_NUMBER]}," if RETRY_NUMBER in run.tags else name
+
+
+def _link(run: dg.DagsterRun) -> str:
+    ui_url = dlt.config.get("alerts.ui_url", str) or DEFAULT_UI_URL
+    return f"{ui_url.rstrip('/')}/runs/{run.run_id}"
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    # Nobody has written the text of any other error with a chat room in mind: it may quote rows, or a secret.
+    error = data.error and (data.error.cause or data.error)
+    return f"{event.step_key}: {error.cls_name if error else 'no reason given'}. The run's log says more."
+
+
+def deliver(webhook_url: str, text: str) -> None:
+    """Posts a text, twice if need be.
+
+    It is not tried again later: Dagster shows the sensor's tick as failed and goes on to the next run.
+
+    Raises:
+        AlertError: The webhook does not take it.
+    """
+    from analytics_assets.api.http import client  # noqa: PLC0415 - definitions need no HTTP
+
+    host = urlsplit(webhook_url).hostname
+    if not webhook_url.startswith(("http://", "https://")) or not host:
+        raise AlertError(
+            "alerts.webhook_url is not a URL such as https://hooks.slack.com/services/... (not shown here)."
+        )
+    # The API's own words may stand in the text; as markup they could call a whole channel.
+    body = {"text": html.escape(text, quote=False)}
+    problem = ""
+    for attempt in range(DELIVERY_ATTEMPTS):
+        if attempt:
+            time.sleep(DELIVERY_PAUSE)
+        try:
+            status = run_in_background(client.post(webhook_url, body, WEBHOOK_TIMEOUT)).result()
+        except NoResponseError as error:
+            problem = str(error)
+        else:
+            if status < 300:
+                return
+            problem = f"it answered {status}"
+    raise AlertError(f"The webhook at {host} did not take the alert: {problem}. Check alerts.webhook_url.")

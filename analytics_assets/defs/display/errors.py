@@ -1,0 +1,128 @@
+"""Why a resource failed, in words for the person who reads the run."""
+
+import errno
+import logging
+from collections.abc import Iterator, Mapping
+
+from dlt.common.schema.exceptions import DataValidationError
+
+from analytics_assets.api.http.errors import PayloadError, StatusError
+from analytics_assets.api.http.response import NoResponseError, RefusedResponseError
+from analytics_assets.api.pagination.base import PaginationError
+from analytics_assets.api.redaction import redact
+from analytics_assets.warehouse.deletions import ShrunkListingError
+from analytics_assets.warehouse.errors import DestinationError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+LONGEST_FOREIGN = 600
+"""Characters of somebody else's error text that are shown."""
+
+LONGEST_EXPLANATION = 3_000
+"""Characters of one that is ours: what it quotes of the API may be long in many ways."""
+
+
+def explain(error: Exception, secrets: tuple[str | None, ...]) -> str:
+    """One paragraph: what went wrong and what to do.
+
+    Args:
+        error: What was raised; the chain of its causes is searched for the one that tells most.
+        secrets: Values that must not be shown.
+    """
+    text = _explain(error)
+    return redact(text if len(text) <= LONGEST_EXPLANATION else f"{text[:LONGEST_EXPLANATION]} …", secrets)
+
+
+def list_reasons(failures: Mapping[str, str]) -> list[str]:
+    """A line for each reason, with the names of all that failed for it.
+
+    Args:
+        failures: What `explain` says, by name.
+    """
+    names: dict[str, list[str]] = {}
+    for name, why in failures.items():
+        names.setdefault(why.removeprefix(f"{name}: "), []).append(name)
+    return [f"- {', '.join(failed)}: {why}" for why, failed in names.items()]
+
+
+def is_permanent(error: Exception) -> bool:
+    """Whether another run would fail the same way: the API refuses what is asked, whoever asks again."""
+    statuses = [cause.status for cause in _causes(error) if isinstance(cause, StatusError)]
+    return any(400 <= status < 500 and status != 429 for status in statuses)
+
+
+def first_lines_only() -> None:
+    """Keeps the rows that drivers quote out of what dlt logs: it would log their errors whole, with every retry."""
+    logging.getLogger("dlt").addFilter(_first_line)
+
+
+def _first_line(record: logging.LogRecord) -> bool:
+    record.msg, record.args = record.getMessage().partition("\n")[0], None
+    record.exc_info = record.exc_text = record.stack_info = None
+    return True
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether DuckDB needs more memory than it may have."""
+    return any(map(_tells_of_memory, _causes(error)))
+
+
+def _explain(error: Exception) -> str:
+    chain = list(_causes(error))
+    explained = next(filter(None, map(_explain_cause, chain)), None)
+    return explained or f"{type(chain[-1]).__name__}: {_cut(chain[-1])}"
+
+
+def _explain_cause(cause: BaseException) -> str | None:
+    text = None
+    match cause:
+        case (
+            StatusError()
+            | PayloadError()
+            | PaginationError()
+            | NoResponseError()
+            | RefusedResponseError()
+            | ShrunkListingError()
+            | DestinationError()
+        ):
+            text = str(cause)
+        case DataValidationError():
+            # The pipeline lets no value change a type; what is left is a catalogue that has been edited.
+            text = (
+                f"The column {cause.column_name!r} of the table has another type than api/catalog.py gives it now."
+                " Nothing was loaded. Run with mode: rebuild, which loads the table anew."
+            )
+        case OSError(errno=number) if number in DISK_FULL:
+            text = f"The disk is full ({_cut(cause)}). Free some, of the temporary directory too, and run again."
+        case _ if _tells_of_memory(cause):
+            # The other lines advise what cannot be set here.
+            said = str(cause).partition("\n")[0]
+            text = (
+                f"DuckDB needs more memory than it may have ({said}). Raise sources.analytics.duckdb_memory in"
+                " .dlt/config.toml, or SOURCES__ANALYTICS__DUCKDB_MEMORY in the environment, or duckdb_memory of the"
+                " resource 'analytics' in the launchpad for one run, to 1GB for example, and run again. DuckDB works on"
+                " 2,048 rows at a time, which have to fit several times."
+            )
+    return text
+
+
+def _tells_of_memory(cause: BaseException) -> bool:
+    name, text = type(cause).__name__, str(cause)
+    # At a commit, DuckDB says it in another way.
+    in_commit = name == "TransactionException" and ("failed to pin" in text or "failed to allocate" in text)
+    return name == "OutOfMemoryException" or in_commit
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _cut(error: BaseException) -> str:
+    """The first line of somebody else's error. Drivers quote rows and statements in the others."""
+    text = " ".join(str(error).strip().partition("\n")[0].split())
+    return text if len(text) <= LONGEST_FOREIGN else text[:LONGEST_FOREIGN] + " …"

@@ -1,0 +1,1 @@
+"""Whether the tables are right: checks of the assets, and the connection check."""

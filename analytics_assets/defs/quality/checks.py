@@ -1,0 +1,88 @@
+"""Checks of the assets: what the tables hold, looked at after each sync. They block nothing."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from analytics_assets.api.catalog import RESOURCES
+from analytics_assets.api.redaction import redact
+from analytics_assets.api.settings import SettingsError
+from analytics_assets.api.values.timestamps import CLOCK_SKEW
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.specs import POOL, asset_key
+from analytics_assets.defs.automation.conditions import after_inputs
+from analytics_assets.defs.quality.rules import LONGEST_FIELD, checks_of, no_table
+from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.profile import TableProfile, measure
+
+
+def build_checks() -> dg.AssetChecksDefinition:
+    """One step with all checks of all assets: it measures each table by one query."""
+    checks = {
+        dg.AssetCheckKey(asset_key(resource.name), check.name): check
+        for resource in RESOURCES
+        for check in checks_of(resource)
+    }
+    # A run in which a resource fails skips the step, though the others are loaded.
+    condition = after_inputs()
+    specs = [
+        dg.AssetCheckSpec(
+            check.name,
+            asset=key.asset_key,
+            additional_deps=[asset_key(name) for name in check.other_inputs],
+            description=check.description,
+            automation_condition=condition,
+        )
+        for key, check in checks.items()
+    ]
+
+    @dg.multi_asset_check(name="analytics_checks", specs=specs, can_subset=True, pool=POOL)
+    def analytics_checks(
+        context: dg.AssetCheckExecutionContext, analytics: AnalyticsResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        wanted = {key: check for key, check in checks.items() if key in context.selected_asset_check_keys}
+        measured = _measure(context, analytics, {key.asset_key for key in wanted})
+        for key, check in wanted.items():
+            profile = measured[key.asset_key]
+            metadata, wrong = check.judge(profile)
+            yield dg.AssetCheckResult(
+                asset_key=key.asset_key,
+                check_name=key.name,
+                passed=wrong is None,
+                severity=check.severity,
+                description=wrong if profile.has_table else no_table(key.asset_key),
+                metadata=metadata,
+            )
+
+    return analytics_checks
+
+
+def _measure(
+    context: dg.AssetCheckExecutionContext, analytics: AnalyticsResource, keys: set[dg.AssetKey]
+) -> dict[dg.AssetKey, TableProfile]:
+    """Measures the tables of some assets, and lets go of the warehouse."""
+    resources = [resource for resource in RESOURCES if asset_key(resource.name) in keys]
+    try:
+        with analytics.session(context.log.warning) as session, session.client as client:
+            measured = measure(client, resources, datetime.now(UTC) + CLOCK_SKEW)
+            secrets = [*session.settings.secrets(), *session.secrets]
+    except (SettingsError, DestinationError) as error:
+        # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
+        raise dg.Failure(redact(str(error), analytics.secrets())) from None
+
+    def shown(field: str) -> str:
+        # It comes from the API, too.
+        return redact(field, secrets)[:LONGEST_FIELD]
+
+    return {
+        asset_key(name): replace(
+            profile,
+            undeclared={shown(field): redact(column, secrets) for field, column in profile.undeclared.items()},
+            columnless={shown(field) for field in profile.columnless},
+            rescued={shown(field): odd for field, odd in profile.rescued.items()},
+            replaced={redact(column, secrets): odd for column, odd in profile.replaced.items()},
+        )
+        for name, profile in measured.items()
+    }

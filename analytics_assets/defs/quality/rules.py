@@ -1,0 +1,228 @@
+"""The checks that a resource has, and how each judges what was measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from analytics_assets.api.catalog import PRIMARY_KEY, RESCUED, Resource
+from analytics_assets.api.values.columns import MOST_COLUMNS, column_name
+from analytics_assets.api.values.timestamps import CLOCK_SKEW
+from analytics_assets.defs.assets.specs import asset_key, table_name
+from analytics_assets.defs.automation.freshness import data_window
+from analytics_assets.defs.automation.schedules import SYNC, read_cron
+from analytics_assets.defs.display.progress import count
+from analytics_assets.warehouse.profile import SHOWN_IDS, Odd, TableProfile, references, required_columns
+
+UNDECLARED = "undeclared_columns"
+"""Metadata of a materialization: columns that the catalogue does not know. Also the name of the check."""
+
+MOST_WITHOUT_CURSOR = 0.1
+"""Share of the live rows. A few have none, such as a group that nobody has edited yet; a renamed field empties all."""
+
+LONGEST_FIELD = 1_000
+"""Characters of a field's name that are shown."""
+
+SHOWN_FIELDS = 20
+"""Fields that a check names at most."""
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+Outcome = tuple[dict[str, Any], str | None]
+"""The outcome of a check: numbers, and what is wrong; `None` passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check of one resource, and how it judges what was measured in the table."""
+
+    name: str
+    severity: dg.AssetCheckSeverity
+    description: str
+    judge: Callable[[TableProfile], Outcome]
+    other_inputs: tuple[str, ...] = ()
+
+
+def checks_of(resource: Resource) -> list[Check]:
+    """The checks that a resource has, which follow from its entry in the catalogue."""
+    checks = [_primary_key(), _last_load(), _undeclared_columns(), _values_fit(resource)]
+    if required_columns(resource):
+        checks.append(_not_null(resource))
+    if resource.cursor:
+        checks += [_cursor_freshness(resource), _rows_without_cursor(resource)]
+    checks += [
+        _reference_exists(column.name, column.references) for column in references(resource) if column.references
+    ]
+    return checks
+
+
+def no_table(key: dg.AssetKey) -> str:
+    """What a check says of an asset without a table."""
+    return f"There is no table {'.'.join(key.path)} yet: sync it."
+
+
+def _primary_key() -> Check:
+    def judge(profile: TableProfile) -> Outcome:
+        wrong = profile.null_keys or profile.repeated_keys
+        return (
+            {"rows": profile.rows, "null_keys": profile.null_keys, "repeated_keys": profile.repeated_keys},
+            "Rows are there twice or cannot be told apart: mode: rebuild loads them anew." if wrong else None,
+        )
+
+    return Check("primary_key", ERROR, f"`{PRIMARY_KEY}` is unique and never null, in all rows of the table.", judge)
+
+
+def _not_null(resource: Resource) -> Check:
+    names = ", ".join(f"`{column_name(column.name)}`" for column in required_columns(resource))
+
+    def judge(profile: TableProfile) -> Outcome:
+        empty = [name for name, count in profile.nulls.items() if count]
+        return (
+            {f"nulls_in_{name}": count for name, count in profile.nulls.items()},
+            f"Null, though declared as not null: {', '.join(empty)}." if empty else None,
+        )
+
+    return Check("not_null", ERROR, f"No row is without a value in {names}.", judge)
+
+
+def _last_load() -> Check:
+    def judge(profile: TableProfile) -> Outcome:
+        load = profile.last_load
+        if load is None:
+            return {}, "dlt has recorded no load of this resource."
+        wrong = None
+        if not profile.has_table:
+            wrong = "The table is gone."
+        elif load.status:
+            wrong = f"The last load has the status {load.status} instead of 0."
+        # dlt records a load once it is complete. Ids are epoch seconds as text, of one length until the year 2286.
+        elif profile.newest_load_id and profile.newest_load_id > load.load_id:
+            wrong = f"Load {profile.newest_load_id} died halfway: the next sync reads everything again."
+        at = dg.MetadataValue.timestamp(load.at)
+        return {"status": load.status, "load_id": load.load_id, "loaded_at": at}, wrong
+
+    description = (
+        "The last load of the resource is complete: dlt has recorded it in `_dlt_loads` with the status 0, and the"
+        " table has no rows of a later one. Fails without a table."
+    )
+    return Check("last_load", ERROR, description, judge)
+
+
+def _undeclared_columns() -> Check:
+    def judge(profile: TableProfile) -> Outcome:
+        found, others = profile.undeclared, sorted(profile.columnless)
+        says = [f"{field} (column {column})" for field, column in found.items()][:SHOWN_FIELDS]
+        wrong = f"The API sends {count(len(found), 'field')} not declared in api/catalog.py: {', '.join(says)}."
+        if others:
+            wrong += f" {len(others)} more are in `{RESCUED}`, as a table has {MOST_COLUMNS} such columns at most."
+        metadata: dict[str, Any] = {"columns": found, "count": len(found) + len(others)}
+        if others:
+            metadata["fields_without_a_column"] = others[:SHOWN_FIELDS]
+        return metadata, wrong if found or others else None
+
+    description = (
+        "The API sends no fields that the catalogue does not declare. If it does, they are loaded as JSON into columns"
+        " of their own, which are listed by field. To give them a type, declare them in api/catalog.py and run with"
+        " mode: rebuild."
+    )
+    return Check(UNDECLARED, WARN, description, judge)
+
+
+def _values_fit(resource: Resource) -> Check:
+    def judge(profile: TableProfile) -> Outcome:
+        wrong = "".join(f"The values could not be looked at: {why} " for why in profile.unseen)
+        if profile.rescued:
+            wrong += (
+                f"Values that do not fit their column are in `{RESCUED}`: {_rows(profile.rescued)}. If the API is"
+                " right, change the column's type in api/catalog.py, and run with mode: rebuild. "
+            )
+        if profile.replaced:
+            wrong += f"U+FFFD stands for characters that databases cannot store: {_rows(profile.replaced)}."
+        metadata: dict[str, Any] = {
+            "rows_rescued": sum(odd.rows for odd in profile.rescued.values()),
+            "rows_replaced": sum(odd.rows for odd in profile.replaced.values()),
+        }
+        for name, found in (("rescued", profile.rescued), ("replaced", profile.replaced)):
+            if found:
+                metadata[name] = {field: {"rows": odd.rows, "ids": odd.ids} for field, odd in found.items()}
+        return metadata, wrong.strip() or None
+
+    description = (
+        f"Each value of a live row fits its column. What does not is null there and kept in `{RESCUED}` under the name"
+        f" of its field: `SELECT {PRIMARY_KEY}, {RESCUED} FROM {table_name(resource)} WHERE {RESCUED} IS NOT NULL`."
+        " Characters that databases cannot store are U+FFFD."
+    )
+    return Check("values_fit", WARN, description, judge)
+
+
+def _rows(found: dict[str, Odd]) -> str:
+    texts = []
+    for field, odd in list(found.items())[:SHOWN_FIELDS]:
+        more = ", ..." if odd.rows > len(odd.ids) else ""
+        texts.append(f"`{field}` in {count(odd.rows, 'row')} ({PRIMARY_KEY} {', '.join(map(str, odd.ids))}{more})")
+    return ", ".join(texts)
+
+
+def _cursor_freshness(resource: Resource) -> Check:
+    window = data_window(resource, read_cron(SYNC))
+
+    def judge(profile: TableProfile) -> Outcome:
+        metadata: dict[str, Any] = {"rows_in_future": profile.rows_in_future}
+        wrong = []
+        if profile.rows_in_future:
+            wrong.append(f"`{resource.cursor}` is in the future in {profile.rows_in_future} rows.")
+        if window:
+            metadata["window_hours"] = round(window.total_seconds() / 3600, 2)
+        if profile.newest:
+            age = datetime.now(UTC) - profile.newest
+            hours = round(age.total_seconds() / 3600, 2)
+            metadata |= {"newest": dg.MetadataValue.timestamp(profile.newest), "age_hours": hours}
+            if window and age > window:
+                wrong.append(f"The newest row is {hours} hours old: has the API stopped reporting?")
+        return metadata, " ".join(wrong) or None
+
+    future = f"No `{resource.cursor}` of a live row is in the future (by more than {CLOCK_SKEW.seconds // 60} minutes)"
+    if window:
+        age = f", and the newest is not older than {window} hours, the fail window of the asset's freshness policy."
+    else:
+        age = ". How old the newest is has no limit, as people seldom edit these rows; `age_hours` shows it."
+    meant = " A materialization says when the API was asked last; this is how old what it sent is."
+    return Check("cursor_freshness", WARN, future + age + meant, judge)
+
+
+def _rows_without_cursor(resource: Resource) -> Check:
+    def judge(profile: TableProfile) -> Outcome:
+        count, rows = profile.rows_without_cursor, profile.live_rows
+        share = count / rows if rows else 0.0
+        wrong = share > MOST_WITHOUT_CURSOR
+        return (
+            {"rows_without_cursor": count, "live_rows": rows, "share": round(share, 4)},
+            f"{count} of {rows} rows have no `{resource.cursor}`: has the API renamed it?" if wrong else None,
+        )
+
+    description = (
+        f"At most {MOST_WITHOUT_CURSOR:.0%} of the live rows have no `{resource.cursor}`. They are loaded all the same,"
+        " but nothing says whether they have changed, so that every sync has to compare them."
+    )
+    return Check("rows_without_cursor", WARN, description, judge)
+
+
+def _reference_exists(field: str, parent: str) -> Check:
+    column = column_name(field)
+
+    def judge(profile: TableProfile) -> Outcome:
+        if not profile.has_table:
+            return {}, None
+        dangling = profile.dangling[field]
+        if dangling is None:
+            return {}, no_table(asset_key(parent))
+        wrong = f"{dangling.rows} rows, such as {', '.join(map(str, dangling.ids))}." if dangling.rows else None
+        return {"rows": dangling.rows, "live_rows": profile.live_rows, "ids": dangling.ids}, wrong
+
+    description = (
+        f"The `{column}` of every live row is the {PRIMARY_KEY} of a live row of {parent}. If not, up to {SHOWN_IDS}"
+        " ids of such rows are named."
+    )
+    return Check(f"{column.removesuffix('_id')}_exists", WARN, description, judge, (parent,))

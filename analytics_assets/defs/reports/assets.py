@@ -1,0 +1,199 @@
+"""Reports: tables in the schema `reports` of the DuckDB file, each made from those of the assets by an SQL file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from analytics_assets.api.catalog import BY_NAME, DELETED_AT
+from analytics_assets.api.redaction import redact
+from analytics_assets.api.settings import SettingsError
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.specs import OWNER, POOL, asset_key, file_reference
+from analytics_assets.defs.automation.conditions import after_inputs
+from analytics_assets.defs.automation.run_retries import NO_RUN_RETRY
+from analytics_assets.defs.automation.signs_of_life import tag_run
+from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.target import DATASET, DUCKDB, REPORTS_SCHEMA, destination_type
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+REPORTS_GROUP = "analytics_reports"
+
+COMPLETE = "complete"
+"""Name of the reports' check."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report: the resources that its SQL reads, and its columns.
+
+    The first of `inputs` is the one whose live rows are counted: each belongs to one row of the report, and the column
+    `counts` says how many do; `None` for one each. `key` are the columns that tell the report's rows apart.
+    """
+
+    name: str
+    description: str
+    inputs: tuple[str, ...]
+    key: tuple[str, ...]
+    columns: tuple[dg.TableColumn, ...]
+    counts: str | None = None
+
+    @property
+    def asset_key(self) -> dg.AssetKey:
+        """Key of the report's asset."""
+        return dg.AssetKey([REPORTS_SCHEMA, self.name])
+
+    @property
+    def table(self) -> str:
+        """The table, with its schema."""
+        return ".".join(self.asset_key.path)
+
+    @property
+    def sql_file(self) -> Path:
+        """The query."""
+        return Path(__file__).with_name(f"{self.name}.sql")
+
+
+def _column(name: str, type_: str, description: str) -> dg.TableColumn:
+    return dg.TableColumn(name, type_, description)
+
+
+REPORTS = (
+    Report(
+        name="activity_daily",
+        description="Activities per day, type and result: how many, on how many devices, and how many of them severe.",
+        inputs=("activities",),
+        key=("day", "activity_type", "activity_result"),
+        counts="activities",
+        columns=(
+            _column("day", "DATE", "Day in UTC; null for activities without a time"),
+            _column("activity_type", "VARCHAR", "Code of the type, for example ACTION; an open set"),
+            _column(
+                "activity_result", "VARCHAR", "SUCCESS, FAILURE, UNSUPPORTED or UNCOMPLETED; null if not known yet"
+            ),
+            _column("activities", "BIGINT", "Number of activities"),
+            _column("devices", "BIGINT", "Number of different devices; activities of none are not counted"),
+            _column("severe", "BIGINT", "Number of activities whose severity is MAJOR or CRITICAL"),
+        ),
+    ),
+    Report(
+        name="organization_overview",
+        description="One row per live organization, with the number of its live locations.",
+        inputs=("organizations", "locations"),
+        key=("organization_id",),
+        columns=(
+            _column("organization_id", "BIGINT", "Organization identifier"),
+            _column("name", "VARCHAR", "Full name"),
+            _column("node_approval_mode", "VARCHAR", "How new devices are approved: AUTOMATIC, MANUAL or REJECT"),
+            _column("locations", "BIGINT", "Number of live locations"),
+            _column("locations_with_address", "BIGINT", "Number of those that have an address"),
+        ),
+    ),
+    Report(
+        name="automation_inventory",
+        description="Live scripts per language, operating systems and state, and when they were edited.",
+        inputs=("automation_scripts",),
+        key=("language", "operating_systems", "active"),
+        counts="scripts",
+        columns=(
+            _column("language", "VARCHAR", "Language of the scripts"),
+            _column("operating_systems", "VARCHAR", "All systems that the scripts run on, for example Linux, Mac"),
+            _column("active", "BOOLEAN", "Whether the scripts can be run"),
+            _column("scripts", "BIGINT", "Number of scripts"),
+            _column("editors", "BIGINT", "Number of different people who edited one of them last"),
+            _column("first_edit", "TIMESTAMP WITH TIME ZONE", "When the one that rests longest was last edited"),
+            _column("last_edit", "TIMESTAMP WITH TIME ZONE", "When one of them was last edited"),
+        ),
+    ),
+)
+
+
+def build_reports() -> list[dg.AssetsDefinition]:
+    """The reports' assets; none where the destination is not DuckDB, whose SQL they speak."""
+    return [_build(report) for report in REPORTS] if destination_type() == DUCKDB else []
+
+
+def _build(report: Report) -> dg.AssetsDefinition:
+    check = dg.AssetCheckSpec(
+        COMPLETE,
+        asset=report.asset_key,
+        description=(
+            f"Each live row of {report.inputs[0]} is counted once, and no two rows are of the same"
+            f" {', '.join(report.key)}."
+        ),
+    )
+
+    @dg.asset(
+        key=report.asset_key,
+        deps=[asset_key(name) for name in report.inputs],
+        group_name=REPORTS_GROUP,
+        description=report.description,
+        owners=[OWNER],
+        kinds={DUCKDB, "sql"},
+        metadata={
+            "dagster/table_name": report.table,
+            "dagster/column_schema": dg.TableSchema(columns=list(report.columns)),
+            "dagster/code_references": file_reference(str(report.sql_file), 1, "Query"),
+            "dagster/storage_kind": DUCKDB,
+        },
+        check_specs=[check],
+        automation_condition=after_inputs(),
+        pool=POOL,
+    )
+    # Dagster does not know a parametrized MaterializeResult.
+    def refresh(context: dg.AssetExecutionContext, analytics: AnalyticsResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        try:
+            with analytics.duckdb(context.log.warning) as connection:
+                if missing := _missing(connection, report):
+                    tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
+                    raise dg.Failure(
+                        f"{report.table} cannot be made before {', '.join(missing)} is there: sync it first."
+                    )
+                return _replace(connection, report)
+        except (SettingsError, DestinationError) as error:
+            raise dg.Failure(redact(str(error), analytics.secrets())) from None
+
+    return refresh
+
+
+def _missing(connection: "DuckDBPyConnection", report: Report) -> list[str]:
+    """The tables that the report reads and that do not exist."""
+    query = "SELECT table_name FROM duckdb_tables() WHERE schema_name = ?"
+    existing = {name for (name,) in connection.execute(query, [DATASET]).fetchall()}
+    return [f"{DATASET}.{name}" for name in report.inputs if name not in existing]
+
+
+def _replace(connection: "DuckDBPyConnection", report: Report) -> dg.MaterializeResult[Any]:
+    """Makes the table anew, in one transaction, and counts what is in it."""
+    query = report.sql_file.read_text(encoding="utf-8")
+    connection.begin()
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {REPORTS_SCHEMA}")
+    connection.execute(f"CREATE OR REPLACE TABLE {report.table} AS\n{query}")
+    numbers = _count(connection, report)
+    connection.commit()
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": numbers["rows"]},
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=COMPLETE,
+                passed=numbers["counted"] == numbers["rows_of_input"] and not numbers["repeated_keys"],
+                severity=dg.AssetCheckSeverity.ERROR,
+                metadata=numbers,
+            )
+        ],
+    )
+
+
+def _count(connection: "DuckDBPyConnection", report: Report) -> dict[str, int]:
+    source = BY_NAME[report.inputs[0]]
+    live = "true" if source.append_only else f"{DELETED_AT} IS NULL"
+    counted = f"coalesce(sum({report.counts}), 0)" if report.counts else "count(*)"
+    repeated = f"count(*) - count(DISTINCT row({', '.join(report.key)}))"
+    rows_of_input = f"(SELECT count(*) FROM {DATASET}.{source.name} WHERE {live})"
+    query = f"SELECT count(*), {repeated}, {counted}, {rows_of_input} FROM {report.table}"
+    numbers = connection.execute(query).fetchone()
+    assert numbers  # noqa: S101 - an aggregate has one row
+    return dict(zip(("rows", "repeated_keys", "counted", "rows_of_input"), map(int, numbers), strict=True))

@@ -1,0 +1,35 @@
+"""`base_url = demo`: the demo API inside this process."""
+
+from functools import cache
+from threading import Thread
+
+from analytics_assets.api.settings import Settings
+
+
+def resolve_demo(settings: Settings) -> Settings:
+    """Settings with the address and the credentials of the demo API, which it starts; other settings as they are."""
+    if not settings.is_demo:
+        return settings
+    from analytics_assets.demo.server import CREDENTIALS  # noqa: PLC0415 - a real API needs no demo
+
+    resolved = settings.copy()
+    # What is configured for a real API is not for this one.
+    nothing = dict.fromkeys(("api_key", "client_id", "client_secret", "token_url", "scope"))
+    resolved.update({**nothing, "base_url": embedded_url(settings.dialect), **CREDENTIALS[settings.dialect]})
+    return resolved
+
+
+@cache
+def embedded_url(dialect: str) -> str:
+    """Base URL of a demo API inside this process, one for each dialect.
+
+    The first call starts it, and it ends with the process.
+
+    Raises:
+        KeyError: There is no such dialect.
+    """
+    from analytics_assets.demo.server import DemoServer  # noqa: PLC0415 - as above
+
+    server = DemoServer(dialect=dialect)
+    Thread(target=server.serve_forever, name=f"demo-api-{dialect}", daemon=True).start()
+    return server.url

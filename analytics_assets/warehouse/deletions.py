@@ -1,0 +1,48 @@
+"""Marks the rows that are gone upstream."""
+
+from datetime import UTC, datetime
+
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from analytics_assets.api.catalog import DELETED_AT, Resource
+from analytics_assets.api.values.columns import column_name
+from analytics_assets.warehouse.sql import as_argument, first_row, qualified_table
+
+
+class ShrunkListingError(ValueError):
+    """A listing lacks so many of a table's rows that it is more likely wrong than they are gone."""
+
+
+def mark_deleted(client: SqlJobClientBase, resource: Resource, load_id: str, since: datetime, max_share: float) -> int:
+    """Marks the live rows that a complete listing, which was loaded as `load_id`, did not hold.
+
+    They are those that carry the id of an older load: the listing was merged whole, so every row in it has the new one.
+    Rows of an incremental resource from before `since` are left alone, as the listing was only loaded from there.
+
+    Returns:
+        How many rows were marked. A row that comes back is merged again and so loses its mark.
+
+    Raises:
+        ShrunkListingError: More than `max_share` of the live rows would be marked; nothing is.
+    """
+    table = qualified_table(client, resource)
+    escape = client.sql_client.escape_column_name
+    deleted_at = escape(DELETED_AT)
+    scope, arguments = f"{deleted_at} IS NULL", []
+    if resource.cursor:
+        cursor = escape(column_name(resource.cursor))
+        scope += f" AND ({cursor} IS NULL OR {cursor} >= %s)"
+        arguments.append(as_argument(client, since))
+    older = f"{escape('_dlt_load_id')} < %s"
+    counts = f"SELECT count(*), count(CASE WHEN {older} THEN 1 END) FROM {table} WHERE {scope}"
+    live, gone = first_row(client, counts, load_id, *arguments)
+    if gone > max_share * live:
+        raise ShrunkListingError(
+            f"{resource.name}: the API's listing lacks {gone} of the table's {live} live rows. Nothing was marked as"
+            f" deleted. If they are really gone, raise sources.analytics.max_deleted_share (now {max_share}) for one"
+            " run, or run with mode: rebuild."
+        )
+    if gone:
+        marks = f"UPDATE {table} SET {deleted_at} = %s WHERE {scope} AND {older}"
+        client.sql_client.execute_sql(marks, as_argument(client, datetime.now(UTC)), *arguments, load_id)
+    return int(gone)

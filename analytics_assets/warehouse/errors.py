@@ -1,0 +1,5 @@
+"""What is wrong with a destination."""
+
+
+class DestinationError(ValueError):
+    """A destination that is unknown, unsuitable or busy."""

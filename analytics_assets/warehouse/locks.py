@@ -1,0 +1,49 @@
+"""Keeps two runs from loading one table at a time."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from dlt.destinations.exceptions import DatabaseException
+
+from analytics_assets.api.catalog import Resource
+from analytics_assets.warehouse.access import describe_driver_error
+from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.pipeline import build_client
+from analytics_assets.warehouse.session import Session
+from analytics_assets.warehouse.sql import POSTGRES, first_row
+from analytics_assets.warehouse.target import DATASET
+
+
+@contextmanager
+def advisory_locks(session: Session, resources: Iterable[Resource], timeout: float) -> Iterator[None]:
+    """Keeps two runs from reading and loading one Postgres table at a time, whatever Dagster instance they belong to.
+
+    dlt loads by way of a staging table, which both would use. Other destinations pass: a DuckDB file is the run's own
+    anyway, and in one instance the pool keeps runs apart.
+
+    Args:
+        session: Gives a connection of its own, with which the locks go, and is told when another run has to be waited
+            for.
+        resources: Whose tables to lock; in the order of a run, so that two of them do not wait for each other.
+        timeout: Seconds to wait for another run at most.
+
+    Raises:
+        DestinationError: Another run still has a table.
+    """
+    if not session.destination.destination_type.endswith(POSTGRES):
+        yield
+        return
+    with build_client(session.destination, session.working_dir) as client:
+        for resource in resources:
+            name = f"{DATASET}.{resource.name}"
+            if not first_row(client, "SELECT pg_try_advisory_lock(hashtext(%s))", name)[0]:
+                session.log(f"Waiting for another run that is loading {name}, {timeout:g} s at most")
+                client.sql_client.execute_sql("SELECT set_config('lock_timeout', %s, false)", f"{timeout * 1000:.0f}ms")
+                try:
+                    client.sql_client.execute_sql("SELECT pg_advisory_lock(hashtext(%s))", name)
+                except DatabaseException as error:
+                    raise DestinationError(
+                        f"Another run is still loading {name} after {timeout:g} s. Let it end, or raise busy_timeout"
+                        f" of the resource 'analytics'. The database says: {describe_driver_error(error, client)}"
+                    ) from error
+        yield

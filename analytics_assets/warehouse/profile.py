@@ -1,0 +1,235 @@
+"""What the tables say of themselves, for checks and previews, in SQL that every destination speaks."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from dlt.destinations.exceptions import DatabaseException
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from analytics_assets.api.catalog import BY_NAME, DELETED_AT, PRIMARY_KEY, RESCUED, Column, Resource
+from analytics_assets.api.values.columns import column_name, undeclared_columns
+from analytics_assets.api.values.timestamps import parse_timestamp
+from analytics_assets.api.values.tokens import REPLACEMENT
+from analytics_assets.warehouse.pipeline import pipeline_name
+from analytics_assets.warehouse.sql import as_argument
+
+SHOWN_IDS = 5
+"""Ids of wrong rows that are named."""
+
+ROWS_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A load package that dlt has recorded as complete; 0 is the only status that counts."""
+
+    load_id: str
+    status: int
+    at: datetime
+
+
+@dataclass(slots=True)
+class Odd:
+    """Live rows with something odd about them: how many, and the ids of the first few."""
+
+    rows: int = 0
+    ids: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TableProfile:
+    """What was measured in a resource's table. Without a table, all counts are 0.
+
+    `rows` and what is said of the key, of `nulls` (by column) and of `newest_load_id` are about all rows; cursors and
+    references are about live ones. `newest` is the newest cursor value that is not in the future. `dangling` is by the
+    referring column's name, `None` where the table that it refers to does not exist: rows whose reference names no live
+    row.
+
+    `undeclared` are the columns of fields that the catalogue does not know, by field; `columnless` are such fields that
+    have none. `rescued` are rows with a value that did not fit, by field, `replaced` those with characters that no
+    database stores, by column. `unseen` says why they could not be looked at, if so.
+    """
+
+    has_table: bool = False
+    undeclared: dict[str, str] = field(default_factory=dict)
+    columnless: set[str] = field(default_factory=set)
+    rescued: dict[str, Odd] = field(default_factory=dict)
+    replaced: dict[str, Odd] = field(default_factory=dict)
+    unseen: list[str] = field(default_factory=list)
+    rows: int = 0
+    live_rows: int = 0
+    null_keys: int = 0
+    repeated_keys: int = 0
+    nulls: dict[str, int] = field(default_factory=dict)
+    rows_without_cursor: int = 0
+    rows_in_future: int = 0
+    newest: datetime | None = None
+    newest_load_id: str | None = None
+    last_load: Load | None = None
+    dangling: dict[str, Odd | None] = field(default_factory=dict)
+
+
+def required_columns(resource: Resource) -> list[Column]:
+    """The declared columns that must not be null, the key aside."""
+    return [column for column in resource.columns if not column.nullable and column.name != PRIMARY_KEY]
+
+
+def references(resource: Resource) -> list[Column]:
+    """The declared columns that hold the id of another resource."""
+    return [column for column in resource.columns if column.references]
+
+
+def is_live(client: SqlJobClientBase, resource: Resource, prefix: str = "") -> str:
+    """The condition that a row is not marked as deleted."""
+    return "1 = 1" if resource.append_only else f"{prefix}{client.sql_client.escape_column_name(DELETED_AT)} IS NULL"
+
+
+def measure(client: SqlJobClientBase, resources: Sequence[Resource], horizon: datetime) -> dict[str, TableProfile]:
+    """Measures the tables of some resources, by name. The client is connected.
+
+    Args:
+        client: Asks the destination.
+        resources: Whose tables.
+        horizon: Cursor values beyond it are in the future.
+    """
+    parents = {column.references for resource in resources for column in references(resource) if column.references}
+    loads_table = client.schema.loads_table_name
+    names = {resource.name for resource in resources} | parents | {loads_table}
+    existing = {name: columns for name, columns in client.get_storage_tables(sorted(names)) if columns}
+    loads = _last_loads(client) if loads_table in existing else {}
+    return {
+        resource.name: _measure(client, resource, horizon, loads.get(pipeline_name(resource)), existing)
+        for resource in resources
+    }
+
+
+def _last_loads(client: SqlJobClientBase) -> dict[str, Load]:
+    """The last load of each schema."""
+    escape = client.sql_client.escape_column_name
+    schema, load_id, status, at = map(escape, ("schema_name", "load_id", "status", "inserted_at"))
+    loads = client.sql_client.make_qualified_table_name(client.schema.loads_table_name)
+    newest = f"SELECT max({load_id}) FROM {loads} GROUP BY {schema}"
+    query = f"SELECT {schema}, {load_id}, {status}, {at} FROM {loads} WHERE {load_id} IN ({newest}) ORDER BY {load_id}"
+    rows = client.sql_client.execute_sql(query) or ()
+    return {row[0]: Load(row[1], row[2], parse_timestamp(row[3])) for row in rows}
+
+
+def _measure(
+    client: SqlJobClientBase,
+    resource: Resource,
+    horizon: datetime,
+    last_load: Load | None,
+    existing: Mapping[str, Mapping[str, Any]],
+) -> TableProfile:
+    if resource.name not in existing:
+        return TableProfile(last_load=last_load)
+    escape = client.sql_client.escape_column_name
+    key, live = escape(PRIMARY_KEY), is_live(client, resource)
+    counts = {
+        "rows": "count(*)",
+        "live_rows": f"count(CASE WHEN {live} THEN 1 END)",
+        "null_keys": f"count(*) - count({key})",
+        "repeated_keys": f"count({key}) - count(DISTINCT {key})",
+        "newest_load_id": f"max({escape('_dlt_load_id')})",
+    }
+    arguments: list[Any] = []
+    if resource.cursor:
+        cursor = escape(column_name(resource.cursor))
+        counts["rows_without_cursor"] = f"count(CASE WHEN {live} AND {cursor} IS NULL THEN 1 END)"
+        counts["rows_in_future"] = f"count(CASE WHEN {live} AND {cursor} > %s THEN 1 END)"
+        counts["newest"] = f"max(CASE WHEN {live} AND {cursor} <= %s THEN {cursor} END)"
+        arguments = [as_argument(client, horizon)] * 2
+    required = [column_name(column.name) for column in required_columns(resource)]
+    expressions = [*counts.values(), *(f"count(*) - count({escape(name)})" for name in required)]
+    table = client.sql_client.make_qualified_table_name(resource.name)
+    [row] = client.sql_client.execute_sql(f"SELECT {', '.join(expressions)} FROM {table}", *arguments) or ()
+    measured: dict[str, Any] = dict(zip(counts, row, strict=False))
+    if measured.get("newest") is not None:
+        measured["newest"] = parse_timestamp(measured["newest"])
+    profile = TableProfile(
+        has_table=True,
+        # Some destinations fold names, which are in lower case as dlt makes them, to upper case.
+        undeclared=_undeclared(client, resource, map(str.lower, existing[resource.name])),
+        **measured,
+        nulls=dict(zip(required, row[len(counts) :], strict=True)),
+        last_load=last_load,
+        dangling={
+            column.name: _dangling(client, resource, column) if column.references in existing else None
+            for column in references(resource)
+        },
+    )
+    try:
+        _look_at_values(client, resource, profile, {name.lower() for name in existing[resource.name]})
+    except DatabaseException as error:
+        # Rows that are larger than a database may read at once are no reason not to tell of the rest.
+        profile.unseen.append(str(error).strip().partition("\n")[0])
+    return profile
+
+
+def _undeclared(client: SqlJobClientBase, resource: Resource, columns: Iterable[str]) -> dict[str, str]:
+    """Those of a table's columns that the catalogue does not know, by field, as far as dlt's schema has it."""
+    stored = client.get_stored_schema(pipeline_name(resource))
+    tables = json.loads(stored.schema)["tables"] if stored else {}
+    fields = undeclared_columns(tables.get(resource.name, {}).get("columns", {}), resource)
+    spellings = {name: spelling for spelling, name in fields.items()}
+    declared = {column_name(column.name) for column in resource.table_columns}
+    return {spellings.get(name, name): name for name in columns if name not in declared and not name.startswith("_dlt")}
+
+
+def _look_at_values(
+    client: SqlJobClientBase, resource: Resource, profile: TableProfile, columns: Collection[str]
+) -> None:
+    """Adds what did not fit, and what was replaced, to the facts; `columns` are those that the table has so far."""
+    if RESCUED not in columns:
+        return
+    escape = client.sql_client.escape_column_name
+    declared = {column.name for column in resource.columns}
+    texts = {column_name(column.name): "{}" for column in resource.columns if column.type == "text"}
+    nested = [column_name(column.name) for column in resource.columns if column.type == "json"]
+    texts |= dict.fromkeys([*nested, *profile.undeclared.values()], "CAST({} AS VARCHAR)")
+    texts = {name: cast for name, cast in texts.items() if name in columns}
+    likes = [f"{cast.format(escape(name))} LIKE %s" for name, cast in texts.items()]
+    rescued = escape(RESCUED)
+    query = (
+        f"SELECT {escape(PRIMARY_KEY)}, {rescued}, {', '.join(f'CASE WHEN {like} THEN 1 END' for like in likes)}"
+        f" FROM {client.sql_client.make_qualified_table_name(resource.name)}"
+        f" WHERE {is_live(client, resource)} AND ({' OR '.join([f'{rescued} IS NOT NULL', *likes])})"
+    )
+    with client.sql_client.execute_query(query, *[f"%{REPLACEMENT}%"] * (2 * len(likes))) as cursor:
+        while rows := cursor.fetchmany(ROWS_AT_ONCE):
+            for key, kept, *marks in rows:
+                # Some drivers have read the JSON already.
+                for name in json.loads(kept) if isinstance(kept, str) else kept or ():
+                    if name in declared or name in profile.undeclared:
+                        _note(profile.rescued, name, key)
+                    else:
+                        profile.columnless.add(name)
+                for name, mark in zip(texts, marks, strict=True):
+                    if mark:
+                        _note(profile.replaced, name, key)
+
+
+def _note(odd: dict[str, Odd], name: str, key: Any) -> None:  # noqa: ANN401 - a key of whatever type
+    found = odd.setdefault(name, Odd())
+    found.rows += 1
+    if len(found.ids) < SHOWN_IDS:
+        found.ids.append(key)
+
+
+def _dangling(client: SqlJobClientBase, resource: Resource, column: Column) -> Odd:
+    assert column.references  # noqa: S101 - the caller has looked
+    qualify, escape = client.sql_client.make_qualified_table_name, client.sql_client.escape_column_name
+    parent, key = BY_NAME[column.references], escape(PRIMARY_KEY)
+    # Rows are counted beside the first few rather than limited to them, for which destinations have different words.
+    query = (
+        f"SELECT child.{key}, count(*) OVER () FROM {qualify(resource.name)} child"
+        f" LEFT JOIN (SELECT {key} FROM {qualify(parent.name)} WHERE {is_live(client, parent)}) parent"
+        f" ON parent.{key} = child.{escape(column_name(column.name))}"
+        f" WHERE {is_live(client, resource, 'child.')} AND parent.{key} IS NULL ORDER BY child.{key}"
+    )
+    with client.sql_client.execute_query(query) as cursor:
+        rows = cursor.fetchmany(SHOWN_IDS)
+    return Odd(rows[0][1] if rows else 0, [row[0] for row in rows])

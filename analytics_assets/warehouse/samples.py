@@ -1,0 +1,85 @@
+"""Rows of a table to be shown: the newest, and how many there are per day."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from analytics_assets.api.catalog import DELETED_AT, PRIMARY_KEY, RESCUED, Resource
+from analytics_assets.api.values.columns import column_name
+from analytics_assets.api.values.timestamps import parse_timestamp
+from analytics_assets.warehouse.profile import is_live
+from analytics_assets.warehouse.sql import POSTGRES, as_argument
+
+DAY = timedelta(days=1)
+
+TableRow = dict[str, Any]
+
+
+def newest_rows(client: SqlJobClientBase, resource: Resource, count: int) -> list[TableRow]:
+    """The newest live rows, first by cursor, without dlt's columns. The table exists and the client is connected.
+
+    `_rescued_data` is there if one of them has some. Instants are date-times and JSON is its text, however the
+    destination's driver has them. Where there is no cursor, the rows are those of the newest load with the largest ids.
+    """
+    escape = client.sql_client.escape_column_name
+    newest = escape(column_name(resource.cursor) if resource.cursor else "_dlt_load_id")
+    # Destinations do not agree on where nulls stand.
+    order = f"CASE WHEN {newest} IS NULL THEN 1 ELSE 0 END, {newest} DESC, {escape(PRIMARY_KEY)} DESC"
+    table = client.sql_client.make_qualified_table_name(resource.name)
+    query = f"SELECT * FROM {table} WHERE {is_live(client, resource)} ORDER BY {order} LIMIT {count}"
+    _, columns = client.get_storage_table(resource.name)
+    # Some destinations fold names, which are in lower case as dlt makes them, to upper case.
+    types = {name.lower(): column.get("data_type") for name, column in columns.items()}
+    decodes = client.config.destination_type == POSTGRES
+    with client.sql_client.execute_query(query) as cursor:
+        names = [name.lower() for name in cursor.columns_schema]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    shown = [name for name in names if not name.startswith("_dlt") and name not in {DELETED_AT, RESCUED}]
+    if any(row.get(RESCUED) is not None for row in rows):
+        shown.append(RESCUED)
+    return [{name: _as_python(row[name], types.get(name), decodes=decodes) for name in shown} for row in rows]
+
+
+def _as_python(value: Any, type_: str | None, *, decodes: bool) -> Any:  # noqa: ANN401 - whatever a table holds
+    """A value by its column's type, with JSON as text. Whether the driver `decodes` JSON, a text does not tell."""
+    match type_:
+        case "timestamp" if value is not None:
+            return parse_timestamp(value)
+        case "bool" if value is not None:
+            return bool(value)
+        case "json" if value is not None and (decodes or not isinstance(value, str)):
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value
+
+
+def rows_per_day(
+    client: SqlJobClientBase, resource: Resource, cursor: str, horizon: datetime, days: int
+) -> tuple[datetime, list[int]] | None:
+    """Rows by day in UTC of their cursor, over the days that end with the newest. The table exists.
+
+    Args:
+        client: Asks the destination; it is connected.
+        resource: Whose table.
+        cursor: The field of the API that tells the day.
+        horizon: Cursor values beyond it are in the future and left out.
+        days: How many days, those without a row included.
+
+    Returns:
+        The first day and the numbers from there on; `None` if no row has a day.
+    """
+    sql = client.sql_client
+    table, column = sql.make_qualified_table_name(resource.name), sql.escape_column_name(column_name(cursor))
+    newest_past = f"SELECT max({column}) FROM {table} WHERE {column} <= %s"
+    [(newest,)] = sql.execute_sql(newest_past, as_argument(client, horizon)) or ()
+    if newest is None:
+        return None
+    last = parse_timestamp(newest).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = last - (days - 1) * DAY
+    # A count for each day: destinations do not agree on how a day is made of an instant, nor in which time zone.
+    count = f"count(CASE WHEN {column} >= %s AND {column} < %s THEN 1 END)"
+    bounds = [first + step * DAY + edge for step in range(days) for edge in (timedelta(), DAY)] + [first, last + DAY]
+    query = f"SELECT {', '.join([count] * days)} FROM {table} WHERE {column} >= %s AND {column} < %s"
+    [counts] = sql.execute_sql(query, *(as_argument(client, bound) for bound in bounds)) or ()
+    return first, [int(number) for number in counts]

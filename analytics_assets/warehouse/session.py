@@ -1,0 +1,132 @@
+"""What the syncs of one run share: checked settings, an open destination, and a directory that goes with the run."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlt.common.destination.reference import Destination
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from analytics_assets.api.settings import Settings
+from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.demo.embedded import resolve_demo
+from analytics_assets.project import use_project_config
+from analytics_assets.warehouse.access import check_reachable
+from analytics_assets.warehouse.credentials import secrets_of
+from analytics_assets.warehouse.destination import build_destination
+from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.pipeline import build_client
+from analytics_assets.warehouse.target import Target, read_target
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+BUSY_TIMEOUT = 60.0
+"""Seconds to wait for a DuckDB file that another process has, unless somebody says otherwise."""
+
+Connect = Callable[[Path, str | None], "AbstractContextManager[DuckDBPyConnection]"]
+"""Opens a DuckDB file, given its path and the memory that it may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the syncs of one run share.
+
+    `client` asks the destination; `log` is told what a person should know while the run is at work.
+    """
+
+    settings: Settings
+    target: Target
+    destination: Destination[Any, Any]
+    client: SqlJobClientBase
+    working_dir: str
+    log: Callable[[str], None]
+
+    @property
+    def secrets(self) -> list[str]:
+        """Values of the destination's configuration that no message may show."""
+        return secrets_of(self.client.config)
+
+
+@contextmanager
+def open_session(
+    settings: Settings | None = None,
+    target: Target | None = None,
+    credentials: str | None = None,
+    *,
+    log: Callable[[str], None] | None = None,
+    connect: Connect | None = None,
+) -> Iterator[Session]:
+    """Opens the destination for one run. No request is made to the API.
+
+    Args:
+        settings: Settings of the API; by default those of the project's `.dlt` and the environment.
+        target: Where to load; by default what is configured.
+        credentials: The destination's, unless it is DuckDB; by default those of dlt's configuration.
+        log: Is told what has to be waited for; by default a logger of this module.
+        connect: Opens a DuckDB file; by default without Dagster.
+
+    Raises:
+        SettingsError: A setting of the API is missing or wrong.
+        DestinationError: The destination is unknown, unsuitable, busy or out of reach.
+    """
+    if settings is None:
+        use_project_config()
+        settings = read_settings()
+    target = target or read_target(settings)
+    log = log or logging.getLogger(__name__).warning
+    with open_destination(target, settings, credentials, connect or _connect(log)) as (destination, working_dir):
+        client = build_client(destination, working_dir)
+        check_reachable(client)
+        yield Session(resolve_demo(settings), target, destination, client, working_dir, log)
+
+
+@contextmanager
+def open_destination(
+    target: Target, settings: Settings, credentials: str | None, connect: Connect
+) -> Iterator[tuple[Destination[Any, Any], str]]:
+    """The destination, and a directory that goes with it.
+
+    Raises:
+        DestinationError: The destination is unknown, unsuitable or busy.
+    """
+    with ExitStack() as stack:
+        working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
+        opened: Any = credentials
+        if target.duckdb_path:
+            opened = stack.enter_context(connect(target.duckdb_path, settings.duckdb_memory))
+        yield build_destination(target, opened), working_dir
+
+
+@contextmanager
+def scratch_file(target: Target) -> Iterator[Target]:
+    """A DuckDB file beside one that does not exist yet; any other target as it is.
+
+    To make the file itself and remove it again would be to remove what another process has put into it meanwhile.
+
+    Raises:
+        DestinationError: There is no room for it.
+    """
+    path = target.duckdb_path
+    with ExitStack() as stack:
+        try:
+            if path and not path.exists():
+                existing = next(parent for parent in path.parents if parent.exists())
+                directory = tempfile.TemporaryDirectory(prefix=".analytics_check_", dir=existing)
+                target = replace(target, duckdb_path=Path(stack.enter_context(directory), path.name))
+        except OSError as error:
+            raise DestinationError(f"Cannot create the DuckDB file {path}: {error.strerror}.") from error
+        yield target
+
+
+def _connect(log: Callable[[str], None]) -> Connect:
+    def connect(path: Path, memory: str | None) -> "AbstractContextManager[DuckDBPyConnection]":
+        from analytics_assets.warehouse.duckdb_file import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
+
+        return open_duckdb(path, BUSY_TIMEOUT, memory, log)
+
+    return connect

@@ -1,0 +1,35 @@
+"""Small pieces of SQL that every destination speaks."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from analytics_assets.api.catalog import Resource
+
+POSTGRES = "postgres"
+SQLITE = "sqlite"
+
+
+def is_sqlite(client: SqlJobClientBase) -> bool:
+    """Whether the destination is SQLite, to which dlt speaks by way of SQLAlchemy."""
+    return client.capabilities.sqlglot_dialect == SQLITE
+
+
+def as_argument(client: SqlJobClientBase, moment: datetime) -> datetime | str:
+    """A point in time to compare a column with. SQLite compares texts, and has those that SQLAlchemy writes."""
+    if not is_sqlite(client):
+        return moment
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def qualified_table(client: SqlJobClientBase, resource: Resource) -> str:
+    """The resource's table, with its dataset, as SQL names it."""
+    return client.sql_client.make_qualified_table_name(resource.name)
+
+
+def first_row(client: SqlJobClientBase, query: str, *arguments: object) -> tuple[Any, ...]:
+    """The first row that a query returns; there has to be one, as of an aggregate."""
+    rows = client.sql_client.execute_sql(query, *arguments)
+    assert rows  # noqa: S101 - an aggregate has one row
+    return tuple(rows[0])

@@ -1,0 +1,80 @@
+"""What a sync finds in the destination before it reads, and what it counts there at the end."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dlt.common.destination.client import WithStagingDataset, WithStateSync
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.pipeline.state_sync import load_pipeline_state_from_destination
+
+from analytics_assets.api.catalog import Resource
+from analytics_assets.api.reading import Gap, read_gap
+from analytics_assets.warehouse.pipeline import pipeline_name
+from analytics_assets.warehouse.sql import first_row, qualified_table
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """The table of a resource before a sync.
+
+    `is_empty` also where there is no table. `is_torn` if the last load died after its rows were merged and before dlt
+    recorded it: dlt then restores the state of the load before, which knows nothing of these rows. `gap` is what the
+    syncs of a sliced listing have still to read.
+    """
+
+    is_empty: bool
+    is_torn: bool = False
+    gap: Gap | None = None
+
+
+def read_table_state(client: SqlJobClientBase, resource: Resource) -> TableState:
+    """Looks at the table of a resource. The client is connected."""
+    if not has_table(client, resource):
+        return TableState(is_empty=True)
+    load_id = client.sql_client.escape_column_name("_dlt_load_id")
+    [newest] = first_row(client, f"SELECT max({load_id}) FROM {qualified_table(client, resource)}")
+    if newest is None:
+        return TableState(is_empty=True)
+    loads = client.sql_client.make_qualified_table_name(client.schema.loads_table_name)
+    recorded = client.sql_client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s AND status = 0", newest)
+    return TableState(is_empty=False, is_torn=not recorded, gap=_pending_gap(client, resource))
+
+
+def _pending_gap(client: SqlJobClientBase, resource: Resource) -> Gap | None:
+    """The gap in the state of the last load that counts. Only events are read in slices."""
+    if not resource.append_only or not isinstance(client, WithStateSync):
+        return None
+    name = pipeline_name(resource)
+    state: Any = load_pipeline_state_from_destination(name, client)
+    # The source is called like the pipeline.
+    resources = ((state or {}).get("sources", {}).get(name) or {}).get("resources", {})
+    return read_gap(resources.get(resource.name, {}))
+
+
+def has_table(client: SqlJobClientBase, resource: Resource) -> bool:
+    """Whether the destination holds the resource's table."""
+    exists, _ = client.get_storage_table(resource.name)
+    return exists
+
+
+def count_rows(client: SqlJobClientBase, resource: Resource) -> int:
+    """Rows of the resource's table, those marked as deleted included."""
+    [count] = first_row(client, f"SELECT count(*) FROM {qualified_table(client, resource)}")
+    return int(count)
+
+
+def prepare_drop(client: SqlJobClientBase) -> None:
+    """Makes the staging dataset such that dlt can drop a table.
+
+    dlt then drops the staging table too, and deletes the schema from a table of versions that the staging dataset lacks
+    as long as no load was merged (dlt#1801). dlt makes the dataset after any load, and dbt's may well be called so.
+    """
+    versions = client.schema.version_table_name
+    if not isinstance(client, WithStagingDataset) or not client.get_storage_table(versions)[0]:
+        return
+    sql = client.sql_client
+    original = sql.make_qualified_table_name(versions)
+    with client.with_staging_dataset():
+        if client.is_storage_initialized() and not client.get_storage_table(versions)[0]:
+            copy = sql.make_qualified_table_name(versions)
+            sql.execute_sql(f"CREATE TABLE {copy} AS SELECT * FROM {original} WHERE 1 = 0")

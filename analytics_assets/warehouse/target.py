@@ -1,0 +1,79 @@
+"""Which destination is configured, and which DuckDB file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dlt
+
+from analytics_assets.api.settings import Settings
+from analytics_assets.project import project_dir
+from analytics_assets.warehouse.errors import DestinationError
+
+DUCKDB = "duckdb"
+
+DEMO_DATABASE = "data/demo.duckdb"
+"""Where the demo's rows land, unless somebody has configured both."""
+
+DATASET = "analytics"
+
+REPORTS_SCHEMA = "reports"
+
+SCHEMAS = frozenset({DATASET, f"{DATASET}_staging", REPORTS_SCHEMA})
+"""The schemas of a warehouse: the tables, dlt's staging tables, and the reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A destination by type; `duckdb_path` is its absolute path if it is a DuckDB file."""
+
+    type: str
+    duckdb_path: Path | None = None
+
+
+def destination_type(explicit: str | None = None) -> str:
+    """The configured type of the destination; dlt's own key `destination_type`, by default DuckDB."""
+    return explicit or dlt.config.get("destination_type", str) or DUCKDB
+
+
+def read_target(settings: Settings, type_: str | None = None, credentials: str | None = None) -> Target:
+    """The target that is configured; does no I/O beyond reading `.dlt`.
+
+    Without credentials, DuckDB's file is `data/warehouse.duckdb` of the project, or `data/demo.duckdb` for the demo
+    API, so that made-up rows never land among real ones. Relative paths start at the project.
+
+    Args:
+        settings: Settings of the API.
+        type_: Type of the destination; wins over the configured one.
+        credentials: Credentials, for DuckDB the path; win over the configured ones.
+
+    Raises:
+        DestinationError: The database would not outlive the run, or is named like a schema in it.
+    """
+    type_ = destination_type(type_)
+    if type_ != DUCKDB:
+        return Target(type_)
+    name = credentials or _duckdb_database()
+    if name is None:
+        name = DEMO_DATABASE if settings.is_demo else "data/warehouse.duckdb"
+    name = name.removeprefix("duckdb:///")
+    if name.startswith(":"):
+        raise DestinationError(
+            f"destination.duckdb.credentials = {name!r} is no file: tables and cursors would be gone after the run. Set"
+            " DESTINATION__DUCKDB__CREDENTIALS to a path, or leave it out."
+        )
+    path = project_dir() / Path(name).expanduser()
+    if path.stem.lower() in SCHEMAS:
+        raise DestinationError(
+            f"destination.duckdb.credentials = {name!r} cannot be used: DuckDB names a database after its file, and in"
+            f" {path.stem!r} it could not tell the database from the schema of that name. Rename the file, for example"
+            f" to {path.stem}_warehouse{path.suffix}."
+        )
+    return Target(type_, path)
+
+
+def _duckdb_database() -> str | None:
+    configured: Any = dlt.secrets.get("destination.duckdb.credentials")
+    if isinstance(configured, dict):
+        configured = configured.get("database")
+    return configured or dlt.secrets.get("destination.duckdb.credentials.database", str)

@@ -1,0 +1,14 @@
+"""A resource of the configured API as dlt reads it, without a load."""
+
+from dlt.extract.resource import DltResource
+
+from analytics_assets.api.catalog import BY_NAME
+from analytics_assets.api.listing import open_listings
+from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.api.source import read_listing
+
+
+def read_resource(name: str) -> DltResource:
+    """Yields tables, the last of which is the mark of the end."""
+    [listing] = open_listings(read_settings(), [BY_NAME[name]]).values()
+    return read_listing(listing).resources[name]

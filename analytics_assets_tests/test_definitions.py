@@ -18,10 +18,9 @@ from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.definitions import defs
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import asset_key, upstream_key
-from analytics_assets_tests.conftest import Project, metadata
-from analytics_assets_tests.fake_api import FakeApi
-
-CHECKOUT = Path(__file__).resolve().parents[1]
+from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.checkout import CHECKOUT
+from analytics_assets_tests.support.project import Project, metadata
 
 REPORTS = ["activity_daily", "organization_overview", "automation_inventory"]
 

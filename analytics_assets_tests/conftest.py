@@ -1,6 +1,7 @@
 """Each test has its own API, warehouse, dlt directories and Dagster instance."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,21 @@ import dagster as dg
 import pytest
 
 from analytics_assets_tests.servers.fake_api import TOKEN, FakeApi, serve
+from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne, serve_ninjaone
 from analytics_assets_tests.servers.webhook import Webhook, listening
+from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.environment import CONFIGURED_BY
+from analytics_assets_tests.support.needs import absent
 from analytics_assets_tests.support.postgres import create_database, postgres_binaries, serve_postgres
 from analytics_assets_tests.support.project import Project
-from analytics_assets_tests.support.rows import fill
+from analytics_assets_tests.support.rows import small_rows
+from analytics_assets_tests.support.watch import Watch
+from analytics_assets_tests.support.wire import (
+    Kind,
+    Scene,
+    Warehouse,
+    scene,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +53,7 @@ def empty_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
 @pytest.fixture
 def api(empty_api: FakeApi) -> FakeApi:
     """An API with a few rows of each resource."""
-    fill(empty_api)
+    empty_api.rows = small_rows()
     return empty_api
 
 
@@ -67,8 +78,7 @@ def postgres_server() -> Iterator[str]:
     """The URL of a Postgres server of this test run's own."""
     binaries = postgres_binaries()
     if binaries is None:
-        assert not os.environ.get("CI"), "CI has to have Postgres"
-        pytest.skip("no Postgres on this machine: install Debian's postgresql, or Homebrew's")
+        absent("no Postgres on this machine: install Debian's postgresql, or Homebrew's")
     # Not below pytest's own directory, which no other user may enter.
     with tempfile.TemporaryDirectory(prefix="analytics_postgres_") as name:
         yield from serve_postgres(binaries, Path(name))
@@ -78,3 +88,48 @@ def postgres_server() -> Iterator[str]:
 def postgres(postgres_server: str) -> str:
     """The URL of an empty database of the test's own."""
     return create_database(postgres_server)
+
+
+@pytest.fixture
+def ninjaone(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNinjaOne]:
+    """The public API without rows, to which the configuration points."""
+    with serve_ninjaone() as api:
+        settings = {"BASE_URL": api.url, "API_KEY": TOKEN, "DIALECT": "ninjaone", "PAGE_SIZE": "10"}
+        for key, value in settings.items():
+            monkeypatch.setenv(f"SOURCES__ANALYTICS__{key}", value)
+        yield api
+
+
+@pytest.fixture
+def duck(tmp_path: Path) -> Iterator[Scene]:
+    with scene(Warehouse("duckdb", str(tmp_path / "values.duckdb"))) as found:
+        yield found
+
+
+@pytest.fixture(params=["duckdb", "postgres", "sqlite"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """A scene with each kind of destination."""
+    kind: Kind = request.param
+    where = request.getfixturevalue("postgres") if kind == "postgres" else str(tmp_path / f"values.{kind}")
+    with scene(Warehouse(kind, where)) as found:
+        yield found
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A DAGSTER_HOME with the file that is shipped."""
+    path = tmp_path / "home"
+    path.mkdir()
+    shutil.copy(CHECKOUT / "dagster.yaml", path)
+    return path
+
+
+@pytest.fixture
+def instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.from_config(str(home)) as found:
+        yield found
+
+
+@pytest.fixture
+def watch(instance: dg.DagsterInstance) -> Watch:
+    return Watch(instance)

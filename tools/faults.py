@@ -229,7 +229,7 @@ def inject(fault: Fault, workers: Nursery) -> Outcome:
             "SOURCES__ANALYTICS__BASE_URL": api.url,
             "SOURCES__ANALYTICS__API_KEY": TOKEN,
         }
-        make.fill(api)
+        api.rows = make.small_rows()
         project.sync(*RESOURCES)
         for _ in range(TIMES):
             change_rows(api, numbers)

@@ -157,7 +157,7 @@ def test_no_error_quotes_what_is_sensitive(
 
     assert not result.success
     said = failure_message(result) + caplog.text + str(result.all_events)
-    said += "".join(str(entry) for entry in project.instance.all_logs(result.run_id))
+    said += project.log(result)
     assert "organizations" in said
     assert SECRET not in said
 

@@ -3,17 +3,20 @@
 import base64
 import html
 import json
+import logging
 from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
 from dlt.common.normalizers.naming.snake_case import NamingConvention
+from dlt.extract.exceptions import ResourceExtractionError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_assets.api.redaction import redact
-from analytics_assets_tests.servers.fake_api import Answer, FakeApi
+from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi
 from analytics_assets_tests.support.project import Project, failure_message
+from analytics_assets_tests.support.reading import read_resource
 
 SECRET = 'kq7/Zx+91=mNvB<4tRw"8pLs&2dFg'
 
@@ -181,4 +184,35 @@ def test_a_password_that_is_escaped_reaches_the_database_and_no_message(
     result = project.run("roles")
     message = failure_message(result)
     assert 'database "postgres-none" does not exist' in message
-    assert "canary" not in message + "".join(map(str, project.instance.all_logs(result.run_id)))
+    assert "canary" not in message + project.log(result)
+
+
+def test_the_token_is_in_no_event_log_line_or_file(
+    api: FakeApi, project: Project, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    api.answer_always("policies", Answer(401, {"error": f"Bearer {TOKEN} is no good"}))
+    api.answer_always("roles", Answer(body=f"<html>{TOKEN}</html>".encode()))
+    api.answer_always("groups", Answer(400, {"you_sent": TOKEN}))
+    with caplog.at_level(logging.DEBUG):
+        result = project.run()
+
+    assert not result.success
+    said = "\n".join([str(result.all_events), failure_message(result), caplog.text, *capfd.readouterr()])
+    said += project.log(result)
+    assert "api_key" in said
+    assert TOKEN not in said
+    assert TOKEN.encode() not in project.database.read_bytes()
+
+
+@pytest.mark.parametrize("token", ["short-7f3a", "canary-" + "0123456789abcdef" * 60])
+def test_a_token_that_a_server_sends_back_is_redacted_even_where_it_is_cut(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", token)
+    api.answer_always("roles", Answer(400, {"you": f"sent {token}"}))
+    api.answer_always("groups", Answer(body={"data": [{"id": token}]}))
+    with pytest.raises(ResourceExtractionError) as caught:
+        list(read_resource("roles"))
+    for text in (str(caught.value), failure_message(project.run("roles", "groups"))):
+        assert "sent ***" in text
+        assert token[:12] not in text

@@ -5,36 +5,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from analytics_assets_tests.servers.fake_api import TOKEN, Answer, Request
-from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne, epoch, serve_ninjaone
+from analytics_assets_tests.servers.fake_api import Answer, Request
+from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne, epoch
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.reading import read_resource
-from analytics_assets_tests.support.rows import activity
+from analytics_assets_tests.support.rows import MAY, events
 
-MAY = epoch("2024-05-01T00:00:00Z")
 ROWS = 2_550
 SLICE = 1_000
 """Rows: a hundred pages of ten."""
 
 
 @pytest.fixture
-def ninjaone(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNinjaOne]:
-    """The public API with a history of three slices, to which the configuration points."""
-    with serve_ninjaone() as api:
-        api.rows["activities"] = events(1, ROWS)
-        for key, value in {"BASE_URL": api.url, "API_KEY": TOKEN, "DIALECT": "ninjaone", "PAGE_SIZE": "10"}.items():
-            monkeypatch.setenv(f"SOURCES__ANALYTICS__{key}", value)
-        yield api
-
-
-def events(first: int, last: int) -> list[dict[str, Any]]:
-    """Activities a second apart, some of them a little before those with smaller ids."""
-    return [activity(n, MAY + n - 7 * (n % 5 == 0)) for n in range(first, last + 1)]
+def ninjaone(ninjaone: FakeNinjaOne) -> FakeNinjaOne:
+    """The public API with a history of three slices."""
+    ninjaone.rows["activities"] = events(1, ROWS)
+    return ninjaone
 
 
 def below(api: FakeNinjaOne) -> list[int]:

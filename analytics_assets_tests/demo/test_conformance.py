@@ -3,9 +3,6 @@
 import itertools
 import json
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -212,9 +209,6 @@ def test_there_is_no_other_endpoint_and_no_other_method(demo: Checked) -> None:
     assert requests.post(demo.server.url + "/v2/roles", headers=headers, data={}, timeout=10).status_code == 405
 
 
-# ---- the published document
-
-
 @pytest.fixture(scope="module")
 def published() -> dict[str, Any]:
     """The endpoints as NinjaOne publishes them, where that file is at hand."""
@@ -257,61 +251,3 @@ def outline(schema: dict[str, Any]) -> Any:
         return [outline(schema["items"])]
     few = schema.get("enum", [])
     return schema.get("type", "string"), schema.get("format"), sorted(few) if len(few) < 35 else []
-
-
-# ---- the declarative Airbyte CDK
-
-
-@pytest.fixture(scope="module")
-def airbyte() -> list[str]:
-    """A command that runs the Airbyte CDK in an environment of its own, which is made on the way."""
-    uv = os.environ.get("UV") or shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    if not Path(uv).exists() and shutil.which(uv) is None:
-        absent("there is no uv")
-    command = [uv, "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable]
-    command += ["--with-requirements", str(HERE / "airbyte_requirements.txt")]
-    made = run([*command, "python", "-c", ""])
-    if made.returncode != 0:
-        absent(f"uv cannot install the Airbyte CDK: {made.stderr}")
-    return [*command, "--offline", "source-declarative-manifest"]
-
-
-def absent(reason: str) -> None:
-    """Skips a test for want of something that CI has to have."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300, **options)
-
-
-def test_the_declarative_airbyte_cdk_reads_the_same_rows(demo: Checked, airbyte: list[str], tmp_path: Path) -> None:
-    streams = [
-        {
-            "stream": {"name": name, "json_schema": {}, "supported_sync_modes": ["full_refresh"]},
-            "sync_mode": "full_refresh",
-            "destination_sync_mode": "overwrite",
-        }
-        for name in PATHS
-    ]
-    config = {
-        "base_url": demo.server.url,
-        "client_id": DEMO_CLIENT_ID,
-        "client_secret": DEMO_CLIENT_SECRET,
-    }
-    (tmp_path / "catalog.json").write_text(json.dumps({"streams": streams}), encoding="utf-8")
-    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    arguments = ["--config", "config.json", "--catalog", "catalog.json"]
-    result = run([*airbyte, "read", *arguments, "--manifest-path", str(HERE / "airbyte_manifest.yaml")], cwd=tmp_path)
-
-    messages = [json.loads(line) for line in result.stdout.splitlines()]
-    assert result.returncode == 0, result.stdout[-5_000:] + result.stderr[-5_000:]
-    read: dict[str, list[Any]] = {name: [] for name in PATHS}
-    for message in messages:
-        if message["type"] == "RECORD":
-            read[message["record"]["stream"]].append(message["record"]["data"])
-    for name in PATHS:
-        assert read[name] == demo.listing(name)

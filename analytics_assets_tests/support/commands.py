@@ -30,3 +30,8 @@ def run(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
     with start(tmp_path, *command) as process:
         stdout, stderr = process.communicate()
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def check(tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """A connection check in a process of its own, as a process keeps its connections and reads its environment once."""
+    return run(tmp_path, sys.executable, "-m", "analytics_assets", "check")

@@ -44,6 +44,10 @@ class Project:
         assert result.success, failure_message(result)
         return result
 
+    def log(self, result: dg.ExecuteInProcessResult) -> str:
+        """All that a run has logged, its events included."""
+        return "\n".join(map(str, self.instance.all_logs(result.run_id)))
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.database)) as connection:
             connection.execute("SET TimeZone = 'UTC'")

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from analytics_assets_tests.servers.fake_api import FakeApi
-
 Row = dict[str, Any]
+
+MAY = 1_714_521_600
+"""The first of May 2024 in epoch seconds."""
 
 
 def organization(number: int, **fields: Any) -> Row:
@@ -39,13 +40,20 @@ def product(number: int, **fields: Any) -> Row:
     return {"id": f"00000000-0000-4000-8000-{number:012}", "productName": f"Product {number}", "active": True, **fields}
 
 
-def fill(api: FakeApi) -> None:
+def events(first: int, last: int) -> list[Row]:
+    """Activities a second apart, whose ids follow their times but for some that are a few seconds late."""
+    return [activity(n, MAY + n - 7 * (n % 5 == 0)) for n in range(first, last + 1)]
+
+
+def small_rows() -> dict[str, list[Row]]:
     """A few rows of each; more than a page of those that are paged."""
-    api.rows["organizations"] = [organization(n) for n in range(1, 46)]
-    api.rows["policies"] = [policy(n) for n in range(1, 4)]
-    api.rows["activities"] = [activity(n, f"2024-05-01T00:{n:02}:00Z") for n in range(1, 42)]
-    api.rows["automation_scripts"] = [script(n) for n in range(1, 4)]
-    api.rows["groups"] = [group(n) for n in range(1, 4)]
-    api.rows["locations"] = [location(n) for n in range(1, 21)]
-    api.rows["roles"] = [role(n) for n in range(1, 4)]
-    api.rows["software_products"] = [product(n) for n in range(1, 4)]
+    return {
+        "organizations": [organization(n) for n in range(1, 46)],
+        "policies": [policy(n) for n in range(1, 4)],
+        "activities": [activity(n, f"2024-05-01T00:{n:02}:00Z") for n in range(1, 42)],
+        "automation_scripts": [script(n) for n in range(1, 4)],
+        "groups": [group(n) for n in range(1, 4)],
+        "locations": [location(n) for n in range(1, 21)],
+        "roles": [role(n) for n in range(1, 4)],
+        "software_products": [product(n) for n in range(1, 4)],
+    }

@@ -15,6 +15,7 @@ import duckdb
 import pytest
 
 from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.needs import absent
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import policy, role
 
@@ -64,8 +65,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Python:
         command = [*installer, "--quiet", "--no-deps", "--target", target, f"duckdb=={version}"]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
-            assert not os.environ.get("CI"), f"CI has to have other versions of DuckDB: {result.stderr}"
-            pytest.skip(f"DuckDB {version} cannot be installed: {result.stderr}")
+            absent(f"DuckDB {version} cannot be installed: {result.stderr}")
 
     def run(version: str, script: str, *arguments: object) -> str:
         path = {} if version == INSTALLED else {"PYTHONPATH": str(directory / version)}

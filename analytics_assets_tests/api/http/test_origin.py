@@ -156,7 +156,7 @@ def test_run_config_of_the_op_may_not_either(api: FakeApi, project: Project, mon
     monkeypatch.setenv("OTHER_VARIABLE", "other-canary")
     result = project.run("roles", config={"start": {"env": "OTHER_VARIABLE"}})
     assert "start is read from the variable OTHER_VARIABLE by the op's run config" in failure_message(result)
-    assert "canary" not in "".join(map(str, project.instance.all_logs(result.run_id)))
+    assert "canary" not in project.log(result)
 
 
 def test_run_config_chooses_no_key_of_hashes_and_no_module(api: FakeApi, project: Project) -> None:

@@ -1,24 +1,17 @@
 """Columns that are read at once against the same values one by one, and batches with different columns."""
 
 import json
-import tempfile
-from dataclasses import replace
 from typing import Any
 
-import dlt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from analytics_assets.api.catalog import BY_NAME, RESOURCES, Column
-from analytics_assets.api.listing import open_listings
-from analytics_assets.api.settings_reader import read_settings
-from analytics_assets.api.source import read_listing
+from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.api.values.arrow import to_table
-from analytics_assets.warehouse.parquet import write_parquet
 from analytics_assets_tests.servers.fake_api import FakeApi
-from analytics_assets_tests.support.project import Project, failure_message, metadata
+from analytics_assets_tests.support.project import Project, metadata
 from analytics_assets_tests.support.reading import read_resource
 
 Row = dict[str, Any]
@@ -71,70 +64,6 @@ def test_rows_with_fields_of_their_own_are_one_table(
     found = project.query("SELECT id, name, brand_new, other FROM analytics.organizations ORDER BY id")
     assert [row[:2] for row in found] == [(n, f"Organization {n}") for n in range(1, 101)]
     assert {row[0]: row[2:] for row in found if row[2:] != (None, None)} == {51: ('"x"', None), 91: (None, "1")}
-
-
-def test_a_field_keeps_its_column_whichever_comes_first(empty_api: FakeApi, project: Project) -> None:
-    empty_api.rows["organizations"] = [{"id": 1, "fooBar": 1}]
-    first = metadata(project.sync("organizations"), "organizations")["undeclared_columns"]
-    assert first == {"fooBar": "foo_bar"}
-    empty_api.rows["organizations"] = [{"id": 1, "foo_bar": 2, "FOO_BAR": 3, "fooBar": 4}]
-    second = metadata(project.sync("organizations"), "organizations")["undeclared_columns"]
-    assert second.pop("fooBar") == "foo_bar"
-    assert set(second) == {"foo_bar", "FOO_BAR"}
-    other, shouted = second["foo_bar"], second["FOO_BAR"]
-    found = project.query(f"SELECT foo_bar, {other}, {shouted} FROM analytics.organizations")
-    assert found == [("4", "2", "3")]
-
-
-def test_a_field_that_is_declared_where_another_has_its_column_takes_it(
-    empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    empty_api.rows["groups"] = [{"id": 1, "brandNew": 1}]
-    project.sync("groups")
-    groups = BY_NAME["groups"]
-    declared = replace(groups, columns=(*groups.columns, Column("BrandNew", "json", "Declared")))
-    resources = tuple(declared if resource is groups else resource for resource in RESOURCES)
-    monkeypatch.setattr("analytics_assets.defs.assets.assets.RESOURCES", resources)
-    empty_api.rows["groups"] = [{"id": 1, "brandNew": 2, "BrandNew": 3}]
-    undeclared = metadata(project.sync("groups"), "groups")["undeclared_columns"]
-    assert undeclared.keys() == {"brandNew"}
-    assert project.query(f"SELECT brand_new, {undeclared['brandNew']} FROM analytics.groups") == [("3", "2")]
-
-
-def test_a_field_gets_its_type_when_it_is_declared_and_the_table_rebuilt(
-    empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    empty_api.rows["groups"] = [{"id": 1, "price": 10}, {"id": 2, "price": "9"}]
-    project.sync("groups")
-    assert project.query("SELECT price FROM analytics.groups ORDER BY id") == [("10",), ('"9"',)]
-    groups = BY_NAME["groups"]
-    declared = replace(groups, columns=(*groups.columns, Column("price", "bigint", "Price")))
-    resources = tuple(declared if resource is groups else resource for resource in RESOURCES)
-    monkeypatch.setattr("analytics_assets.defs.assets.assets.RESOURCES", resources)
-    message = failure_message(project.run("groups"))
-    assert "The column 'price' of the table has another type than api/catalog.py gives it now" in message
-    assert project.query("SELECT price FROM analytics.groups ORDER BY id") == [("10",), ('"9"',)]
-    result = project.sync("groups", config={"mode": "rebuild"})
-    assert project.query("SELECT price FROM analytics.groups ORDER BY id") == [(10,), (9,)]
-    assert metadata(result, "groups")["undeclared_columns"] == {}
-
-
-@pytest.mark.parametrize("lag", ["0", "60"])
-def test_the_cursor_is_the_newest_of_all_batches(empty_api: FakeApi, monkeypatch: pytest.MonkeyPatch, lag: str) -> None:
-    monkeypatch.setattr("analytics_assets.api.prefetch.BATCH_ROWS", 20)
-    monkeypatch.setenv("SOURCES__ANALYTICS__LAG_SECONDS", lag)
-    rows: list[Row] = [{"id": n, "activityTime": f"2024-05-01T00:{59 - n // 2:02}:00Z"} for n in range(1, 101)]
-    rows[99]["brandNew"] = "x"
-    empty_api.rows["activities"] = rows
-    resource = BY_NAME["activities"]
-    [listing] = open_listings(read_settings(), [resource]).values()
-    source = read_listing(listing)
-    with tempfile.TemporaryDirectory() as directory:
-        write_parquet(source, resource, directory)
-        pipeline = dlt.pipeline("both", destination="duckdb", pipelines_dir=directory)
-        pipeline.extract(source)
-        state = pipeline.state["sources"]["analytics"]["resources"]["activities"]["incremental"]["activity_time"]
-    assert state["last_value"].isoformat() == "2024-05-01T00:59:00+00:00"
 
 
 def test_a_resource_alone_is_an_iterator_of_tables(api: FakeApi) -> None:

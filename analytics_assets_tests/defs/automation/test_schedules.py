@@ -1,7 +1,7 @@
 """The two schedules and the five freshness policies."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.definitions import defs
 from analytics_assets.defs.assets.specs import asset_key
-from analytics_assets.defs.automation.freshness import longest_gap
 from analytics_assets.defs.automation.schedules import ScheduleConfigError
-
-POLICIES = {
-    # hourly: warn after two ticks, fail after four (events) or twenty-four (inventory), with 15 minutes for the run
-    "policies": (timedelta(hours=2, minutes=15), timedelta(hours=24, minutes=15)),
-    "activities": (timedelta(hours=2, minutes=15), timedelta(hours=4, minutes=15)),
-    "automation_scripts": (timedelta(hours=2, minutes=15), timedelta(hours=24, minutes=15)),
-    "groups": (timedelta(hours=2, minutes=15), timedelta(hours=24, minutes=15)),
-    "roles": (timedelta(hours=2, minutes=15), timedelta(hours=24, minutes=15)),
-}
 
 
 @pytest.fixture
@@ -89,7 +79,6 @@ def test_cron_and_timezone_are_configuration(monkeypatch: pytest.MonkeyPatch) ->
     schedule = defs().resolve_schedule_def("analytics_sync")
     assert schedule.cron_schedule == "*/15 * * * *"
     assert schedule.execution_timezone == "Europe/Berlin"
-    assert windows()["activities"] == (timedelta(minutes=45), timedelta(minutes=75))
 
 
 @pytest.mark.parametrize(
@@ -103,30 +92,3 @@ def test_a_wrong_schedule_is_named(monkeypatch: pytest.MonkeyPatch, key: str, va
     monkeypatch.setenv(key, value)
     with pytest.raises(ScheduleConfigError, match=message):
         defs()
-
-
-def windows() -> dict[str, tuple[timedelta, timedelta]]:
-    found = {}
-    for spec in defs().resolve_all_asset_specs():
-        if spec.freshness_policy is not None:
-            policy: Any = spec.freshness_policy
-            found[spec.key.path[-1]] = (policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta())
-    return found
-
-
-def test_five_freshness_policies_and_no_others() -> None:
-    assert windows() == POLICIES
-
-
-@pytest.mark.parametrize(
-    ("cron", "gap"),
-    [
-        ("0 * * * *", timedelta(hours=1)),
-        ("*/15 * * * *", timedelta(minutes=15)),
-        ("0 6 * * *", timedelta(days=1)),
-        ("0 8-18 * * 1-5", timedelta(days=2, hours=14)),
-        ("0 0 1 * *", timedelta(days=31)),
-    ],
-)
-def test_the_longest_gap_of_a_cron(cron: str, gap: timedelta) -> None:
-    assert longest_gap(cron) == gap

@@ -229,7 +229,7 @@ def test_the_job_does_the_same(api: FakeApi, project: Project, works: bool) -> N
         message = failure_message(result)
         assert "- groups: GET /v2/groups answered 400" in message
         assert "- roles: GET /v2/roles answered 403" in message
-        logs = "".join(str(entry) for entry in project.instance.all_logs(result.run_id))
+        logs = project.log(result)
         assert "organizations: ok" in logs
         assert TOKEN not in message + logs
 

@@ -25,7 +25,8 @@ from typing import Any
 
 import dagster as dg
 
-from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi, Request, serve
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.support import oracle, wire
 from analytics_assets_tests.support import rows as make
 from analytics_assets_tests.support.checkout import CHECKOUT

@@ -1,4 +1,4 @@
-"""The catalogue against the specification, entry by entry."""
+"""The catalog against the specification, entry by entry."""
 
 import pytest
 

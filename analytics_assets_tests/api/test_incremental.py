@@ -10,10 +10,11 @@ from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.api.source import read_listing
+from analytics_assets.demo.exchange import Row
 from analytics_assets.warehouse.parquet import write_parquet
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.project import Project, metadata
-from analytics_assets_tests.support.rows import Row, activity, group, policy
+from analytics_assets_tests.support.rows import activity, group, policy
 from analytics_assets_tests.support.wire import (
     Scene,
     Table,
@@ -21,7 +22,7 @@ from analytics_assets_tests.support.wire import (
 )
 
 
-def test_an_edit_within_the_cursors_resolution_is_news(api: FakeApi, project: Project) -> None:
+def test_an_edit_in_the_same_second_as_the_cursor_is_loaded(api: FakeApi, project: Project) -> None:
     project.sync("policies")
     api.rows["policies"][1] = policy(2, name="Edited in the same second")
     assert metadata(project.sync("policies"), "policies")["rows_loaded"] == 1
@@ -38,7 +39,7 @@ def test_a_row_that_appears_late_is_loaded_within_the_lag(api: FakeApi, project:
     assert 90 in project.ids("activities")
 
 
-def test_what_the_lag_reads_again_is_known_whatever_page_it_was_on(
+def test_unchanged_rows_of_the_lag_are_not_loaded_again(
     empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "500")
@@ -56,7 +57,7 @@ def test_what_the_lag_reads_again_is_known_whatever_page_it_was_on(
     assert project.query("SELECT message FROM analytics.activities WHERE id = 3600") == [("Edited",)]
 
 
-def test_cursors_are_instants_whatever_their_spelling(api: FakeApi, project: Project) -> None:
+def test_cursors_are_compared_as_points_in_time(api: FakeApi, project: Project) -> None:
     api.rows["policies"] = [
         policy(1, "2024-05-01T02:00:00+05:00"),  # as text the largest, in time the earliest
         policy(2, "2024-04-30T22:00:00.500Z"),
@@ -108,7 +109,7 @@ def test_rows_before_the_start_date_stay_out(api: FakeApi, project: Project, mon
     assert project.ids("activities") == list(range(30, 42))
 
 
-def test_a_cursor_that_does_not_fit_blocks_no_other(duck: Scene) -> None:
+def test_rows_whose_cursor_does_not_fit_hold_up_no_others(duck: Scene) -> None:
     moments = ['"soon"', '""', "true", '"2024-05-01T00:00:00Z"', "1714521600", '"9999-12-31T23:59:59-05:00"', "NaN"]
     rows = [row(n, updated=moment, name='"x"') for n, moment in enumerate(moments)]
     tables: dict[str, Table] = {}
@@ -121,7 +122,7 @@ def test_a_cursor_that_does_not_fit_blocks_no_other(duck: Scene) -> None:
     assert duck.sync({"groups": rows}, tables).success
 
 
-def test_a_row_is_not_gone_for_being_old(duck: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_row_is_not_marked_as_deleted(duck: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "1500-01-01T00:00:00Z")
     rows = [row(1, updated='"1500-01-01T00:00:00Z"'), row(2, updated='"2024-05-01T00:00:00Z"'), row(3)]
     tables: dict[str, Table] = {}

@@ -61,7 +61,7 @@ def test_the_whole_listing_is_judged_not_its_pages(
     assert not duck.sync({"locations": rows}, tables).success
 
 
-def test_what_has_changed_is_said_and_nothing_of_it_is_loaded(duck: Scene) -> None:
+def test_a_changed_type_is_named_with_rows_and_remedies_and_nothing_is_loaded(duck: Scene) -> None:
     tables: dict[str, Table] = {}
     duck.sync({"groups": misfits(0, 20)}, tables)
     result = duck.sync({"groups": misfits(11, 9)}, tables)
@@ -104,7 +104,7 @@ def test_a_field_that_is_declared_later_gets_its_type_by_a_rebuild(duck: Scene) 
 
 @contextmanager
 def declare(resource: str, field: str, type_: ColumnType) -> Iterator[None]:
-    """The catalogue as if somebody had edited it."""
+    """The catalog as if somebody had edited it."""
     entry = BY_NAME[resource]
     before = entry.columns
     others = tuple(column for column in before if column.name != field)

@@ -9,14 +9,15 @@ import pytest
 
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.dialects.registry import DIALECTS
-from analytics_assets_tests.servers.fake_api import Answer, FakeApi, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.support.dagster_dev import PATIENCE
 from analytics_assets_tests.support.project import Project, materialized, metadata
 from analytics_assets_tests.support.rows import activity, organization
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
-def test_the_longest_listing_is_read_on_while_another_is_awaited_unless_it_may_end_early(
+def test_activities_are_read_ahead_of_their_turn_unless_the_newest_come_first(
     empty_api: FakeApi,
     project: Project,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""Fields that the catalogue declares as sensitive: nothing that comes after the reader sees their values."""
+"""Fields that the catalog declares as sensitive: nothing that comes after the reader sees their values."""
 
 import hashlib
 import hmac
@@ -29,7 +29,7 @@ def digest(value: str) -> str:
 
 @pytest.fixture
 def declare(monkeypatch: pytest.MonkeyPatch) -> Declare:
-    """Declares fields of a resource of the catalogue as sensitive, for one test."""
+    """Declares fields of a resource of the catalog as sensitive, for one test."""
 
     def declare(name: str, **fields: Any) -> Resource:
         changed = replace(BY_NAME[name], **fields)
@@ -84,7 +84,9 @@ def test_declared_fields_are_hashed_or_dropped_before_anything_sees_them(
     assert ("phone",) not in columns
 
 
-def test_a_hashed_row_that_has_not_changed_is_not_news(empty_api: FakeApi, project: Project, declare: Declare) -> None:
+def test_a_hashed_row_that_has_not_changed_is_not_loaded_again(
+    empty_api: FakeApi, project: Project, declare: Declare
+) -> None:
     declare("activities", hashed=("subject", "data.people"), dropped=("data.params",))
     empty_api.rows["activities"] = [details(1)]
     project.sync("activities")
@@ -165,7 +167,7 @@ def test_no_error_quotes_what_is_sensitive(
 @pytest.mark.parametrize(
     ("key", "problem"), [(None, "is missing, and needed to hash organizations.name"), ("x", "is shorter")]
 )
-def test_without_a_good_key_no_request_is_made(
+def test_without_a_good_hash_key_no_request_is_made(
     api: FakeApi,
     project: Project,
     declare: Declare,
@@ -193,7 +195,7 @@ def test_without_a_good_key_no_request_is_made(
         ({"hashed": ("shared",)}, "shared is hashed to text, and its column is bool"),
     ],
 )
-def test_what_cannot_be_hidden_is_an_error_in_the_catalogue(fields: dict[str, Any], problem: str) -> None:
+def test_a_field_that_cannot_be_hidden_is_an_error_in_the_catalog(fields: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=f"groups: {problem}"):
         replace(BY_NAME["groups"], **fields)
 

@@ -10,7 +10,8 @@ from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.api.http.errors import StatusError
 from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.settings_reader import read_settings
-from analytics_assets_tests.servers.fake_api import PATHS, Answer, FakeApi, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import PATHS, Answer, FakeApi
 from analytics_assets_tests.support.rows import organization
 
 PATIENCE = 10.0

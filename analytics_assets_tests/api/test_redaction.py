@@ -60,7 +60,7 @@ def test_a_secret_in_any_usual_spelling_is_taken_out(spelling: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["client", "postgres", "password", "demo", "analytics", "a", "12345"])
-def test_a_word_is_left_alone(word: str) -> None:
+def test_a_secret_that_is_a_plain_word_is_left_alone(word: str) -> None:
     text = f"The {word} is not accepted: check sources.analytics.{word}_secret."
     assert redact(text, [word]) == text
 
@@ -103,11 +103,11 @@ def test_whatever_the_secret_it_is_not_in_the_text(before: str, after: str, secr
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), max_size=200))
-def test_a_text_without_secrets_is_as_it_was(text: str) -> None:
+def test_a_text_without_secrets_is_unchanged(text: str) -> None:
     assert redact(text.replace("@", ""), ["kq7/Zx+91=mNvB"]) == text.replace("@", "")
 
 
-def test_what_a_terminal_would_obey_is_spelled_out() -> None:
+def test_control_characters_are_spelled_out() -> None:
     text = "a\x1b[2J\x1b]8;;http://x\x07\r\x00\x7f\x9b1m\u202eb\u2066\ud83d\n\tc"
     assert redact(text, []) == ("a\\x1b[2J\\x1b]8;;http://x\\x07\\r\\x00\\x7f\\x9b1m\\u202eb\\u2066\\ud83d\n\tc")
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from analytics_assets_tests.servers.fake_api import Answer, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import Answer
 from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne, epoch
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.reading import read_resource
@@ -78,7 +79,7 @@ def test_a_slice_that_overlaps_the_one_before_brings_no_row_twice(ninjaone: Fake
     assert project.ids("activities") == list(range(1, ROWS + 1))
 
 
-def test_a_sync_that_fails_is_gone_on_with_and_not_repeated(ninjaone: FakeNinjaOne, project: Project) -> None:
+def test_the_next_sync_continues_where_a_failed_one_stopped(ninjaone: FakeNinjaOne, project: Project) -> None:
     break_below(ninjaone, 100)
     message = failure_message(project.run("activities"))
     assert "answered 400" in message
@@ -124,7 +125,7 @@ def test_a_history_of_whole_slices_has_no_gap(ninjaone: FakeNinjaOne, project: P
     assert since(ninjaone) == {2 * SLICE - 1 - 300 - 1}
 
 
-def test_a_full_read_goes_over_a_gap(ninjaone: FakeNinjaOne, project: Project) -> None:
+def test_a_full_read_fills_a_gap(ninjaone: FakeNinjaOne, project: Project) -> None:
     break_below(ninjaone, 100)
     assert not project.run("activities").success
     mend(ninjaone)
@@ -137,7 +138,7 @@ def test_a_full_read_goes_over_a_gap(ninjaone: FakeNinjaOne, project: Project) -
 
 
 @pytest.mark.parametrize("undone", ["rebuild", "DROP TABLE analytics.activities", "DELETE FROM analytics.activities"])
-def test_a_table_from_the_start_has_no_gap(ninjaone: FakeNinjaOne, project: Project, undone: str) -> None:
+def test_a_table_that_is_loaded_anew_has_no_gap(ninjaone: FakeNinjaOne, project: Project, undone: str) -> None:
     break_below(ninjaone, 100)
     assert not project.run("activities").success
     mend(ninjaone)
@@ -186,7 +187,7 @@ def test_rows_without_a_time_or_from_the_future_survive_the_slices(ninjaone: Fak
     ]
 
 
-def test_a_worker_that_is_killed_in_its_third_slice_is_gone_on_with(ninjaone: FakeNinjaOne, project: Project) -> None:
+def test_the_next_sync_continues_where_a_killed_one_stopped(ninjaone: FakeNinjaOne, project: Project) -> None:
     reached: list[Request] = []
 
     def hold(request: Request) -> None:

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 
 from analytics_assets.demo.server import DEMO_CLIENT_ID, DEMO_CLIENT_SECRET
-from analytics_assets_tests.servers.demo_api import NinjaOneDemo, serving
+from analytics_assets_tests.servers.demo_api import NinjaOneDemo
 from analytics_assets_tests.servers.fake_api import PATHS
+from analytics_assets_tests.servers.running import running
 from analytics_assets_tests.support.needs import absent
 
 
 @pytest.fixture
 def demo() -> Iterator[NinjaOneDemo]:
     demo = NinjaOneDemo()
-    with serving(demo):
+    with running(demo.server):
         yield demo
 
 

@@ -16,8 +16,9 @@ import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
 from analytics_assets.demo.server import DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, DEMO_TOKEN
-from analytics_assets_tests.servers.demo_api import NOON, NinjaOneDemo, serving
+from analytics_assets_tests.servers.demo_api import NOON, NinjaOneDemo
 from analytics_assets_tests.servers.fake_api import PAGED, PATHS
+from analytics_assets_tests.servers.running import running
 
 HERE = Path(__file__).parent
 FACTS: dict[str, Any] = yaml.safe_load((HERE / "ninjaone_api.yaml").read_text(encoding="utf-8"))
@@ -65,7 +66,7 @@ class Checked(NinjaOneDemo):
 @pytest.fixture
 def demo() -> Iterator[Checked]:
     demo = Checked()
-    with serving(demo):
+    with running(demo.server):
         yield demo
 
 
@@ -162,7 +163,9 @@ def test_the_newest_id_of_the_account_is_on_every_page_and_no_cursor(demo: Check
         ({"grant_type": "password"}, 400),
     ],
 )
-def test_answers_to_who_asks_for_a_token(demo: Checked, form: dict[str, str], status: int) -> None:
+def test_a_token_is_issued_for_the_right_client_secret_and_scope_only(
+    demo: Checked, form: dict[str, str], status: int
+) -> None:
     answer = demo.ask_for_token(**form)
     assert answer.status_code == status
     assert ("access_token" in answer.json()) == (status == 200)

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
-from analytics_assets.demo.data import Row, read_listing
+from analytics_assets.demo.data import read_listing
+from analytics_assets.demo.exchange import Row
 from analytics_assets.demo.server import CREDENTIALS, DEMO_TOKEN
-from analytics_assets_tests.servers.demo_api import DEMOS, NOON, Demo, serving
+from analytics_assets_tests.servers.demo_api import DEMOS, NOON, Demo
 from analytics_assets_tests.servers.fake_api import PATHS
+from analytics_assets_tests.servers.running import running
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.project import Project, metadata
 
@@ -25,14 +27,14 @@ EVERY_RESOURCE = pytest.mark.parametrize("resource", RESOURCES, ids=lambda resou
 def demo(request: pytest.FixtureRequest) -> Iterator[Demo]:
     """A demo API, in each dialect."""
     demo = DEMOS[request.param]()
-    with serving(demo):
+    with running(demo.server):
         yield demo
 
 
 @pytest.fixture
 def analytics() -> Iterator[Demo]:
     demo = Demo()
-    with serving(demo):
+    with running(demo.server):
         yield demo
 
 
@@ -107,7 +109,7 @@ def test_pages_follow_each_other_and_end_on_an_empty_one(analytics: Demo) -> Non
     assert pages[2] == []
 
 
-def test_an_hour_later_there_is_news() -> None:
+def test_an_hour_later_there_are_new_activities() -> None:
     before = {resource.name: made(resource) for resource in RESOURCES}
     activities = made(BY_NAME["activities"], NOON + timedelta(hours=1))
     assert len(activities) == len(before["activities"]) + 12
@@ -138,7 +140,7 @@ def test_answers_to_wrong_requests(analytics: Demo, path: str, token: str, query
 
 
 @pytest.mark.parametrize("dialect", DEMOS)
-def test_it_runs_alone_and_says_what_the_assets_have_to_be_told(
+def test_the_demo_runs_alone_and_prints_the_settings_that_lead_to_it(
     dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = [sys.executable, "-m", "analytics_assets.demo", "--port", "0", "--dialect", dialect]
@@ -156,7 +158,7 @@ def test_it_runs_alone_and_says_what_the_assets_have_to_be_told(
 
 
 @pytest.mark.parametrize("dialect", DEMOS)
-def test_the_embedded_one_serves_a_run_with_nothing_configured(
+def test_a_run_with_nothing_configured_is_served_by_the_embedded_demo(
     dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__DIALECT", dialect)
@@ -169,12 +171,14 @@ def test_the_embedded_one_serves_a_run_with_nothing_configured(
 
 
 @pytest.mark.parametrize("dialect", DEMOS)
-def test_its_rows_are_the_tables_cell_by_cell(dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_hold_the_rows_of_the_demo_cell_by_cell(
+    dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     demo = DEMOS[dialect]()
     settings = {"dialect": dialect, "base_url": demo.server.url, **CREDENTIALS[dialect]}
     for key, value in settings.items():
         monkeypatch.setenv(f"SOURCES__ANALYTICS__{key.upper()}", value)
-    with serving(demo):
+    with running(demo.server):
         project.sync()
     for resource in RESOURCES:
         columns = {column.name: re.sub("([A-Z])", r"_\1", column.name).lower() for column in resource.columns}

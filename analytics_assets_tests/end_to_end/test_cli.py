@@ -9,7 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi
 from analytics_assets_tests.support.commands import BIN, run, start
 
 
@@ -47,7 +48,7 @@ def test_sync_prints_a_table_and_the_next_step(api: FakeApi, database: Path, tmp
     assert "make dev" in result.stdout
 
 
-def test_the_demo_says_nothing_of_pages_that_were_asked_for_ahead_in_vain(database: Path, tmp_path: Path) -> None:
+def test_a_sync_of_the_demo_prints_no_traceback(database: Path, tmp_path: Path) -> None:
     result = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr

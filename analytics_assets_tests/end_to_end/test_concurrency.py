@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from analytics_assets_tests.servers.fake_api import Answer, FakeApi, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.support.project import Project, metadata
 from analytics_assets_tests.support.rows import activity, policy
 

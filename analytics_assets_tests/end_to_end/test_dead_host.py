@@ -20,7 +20,8 @@ import pytest
 
 from analytics_assets.definitions import defs
 from analytics_assets.defs.automation.signs_of_life import ALIVE, SILENT_TICKS
-from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi
 from analytics_assets_tests.servers.webhook import Webhook
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.dagster_dev import dagster_dev

@@ -25,7 +25,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, Request, serve
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.support.model import BEFORE_START, FUTURE, INITIALLY, KINDS, Kind, Mode, Model, Row
 from analytics_assets_tests.support.nursery import (
     AFTER,

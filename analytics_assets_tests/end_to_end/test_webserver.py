@@ -235,7 +235,7 @@ def test_run_config_may_name_the_configured_origin_and_the_demo(ui: Ui) -> None:
     assert len(ui.api.paths()) == len(PATHS)
 
 
-def test_whoever_ends_it_ends_all_its_processes(tmp_path: Path) -> None:
+def test_ending_the_command_ends_all_its_processes(tmp_path: Path) -> None:
     with dagster_dev(tmp_path):
         # In a session of its own, so that it leads the group of all that it has started.
         [leader] = [int(line) for line in (tmp_path / "pid").read_text(encoding="utf-8").split()]
@@ -256,7 +256,7 @@ def is_left(group: int) -> bool:
     return True
 
 
-def test_without_a_home_or_a_port_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_home_and_a_taken_port_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-m", "analytics_assets", "dev", "--port"]
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))

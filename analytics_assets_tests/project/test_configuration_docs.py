@@ -71,7 +71,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert defaults(API) == dict(Settings())
 
 
-def test_secrets_are_called_so() -> None:
+def test_secrets_are_documented_as_secrets() -> None:
     assert {name for name, row in API.items() if row["meaning"].startswith("Secret")} == SECRETS
 
 

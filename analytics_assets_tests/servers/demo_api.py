@@ -1,17 +1,13 @@
 """The demo API in a test: its clock is the test's, and whole listings are read as each dialect has it."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import requests
 
+from analytics_assets.demo.exchange import Row
 from analytics_assets.demo.server import DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, DEMO_TOKEN, DemoServer
 from analytics_assets_tests.servers.fake_api import PAGED, PATHS
-
-Row = dict[str, Any]
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -88,16 +84,3 @@ class NinjaOneDemo(Demo):
 
 
 DEMOS = {kind.dialect: kind for kind in (Demo, NinjaOneDemo)}
-
-
-@contextmanager
-def serving(demo: Demo) -> Iterator[None]:
-    """Runs a demo API's server."""
-    thread = threading.Thread(target=demo.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        demo.server.shutdown()
-        demo.server.server_close()
-        thread.join()

@@ -1,18 +1,19 @@
-"""A server of the specification's wire format that a test fills with rows, breaks, and asks what it was asked."""
+"""The specification's API, which a test fills with rows, breaks, and asks what it was asked."""
 
 import json
 import ssl
-import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
-Row = dict[str, Any]
+from analytics_assets.demo.analytics import Analytics
+from analytics_assets.demo.exchange import Request, Row, WireFormat
+from analytics_assets.demo.server import Handler, LoopbackServer
+from analytics_assets_tests.servers.running import running
 
 PATHS = {
     "organizations": "/v2/organizations",
@@ -24,20 +25,11 @@ PATHS = {
     "roles": "/v2/roles",
     "software_products": "/v2/software-products",
 }
+NAMES = {path: name for name, path in PATHS.items()}
 IN_TURN = [*(name for name in PATHS if name != "activities"), "activities"]
 """As a run loads them."""
 PAGED = {"organizations", "activities", "locations"}
 TOKEN = "token-7f3a-canary"
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request as it arrived."""
-
-    path: str
-    query: dict[str, str]
-    headers: Mapping[str, str]
-    form: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,13 +54,21 @@ Fault = Callable[[Request], Answer | None]
 
 
 class FakeApi:
-    """The rows it serves are `rows[resource]`; `faults[resource]` are asked first, in order, until one answers."""
+    """The rows it serves are `rows[resource]`; `faults[resource]` are asked first, in order, until one answers.
+
+    Which rows a request gets, and who gets none, is up to the wire format, which is that of the demo API.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.rows: dict[str, list[Row]] = {name: [] for name in PATHS}
         self.requests: list[Request] = []
         self.faults: dict[str, list[Fault]] = {name: [] for name in PATHS}
+        self.wire_format: WireFormat = Analytics(TOKEN, self.listing)
+
+    def listing(self, path: str, _: datetime) -> list[Row] | None:
+        """The rows at a path."""
+        return self.rows[NAMES[path]] if path in NAMES else None
 
     def asked(self, resource: str) -> list[Request]:
         return [request for request in self.requests if request.path == PATHS[resource]]
@@ -86,25 +86,11 @@ class FakeApi:
 
     def answer(self, request: Request) -> Answer:
         self.requests.append(request)
-        resource = next((name for name, path in PATHS.items() if path == request.path), None)
-        if resource is None:
-            return Answer(404, {"error": "no such path"})
-        for fault in self.faults[resource]:
+        for fault in self.faults.get(NAMES.get(request.path, ""), ()):
             if (answer := fault(request)) is not None:
                 return answer
-        return self.refusal(request) or self.listing(resource, request)
-
-    def refusal(self, request: Request) -> Answer | None:
-        if request.headers.get("Authorization") == f"Bearer {TOKEN}":
-            return None
-        return Answer(401, {"error": "unauthorized", "you_sent": request.headers.get("Authorization")})
-
-    def listing(self, resource: str, request: Request) -> Answer:
-        rows = self.rows[resource]
-        if resource in PAGED:
-            after = int(request.query.get("after", "0"))
-            rows = rows[after : after + int(request.query.get("limit", "20"))]
-        return Answer(body={"activities" if resource == "activities" else "data": rows})
+        reply = self.wire_format.answer(request, datetime.now(UTC))
+        return Answer(reply.status, reply.body)
 
 
 @contextmanager
@@ -118,26 +104,11 @@ def serve(tls: ssl.SSLContext | None = None) -> Iterator[FakeApi]:
 def serve_kind(kind: Callable[[str], Api], tls: ssl.SSLContext | None = None) -> Iterator[Api]:
     """Runs a fake API of some kind on a free loopback port."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def do_GET(self) -> None:
-            self._send({})
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            self._send(dict(parse_qsl(body.decode())))
-
-        def _send(self, form: dict[str, str]) -> None:
-            url = urlsplit(self.path)
-            answer = api.answer(Request(url.path, dict(parse_qsl(url.query)), dict(self.headers), form))
+    class FakeHandler(Handler):
+        def respond(self, request: Request) -> None:
+            answer = api.answer(request)
             payload = answer.payload()
-            self.send_response(answer.status)
-            headers = {"Content-Type": "application/json", "Content-Length": str(len(payload)), **answer.headers}
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
+            self.begin(answer.status, len(payload), **answer.headers)
             if answer.stall:
                 self.wfile.write(payload[:1])
                 answer.stall.wait()
@@ -146,26 +117,9 @@ def serve_kind(kind: Callable[[str], Api], tls: ssl.SSLContext | None = None) ->
             if answer.cut is not None:
                 self.close_connection = True
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *client: Any) -> None:
-            # A client that no longer needs an answer hangs up.
-            if not isinstance(sys.exc_info()[1], ConnectionError):
-                super().handle_error(*client)
-
-    server = Server(("127.0.0.1", 0), Handler)
+    server = LoopbackServer(0, FakeHandler)
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    api = kind(f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    api = kind(server.url.replace("http:", "https:") if tls else server.url)
+    with running(server):
         yield api
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

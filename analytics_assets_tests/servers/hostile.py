@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from analytics_assets_tests.servers.running import running
+
 
 class Hostile:
     """A server that is told what to send, byte by byte."""
@@ -37,10 +39,8 @@ def hostile(answer: Callable[[Callable[[bytes], None], threading.Event], None]) 
 
     listener = Server(("127.0.0.1", 0), Handler)
     server = Hostile(listener.server_address[1])
-    threading.Thread(target=listener.serve_forever, daemon=True).start()
-    try:
-        yield server
-    finally:
-        over.set()
-        listener.shutdown()
-        listener.server_close()
+    with running(listener):
+        try:
+            yield server
+        finally:
+            over.set()

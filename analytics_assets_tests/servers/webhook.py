@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from analytics_assets_tests.servers.running import running
+
 SECRET = "T000/B000/hook-canary"
 
 
@@ -52,13 +54,9 @@ def listening() -> Iterator[Webhook]:
         daemon_threads = True
 
     server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
     received.url = f"http://127.0.0.1:{server.server_address[1]}/services/{SECRET}"
-    try:
-        yield received
-    finally:
-        done.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with running(server):
+        try:
+            yield received
+        finally:
+            done.set()

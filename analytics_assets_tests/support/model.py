@@ -32,7 +32,7 @@ MAX_DELETED_SHARE = 0.5
 
 
 class Kind(NamedTuple):
-    """What the product promises of a resource; repeated here, as the catalogue is under test, too."""
+    """What the product promises of a resource; repeated here, as the catalog is under test, too."""
 
     build: Callable[..., dict[str, Any]]
     content: str

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-Row = dict[str, Any]
+from analytics_assets.demo.exchange import Row
 
 MAY = 1_714_521_600
 """The first of May 2024 in epoch seconds."""

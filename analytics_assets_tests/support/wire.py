@@ -19,7 +19,9 @@ import pytest
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from analytics_assets.api.catalog import BY_NAME
-from analytics_assets_tests.servers.fake_api import PAGED, TOKEN, Answer, FakeApi, Request, serve
+from analytics_assets.demo.analytics import requested_rows, selector
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.support.oracle import (
     RESCUED,
     Key,
@@ -53,11 +55,7 @@ def serve_rows(api: FakeApi, resource: str, rows: Sequence[str]) -> None:
     """Answers with these rows as they are spelled."""
 
     def answer(request: Request) -> Answer:
-        page = rows
-        if resource in PAGED:
-            after = int(request.query.get("after", 0))
-            page = rows[after : after + int(request.query.get("limit", 20))]
-        return Answer(body=body_of(resource, page))
+        return Answer(body=body_of(resource, rows[requested_rows(request.path, request.query)]))
 
     api.faults[resource][:] = [answer]
 
@@ -68,8 +66,7 @@ def serve_body(api: FakeApi, resource: str, answer: Answer) -> None:
 
 
 def body_of(resource: str, rows: Sequence[str]) -> bytes:
-    selector = "activities" if resource == "activities" else "data"
-    return f'{{"{selector}": [{", ".join(rows)}]}}'.encode("utf-8", "surrogatepass")
+    return f'{{"{selector(PATHS[resource])}": [{", ".join(rows)}]}}'.encode("utf-8", "surrogatepass")
 
 
 def declared(resource: str) -> dict[str, str]:
@@ -118,7 +115,7 @@ class Warehouse:
         return {name: column for name, column in columns.items() if "data_type" in column}
 
     def undeclared(self, resource: str) -> dict[str, str]:
-        """The columns by the fields that the catalogue does not know."""
+        """The columns by the fields that the catalog does not know."""
         found = {name: column["x-field"] for name, column in self.columns(resource).items() if "x-field" in column}
         assert len(set(found.values())) == len(found), f"a field has two columns: {found}"
         return {field: name for name, field in found.items() if field not in declared(resource)}
@@ -132,7 +129,7 @@ class Warehouse:
         table = {}
         for cells in rows:
             found = {
-                name: normalise(hints[name]["data_type"], cell) for name, cell in cells.items() if cell is not None
+                name: normalize(hints[name]["data_type"], cell) for name, cell in cells.items() if cell is not None
             }
             assert "deleted_at" not in found, f"marked as deleted: {found}"
             table[found["id"]] = {fields.get(name, name): cell for name, cell in found.items() if name not in OURS}
@@ -156,7 +153,7 @@ class Warehouse:
         return server
 
 
-def normalise(type_: str, cell: Any) -> Any:
+def normalize(type_: str, cell: Any) -> Any:
     """A cell of any destination in the oracle's spelling."""
     if type_ == "json":
         # Postgres spells 1e308 with all its digits. NaN stands in no json.

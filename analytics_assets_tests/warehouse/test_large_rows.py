@@ -9,10 +9,11 @@ from typing import Any
 import duckdb
 import pytest
 
+from analytics_assets.demo.exchange import Row
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.commands import BIN, LAUNCH, run
 from analytics_assets_tests.support.project import Project, failure_message, metadata, resource_config
-from analytics_assets_tests.support.rows import Row, activity
+from analytics_assets_tests.support.rows import activity
 
 MEMORY = "SOURCES__ANALYTICS__DUCKDB_MEMORY"
 SYNC = ("dagster", "asset", "materialize", "--select", "key:analytics/activities", "-m", "analytics_assets.definitions")
@@ -43,7 +44,7 @@ def test_large_rows_load_and_merge_in_less_than_800_mb(
         assert rows == [(n, f"Version {version}", size) for n, size in enumerate(sizes, 1)]
 
 
-def test_what_does_not_fit_changes_nothing_until_there_is_more_memory(
+def test_a_load_that_does_not_fit_into_memory_changes_nothing(
     empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = [1_000_000] * 80
@@ -69,7 +70,7 @@ def test_what_does_not_fit_changes_nothing_until_there_is_more_memory(
     assert [row[:2] for row in content(project)] == [(n, "Version 2") for n in range(1, len(sizes) + 1)]
 
 
-def test_rows_that_can_be_loaded_and_not_be_shown_are_loaded(
+def test_rows_that_are_too_large_for_a_preview_are_loaded(
     empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty_api.rows["activities"] = large([1_000_000] * 80, 1)

@@ -12,7 +12,7 @@ from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.rows import activity, policy
 
 
-def test_what_is_loaded_into_an_empty_table_is_appended_and_the_next_load_merged(
+def test_the_first_load_is_appended_and_the_next_is_merged(
     api: FakeApi, project: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
     project.sync()

@@ -261,7 +261,7 @@ def test_json_of_any_kind_is_loaded_and_merged_as_it_is(warehouse: Warehouse, pr
         assert [normal(value, "json") for (value,) in found] == [normal(value, "json") for value in values]
 
 
-def test_a_row_on_the_very_start_is_in_scope(
+def test_a_row_at_the_start_date_itself_is_in_scope(
     warehouse: Warehouse, empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "2024-05-01T00:00:00.500000Z")

@@ -59,7 +59,7 @@ def test_a_second_sync_and_a_full_one_change_nothing(ninjaone: FakeNinjaOne, pro
         assert {metadata(result, name)["rows_marked_deleted"] for name in PATHS} == {0}
 
 
-def test_what_is_gone_is_marked(ninjaone: FakeNinjaOne, project: Project) -> None:
+def test_rows_that_are_gone_are_marked_as_deleted(ninjaone: FakeNinjaOne, project: Project) -> None:
     fill_from(ninjaone, small_rows())
     project.sync("organizations", "software_products")
     del ninjaone.rows["organizations"][11], ninjaone.rows["software_products"][0]
@@ -68,7 +68,7 @@ def test_what_is_gone_is_marked(ninjaone: FakeNinjaOne, project: Project) -> Non
     assert len(project.ids("software_products", "deleted_at IS NOT NULL")) == 1
 
 
-def test_what_is_asked_of_each_endpoint(ninjaone: FakeNinjaOne, project: Project) -> None:
+def test_each_endpoint_is_asked_for_its_pages_and_no_more(ninjaone: FakeNinjaOne, project: Project) -> None:
     fill_from(ninjaone, small_rows())
     ninjaone.rows["locations"] = [location(n) for n in (5, 90, 91)]
     project.sync()
@@ -90,7 +90,7 @@ def test_what_is_asked_of_each_endpoint(ninjaone: FakeNinjaOne, project: Project
     assert {request.headers["Authorization"] for request in ninjaone.requests} == {f"Bearer {TOKEN}"}
 
 
-def test_what_is_new_is_read_behind_the_cursor_with_the_lag(ninjaone: FakeNinjaOne, project: Project) -> None:
+def test_a_sync_asks_for_activities_since_the_cursor_less_the_lag(ninjaone: FakeNinjaOne, project: Project) -> None:
     ninjaone.rows["activities"] = events(1, 2000)
     project.sync("activities")
     ninjaone.requests.clear()

@@ -6,14 +6,10 @@ import time
 import pytest
 
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets_tests.servers.fake_api import PATHS, Answer, FakeApi, Request, serve
-from analytics_assets_tests.servers.fake_ninjaone import (
-    CLIENT_ID,
-    CLIENT_SECRET,
-    TOKEN_PATH,
-    FakeNinjaOne,
-    fill_from,
-)
+from analytics_assets.demo.exchange import Request
+from analytics_assets.demo.ninjaone import TOKEN_PATH
+from analytics_assets_tests.servers.fake_api import PATHS, Answer, FakeApi, serve
+from analytics_assets_tests.servers.fake_ninjaone import CLIENT_ID, CLIENT_SECRET, FakeNinjaOne, fill_from
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import small_rows
 
@@ -35,7 +31,7 @@ def sent(api: FakeApi, resource: str) -> list[str | None]:
     return [request.headers.get("Authorization", "").removeprefix("Bearer ") for request in api.asked(resource)]
 
 
-def test_one_token_serves_a_run_and_stands_nowhere(
+def test_a_run_fetches_one_token_and_shows_it_nowhere(
     ninjaone: FakeNinjaOne, project: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
     result = project.sync()
@@ -102,7 +98,8 @@ def test_a_token_is_renewed_before_its_end(
 def test_an_endpoint_that_does_not_say_how_long_is_trusted_for_an_hour(
     ninjaone: FakeNinjaOne, project: Project
 ) -> None:
-    ninjaone.lifetime = None
+    ninjaone.accept("unsaid-canary")
+    ninjaone.token_faults.append(Answer(body={"access_token": "unsaid-canary", "token_type": "Bearer"}))
     project.sync()
     assert len(ninjaone.token_requests()) == 1
 
@@ -133,7 +130,7 @@ def test_a_token_is_used_however_its_endpoint_spells_its_lifetime(
 ) -> None:
     passed = [0.0]
     monkeypatch.setattr("analytics_assets.api.http.auth.monotonic", lambda: time.monotonic() + passed[0])
-    ninjaone.issued.append("spelled-canary")
+    ninjaone.accept("spelled-canary")
     ninjaone.token_faults.append(
         Answer(body=f'{{"access_token": "spelled-canary", "expires_in": {expires_in}}}'.encode())
     )
@@ -155,9 +152,7 @@ def test_a_token_that_is_refused_when_new_is_not_fetched_for_ever(ninjaone: Fake
 
 
 @pytest.mark.parametrize("fault", [Answer(503), Answer(429, headers={"Retry-After": "0"}), Answer(200, {}, cut=1)])
-def test_the_token_endpoint_is_asked_again_like_the_api(
-    ninjaone: FakeNinjaOne, project: Project, fault: Answer
-) -> None:
+def test_requests_for_tokens_are_retried_like_others(ninjaone: FakeNinjaOne, project: Project, fault: Answer) -> None:
     ninjaone.token_faults = [fault, fault]
     project.sync("roles")
     assert len(ninjaone.token_requests()) == 3
@@ -166,7 +161,7 @@ def test_the_token_endpoint_is_asked_again_like_the_api(
 def test_the_scope_and_the_endpoint_can_be_set_for_any_dialect(
     ninjaone: FakeNinjaOne, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ninjaone.scopes = {"read:all"}
+    ninjaone.ninjaone.scope = "read:all"
     monkeypatch.setenv("SOURCES__ANALYTICS__SCOPE", "read:all")
     monkeypatch.setenv("SOURCES__ANALYTICS__TOKEN_URL", ninjaone.url + TOKEN_PATH)
     monkeypatch.setenv("SOURCES__ANALYTICS__DIALECT", "analytics")

@@ -40,7 +40,7 @@ def wrong_secret(api: FakeNinjaOne, patch: pytest.MonkeyPatch) -> None:
 
 
 def missing_scope(api: FakeNinjaOne, patch: pytest.MonkeyPatch) -> None:
-    api.scopes = {"control"}
+    api.ninjaone.scope = "control"
 
 
 def narrow_scope(api: FakeNinjaOne, patch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def broken(api: FakeNinjaOne, patch: pytest.MonkeyPatch) -> None:
         (broken, ["answered 503", 'Its body begins: \'{"client": "***"}\'']),
     ],
 )
-def test_what_is_wrong_is_told_apart_without_a_secret(
+def test_each_reason_for_having_no_token_has_a_message_of_its_own_without_a_secret(
     ninjaone: FakeNinjaOne,
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
@@ -105,7 +105,9 @@ def test_what_is_wrong_is_told_apart_without_a_secret(
 @pytest.mark.parametrize(
     "token", ["issued\r\nX-Other: canary-7", "issued canary-7", "issued\x00canary-7", "ïssued-canary-7"]
 )
-def test_an_issued_token_that_is_no_header_is_an_error(ninjaone: FakeNinjaOne, project: Project, token: str) -> None:
+def test_an_issued_token_that_cannot_be_a_header_is_an_error(
+    ninjaone: FakeNinjaOne, project: Project, token: str
+) -> None:
     ninjaone.token_faults.append(Answer(body={"access_token": token, "expires_in": 3600}))
     message = failure_message(project.run("roles"))
     assert "with one that has a space, a line break or the like in it" in message
@@ -139,7 +141,7 @@ def test_an_issued_token_that_is_no_header_is_an_error(ninjaone: FakeNinjaOne, p
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_an_answer_without_a_token_is_named_for_what_it_is(
+def test_a_response_without_a_token_is_described(
     ninjaone: FakeNinjaOne, project: Project, body: bytes, message: str
 ) -> None:
     ninjaone.token_faults.append(Answer(body=body))
@@ -150,7 +152,7 @@ def test_an_answer_without_a_token_is_named_for_what_it_is(
 
 
 @pytest.mark.parametrize("error", [{"code": 7}, ["invalid_client"], 7])
-def test_a_refusal_whose_error_is_no_text_is_a_refusal(ninjaone: FakeNinjaOne, project: Project, error: object) -> None:
+def test_a_refusal_may_carry_an_error_that_is_no_text(ninjaone: FakeNinjaOne, project: Project, error: object) -> None:
     ninjaone.token_faults.append(Answer(401, {"error": error}))
     assert "answered 401 Unauthorized. The client is not accepted" in failure_message(project.run("roles"))
 
@@ -170,8 +172,9 @@ def test_a_pasted_token_that_has_expired_is_told_apart_from_a_wrong_one(
     for key in ("CLIENT_ID", "CLIENT_SECRET"):
         monkeypatch.delenv(f"SOURCES__ANALYTICS__{key}")
     monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", "pasted-canary")
+    ninjaone.answer_with("roles", Answer(401, {"error": "Unauthorized", "error_code": 1}))
     assert "The API did not accept the token" in failure_message(project.run("roles"))
-    ninjaone.issued.append("pasted-canary")
+    ninjaone.accept("pasted-canary")
     project.sync("roles")
     ninjaone.expire()
     message = failure_message(project.run("roles"))

@@ -20,7 +20,7 @@ from analytics_assets_tests.support.wire import (
 ROWS = [row(1, name='"caf\u00e9"', description=r'"\ud83d\ude00"')]
 
 
-def test_what_pythons_json_reads_is_read(duck: Scene) -> None:
+def test_every_encoding_that_python_reads_is_read(duck: Scene) -> None:
     plain = body_of("groups", ROWS)
     bodies = {
         "organizations": b"\xef\xbb\xbf" + plain,
@@ -47,7 +47,7 @@ def test_what_pythons_json_reads_is_read(duck: Scene) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-le"])
-def test_what_no_warehouse_stores_is_replaced_in_every_encoding(duck: Scene, encoding: str) -> None:
+def test_nul_and_lone_surrogates_are_replaced_in_every_encoding(duck: Scene, encoding: str) -> None:
     rows = [row(1, name=r'"\u0000NaN"', tags=r'["\u0000", "\ud83d", "\ud83d\ude00"]', deviceCount=r'"\u00005"')]
     products = [row(r'"\u0000a"', vendorName=r'"\\u0000"')]
     for resource, listed in (("groups", rows), ("software_products", products)):
@@ -88,7 +88,7 @@ def test_a_body_that_is_no_json_is_refused_by_the_parsers_words(duck: Scene) -> 
         assert abs(int(shown) - where) <= 1, said
 
 
-def test_no_content_is_an_error_by_its_name_and_a_login_page_by_what_it_is(duck: Scene) -> None:
+def test_no_content_and_a_login_page_are_errors_that_say_so(duck: Scene) -> None:
     serve_body(duck.api, "groups", Answer(204, b""))
     serve_body(duck.api, "roles", Answer(200, b"<!DOCTYPE html><html>Sign in</html>", {"Content-Type": "text/html"}))
     lines = failure_message(duck.project.run("groups", "roles")).splitlines()
@@ -98,7 +98,7 @@ def test_no_content_is_an_error_by_its_name_and_a_login_page_by_what_it_is(duck:
     assert "login page" in roles
 
 
-def test_a_total_of_many_digits_is_none(api: FakeApi, project: Project) -> None:
+def test_a_total_of_too_many_digits_is_ignored(api: FakeApi, project: Project) -> None:
     rows = json.dumps(api.rows["roles"])
     api.answer_always("roles", Answer(body=f'{{"data": {rows}, "total": {"9" * 5_000}}}'.encode()))
     project.sync("roles")

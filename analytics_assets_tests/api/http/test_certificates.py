@@ -35,7 +35,7 @@ def authority_of_ones_own(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
     ],
     ids=str,
 )
-def test_a_certificate_of_an_authority_of_ones_own(
+def test_a_private_authority_is_trusted_only_if_the_environment_names_it(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: dict[str, str]
 ) -> None:
     tls, bundle = authority_of_ones_own(tmp_path)
@@ -92,7 +92,7 @@ NO_AUTHORITIES = [
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 @pytest.mark.parametrize(("make", "problem"), NO_AUTHORITIES)
-def test_authorities_that_are_none_are_one_error_before_any_request(
+def test_a_wrong_bundle_of_authorities_is_one_error_before_any_request(
     api: FakeApi,
     project: Project,
     tmp_path: Path,
@@ -114,7 +114,7 @@ def test_authorities_that_are_none_are_one_error_before_any_request(
     assert run.tags["dagster/max_retries"] == "0"
 
 
-def test_the_check_says_of_authorities_that_are_none_one_sentence(
+def test_the_check_says_in_one_sentence_that_the_bundle_is_missing(
     api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
@@ -129,7 +129,7 @@ def test_the_check_says_of_authorities_that_are_none_one_sentence(
     assert api.requests == []
 
 
-def test_an_alert_that_authorities_hinder_says_so(
+def test_an_alert_says_that_the_bundle_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, webhook: Webhook
 ) -> None:
     # With a patience that no other test has, as a process keeps its clients.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from analytics_assets_tests.servers.fake_api import IN_TURN, TOKEN, Answer, FakeApi, Request, serve
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import IN_TURN, TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.servers.hostile import hostile
 from analytics_assets_tests.support.commands import check
 from analytics_assets_tests.support.project import Project, failure_message, metadata
@@ -32,7 +33,7 @@ def test_a_server_that_is_gone_is_a_clear_error(project: Project, monkeypatch: p
     assert {name: value.value for name, value in data.metadata.items()} == dict.fromkeys(IN_TURN, reason)
 
 
-def test_the_proxy_that_the_environment_names(
+def test_requests_go_through_the_proxy_that_the_environment_names(
     api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", "http://api.invalid")
@@ -123,7 +124,9 @@ def test_a_redirect_to_another_origin_is_an_error_and_takes_neither_token_nor_ro
         ("https://127.0.0.1:99999/", "no URL"),
     ],
 )
-def test_where_a_redirect_may_not_lead(api: FakeApi, project: Project, location: str, place: str) -> None:
+def test_a_redirect_elsewhere_is_an_error_that_names_the_place(
+    api: FakeApi, project: Project, location: str, place: str
+) -> None:
     port = api.url.rpartition(":")[2]
     api.answer_always("roles", Answer(302, headers={"Location": location.replace("{port}", port)}))
     message = failure_message(project.run("roles"))

@@ -63,14 +63,14 @@ def test_an_answer_over_the_limit_is_an_error_and_one_below_it_is_loaded(
         assert "max_answer_mb" in failure_message(result)
 
 
-def test_deflate_without_a_header_is_read_too(api: FakeApi, project: Project) -> None:
+def test_raw_deflate_is_read_too(api: FakeApi, project: Project) -> None:
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     packed = packer.compress(json.dumps({"data": api.rows["roles"]}).encode()) + packer.flush()
     api.answer_always("roles", Answer(body=packed, headers={"Content-Encoding": "deflate"}))
     assert metadata(project.sync("roles"), "roles")["rows_loaded"] == len(api.rows["roles"])
 
 
-def test_a_compression_that_no_rows_have_is_an_error(api: FakeApi, project: Project) -> None:
+def test_a_response_that_unpacks_to_500_times_its_size_is_an_error(api: FakeApi, project: Project) -> None:
     bomb = gzip.compress(b'{"data": [' + b" " * 20_000_000 + b"]}")
     assert len(bomb) < 40_000
     api.answer_always("roles", Answer(body=bomb, headers={"Content-Encoding": "gzip"}))

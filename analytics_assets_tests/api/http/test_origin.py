@@ -94,9 +94,7 @@ def test_allow_http_by_run_config_does_not_help_a_configured_https_origin(
     )
 
 
-def test_run_config_does_not_lift_what_keeps_a_token_encrypted(
-    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_config_may_not_allow_http(api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", "http://api.example.com")
     message = failure_message(project.run("roles", run_config=resource_config(allow_http=True)))
     assert "would send the token unencrypted" in message
@@ -123,7 +121,9 @@ def test_the_configured_origin_and_the_demo_may_be_named_by_run_config(api: Fake
     assert {request.headers["Authorization"] for request in api.requests} == {f"Bearer {TOKEN}"}
 
 
-def test_nothing_wrong_is_taken_for_allowed(api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_list_of_allowed_hosts_is_an_error(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__ALLOWED_HOSTS", "https://[half")
     message = failure_message(project.run("roles", run_config=resource_config(base_url=api.url)))
     assert "allowed_hosts = 'https://[half' is no list of origins" in message
@@ -152,14 +152,16 @@ def test_run_config_may_not_read_a_variable_into_what_is_shown(
     assert not api.requests
 
 
-def test_run_config_of_the_op_may_not_either(api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_config_of_the_op_may_not_read_a_variable(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OTHER_VARIABLE", "other-canary")
     result = project.run("roles", config={"start": {"env": "OTHER_VARIABLE"}})
     assert "start is read from the variable OTHER_VARIABLE by the op's run config" in failure_message(result)
     assert "canary" not in project.log(result)
 
 
-def test_run_config_chooses_no_key_of_hashes_and_no_module(api: FakeApi, project: Project) -> None:
+def test_run_config_may_not_set_the_hash_key_the_allowed_hosts_or_a_module(api: FakeApi, project: Project) -> None:
     for key, value in (("hash_key", "known to whoever launches"), ("allowed_hosts", ["https://elsewhere.example"])):
         assert f"{key} comes by run config" in failure_message(
             project.run("roles", run_config=resource_config(**{key: value}))

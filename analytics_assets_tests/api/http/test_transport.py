@@ -50,7 +50,7 @@ def test_waits_double_from_two_seconds(
     ],
     ids=["seconds", "date", "absurd seconds", "absurd date", "zero", "past", "nonsense"],
 )
-def test_retry_after_is_honoured_within_a_bound(
+def test_retry_after_is_honored_within_a_bound(
     api: FakeApi,
     project: Project,
     pauses: list[float],
@@ -66,7 +66,7 @@ def test_retry_after_is_honoured_within_a_bound(
     assert least <= pauses[0] <= most
 
 
-def test_the_bound_is_configuration(
+def test_the_longest_wait_can_be_configured(
     api: FakeApi, project: Project, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUNTIME__REQUEST_MAX_RETRY_DELAY", "5")
@@ -82,7 +82,7 @@ def test_time_waited_is_in_the_metadata(api: FakeApi, project: Project) -> None:
     assert 0.9 < said["seconds_waited"] < time.monotonic() - started
 
 
-def test_retries_are_of_the_request_and_not_of_the_listing(
+def test_a_retry_repeats_one_request_and_not_the_listing(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_IN_FLIGHT", "1")
@@ -99,7 +99,7 @@ def test_retries_are_of_the_request_and_not_of_the_listing(
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_these_statuses_are_retried_three_times(api: FakeApi, project: Project, status: int) -> None:
+def test_temporary_failures_are_retried_three_times(api: FakeApi, project: Project, status: int) -> None:
     api.answer_with("roles", *[Answer(status)] * 3)
     result = project.sync("roles")
 
@@ -111,7 +111,7 @@ def test_these_statuses_are_retried_three_times(api: FakeApi, project: Project, 
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 501])
-def test_these_statuses_are_not_retried(api: FakeApi, project: Project, status: int) -> None:
+def test_lasting_failures_are_not_retried(api: FakeApi, project: Project, status: int) -> None:
     api.answer_with("roles", Answer(status))
     result = project.run("roles")
 
@@ -135,6 +135,6 @@ def test_a_connection_cut_in_mid_body_is_retried(api: FakeApi, project: Project)
     ],
     ids=str,
 )
-def test_a_header_that_makes_no_sense_counts_as_absent(api: FakeApi, project: Project, headers: dict[str, str]) -> None:
+def test_a_retry_after_that_makes_no_sense_is_ignored(api: FakeApi, project: Project, headers: dict[str, str]) -> None:
     api.answer_with("roles", Answer(503, headers=headers))
     assert metadata(project.sync("roles"), "roles")["retries"] == 1

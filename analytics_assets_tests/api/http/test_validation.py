@@ -43,7 +43,7 @@ def test_a_wrong_payload_is_an_error_and_never_zero_rows(
     assert project.ids("policies") == [1, 2, 3]
 
 
-def test_what_an_error_quotes_of_a_body_is_short(api: FakeApi, project: Project) -> None:
+def test_an_error_quotes_little_of_a_body(api: FakeApi, project: Project) -> None:
     api.answer_always("roles", Answer(body=b'{"' + b"k" * 5_000_000 + b'": 1}'))
     api.answer_always("groups", Answer(body={"data": [{"id": "i" * 1_000_000}] * 2}))
     api.answer_always("policies", Answer(body=b"no", headers={"Content-Type": "x" * 20_000}))

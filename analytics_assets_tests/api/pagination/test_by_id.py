@@ -1,5 +1,6 @@
 """The public API's dialect: the same tables, paging by id, and what is said of a server that does not page so."""
 
+import itertools
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 from dlt.extract.exceptions import ResourceExtractionError
 
-from analytics_assets_tests.servers.fake_api import Answer, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import Answer
 from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne
 from analytics_assets_tests.support.project import Project, metadata
 from analytics_assets_tests.support.reading import read_ids
@@ -46,9 +48,16 @@ def test_activities_by_time_to_which_ids_are_only_close_are_all_read(
     ninjaone: FakeNinjaOne, monkeypatch: pytest.MonkeyPatch, disorder: int, seed: int
 ) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "200")
-    monkeypatch.setattr(FakeNinjaOne, "order", staticmethod(lambda row: row["activityTime"]))
     dice = random.Random(seed)
-    ninjaone.rows["activities"] = [activity(n, MAY + n + dice.uniform(0, disorder)) for n in range(1, 3001)]
+    by_time = [activity(n, MAY + n + dice.uniform(0, disorder)) for n in range(1, 3001)]
+    by_time.sort(key=lambda row: row["activityTime"], reverse=True)
+
+    def newest_time_first(request: Request) -> Answer:
+        below = int(request.query.get("olderThan", 10**6))
+        page = itertools.islice((row for row in by_time if row["id"] < below), int(request.query["pageSize"]))
+        return Answer(body={"activities": list(page)})
+
+    ninjaone.faults["activities"].append(newest_time_first)
     assert sorted(read_ids("activities")) == list(range(1, 3001))
     assert len(ninjaone.requests) < 35
 

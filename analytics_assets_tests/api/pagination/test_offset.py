@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from dlt.extract.exceptions import ResourceExtractionError
 
-from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.reading import read_ids, read_resource
 from analytics_assets_tests.support.rows import activity, organization

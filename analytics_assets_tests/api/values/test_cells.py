@@ -245,7 +245,7 @@ FOUND: dict[str, list[tuple[Any, Fields]]] = {
 """What went wrong once, or came near to it: raw keys and values."""
 
 
-def test_what_was_found_is_right_everywhere(anywhere: Scene) -> None:
+def test_values_that_went_wrong_once_are_right_in_every_destination(anywhere: Scene) -> None:
     listings = {resource: [row(key, **fields) for key, fields in rows] for resource, rows in FOUND.items()}
     tables: dict[str, Table] = {}
     first = anywhere.sync(listings, tables)
@@ -261,7 +261,7 @@ def test_what_was_found_is_right_everywhere(anywhere: Scene) -> None:
     anywhere.sync(listings, tables, mode="rebuild")
 
 
-def test_an_edit_in_spelling_alone_is_an_edit(duck: Scene) -> None:
+def test_an_edit_of_the_spelling_alone_is_loaded(duck: Scene) -> None:
     tables: dict[str, Table] = {}
     for name, tags, count in (("1.10", "[1]", "5"), ("1.1", "[true]", '"5x"'), ("1.1", '["true"]', '"5y"')):
         duck.sync({"groups": [row(1, name=name, tags=tags, deviceCount=count)]}, tables)

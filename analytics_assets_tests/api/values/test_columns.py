@@ -103,7 +103,7 @@ def test_each_field_has_a_column_of_its_own_that_it_keeps(anywhere: Scene) -> No
     assert anywhere.warehouse.undeclared("groups") == columns
 
 
-def test_a_field_has_the_same_column_whichever_comes_first(duck: Scene) -> None:
+def test_columns_of_undeclared_fields_do_not_depend_on_the_order_of_rows(duck: Scene) -> None:
     rows = [row(n, **{name: str(n)}) for n, name in enumerate(UNDECLARED, 1) if name not in declared("groups")]
     duck.sync({"groups": rows}, {})
     columns = duck.warehouse.undeclared("groups")
@@ -133,7 +133,7 @@ def test_fields_beyond_two_hundred_are_rescued(duck: Scene, fields: int) -> None
         assert kept == {name: name for name in names[int(number) :]}
 
 
-def test_a_field_keeps_its_column_whichever_comes_first(empty_api: FakeApi, project: Project) -> None:
+def test_a_field_keeps_its_column_when_others_of_its_name_come(empty_api: FakeApi, project: Project) -> None:
     empty_api.rows["organizations"] = [{"id": 1, "fooBar": 1}]
     first = metadata(project.sync("organizations"), "organizations")["undeclared_columns"]
     assert first == {"fooBar": "foo_bar"}

@@ -59,7 +59,7 @@ NO_INTEGER_KEYS = [
 NO_TEXT_KEYS = [None, "null", "true", "1.0", "1.5", "NaN", "[1]", '{"a": 1}', '""']
 
 
-def test_every_spelling_of_a_key(anywhere: Scene) -> None:
+def test_rows_have_the_same_key_however_it_is_spelled(anywhere: Scene) -> None:
     tables: dict[str, Table] = {}
     listings = {
         "groups": [row(key, name='"x"') for key in INTEGER_KEYS],
@@ -80,13 +80,13 @@ def keyless(key: str | None) -> str:
 
 
 @pytest.mark.parametrize("start", range(0, len(NO_INTEGER_KEYS), len(INTEGER_TABLES)))
-def test_what_is_no_integer_key_is_said_with_page_and_row(duck: Scene, start: int) -> None:
+def test_a_wrong_integer_key_is_an_error_with_page_and_row(duck: Scene, start: int) -> None:
     keys = dict(zip(INTEGER_TABLES, NO_INTEGER_KEYS[start:], strict=False))
     check_keys(duck, keys)
 
 
 @pytest.mark.parametrize("key", NO_TEXT_KEYS)
-def test_what_is_no_text_key_is_said_with_page_and_row(duck: Scene, key: str | None) -> None:
+def test_a_wrong_text_key_is_an_error_with_page_and_row(duck: Scene, key: str | None) -> None:
     check_keys(duck, {"software_products": key})
 
 

@@ -33,13 +33,13 @@ NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC)
         (datetime(2024, 1, 1, 1, tzinfo=timezone(timedelta(hours=1))), timedelta()),
     ],
 )
-def test_spellings_of_an_instant(spelling: object, after_new_year: timedelta) -> None:
+def test_every_spelling_of_a_timestamp_is_read(spelling: object, after_new_year: timedelta) -> None:
     instant = parse_timestamp(spelling)
     assert instant == NEW_YEAR + after_new_year
     assert instant.utcoffset() == timedelta()
 
 
 @pytest.mark.parametrize("value", ["", "yesterday", "10:00", "P1D", "2024-13-01", True, None, [], 1e30, float("nan")])
-def test_what_is_no_instant_is_refused(value: object) -> None:
+def test_values_that_are_no_timestamps_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_timestamp(value)

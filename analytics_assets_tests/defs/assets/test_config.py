@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from analytics_assets.api.settings_reader import LONGEST_LAG
-from analytics_assets_tests.servers.fake_api import FakeApi, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 
 

@@ -199,7 +199,7 @@ def test_a_run_that_died_elsewhere_is_not_posted(watched: Watched, webhook: Webh
 
 
 @pytest.mark.parametrize(("reason", "posts"), [("START_TIMEOUT", 1), (None, 0)])
-def test_of_runs_that_never_started_and_are_retried_those_that_were_launched_are_posted(
+def test_a_run_that_was_launched_and_never_started_is_posted(
     watched: Watched, webhook: Webhook, reason: str | None, posts: int
 ) -> None:
     run = watched.instance.add_run(dg.DagsterRun("analytics_sync"))
@@ -211,7 +211,7 @@ def test_of_runs_that_never_started_and_are_retried_those_that_were_launched_are
 
 
 @NO_RETRIES
-def test_an_error_that_nobody_explained_is_named_only(
+def test_an_unexplained_error_is_posted_by_its_type_alone(
     api: FakeApi, watched: Watched, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: object, **__: object) -> None:

@@ -14,7 +14,8 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from analytics_assets.defs.assets.specs import asset_key
 from analytics_assets.defs.automation import signs_of_life
 from analytics_assets.defs.automation.signs_of_life import ALIVE, SILENT_TICKS, alive, tag_run
-from analytics_assets_tests.servers.fake_api import FakeApi, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.servers.webhook import Webhook
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.watch import HERE, Watch, look_up, until
@@ -117,7 +118,7 @@ def test_a_run_that_logs_is_left_alone(instance: dg.DagsterInstance, watch: Watc
     assert look_up(instance, run_id).status is STARTED
 
 
-def test_hours_without_a_tick_are_no_hours_without_a_sign(instance: dg.DagsterInstance, watch: Watch) -> None:
+def test_silence_is_counted_in_ticks_and_not_in_hours(instance: dg.DagsterInstance, watch: Watch) -> None:
     """As of a laptop that sleeps: its clock jumps, and neither the run nor the sensor has done anything meanwhile."""
     run_id = start(instance)
     for day in (20, 21, 22):
@@ -160,7 +161,7 @@ def test_a_dead_run_that_was_to_be_terminated_is_canceled_and_not_retried(
     assert webhook.posts == []
 
 
-def test_an_instance_that_is_busy_costs_a_sign_and_not_the_run(
+def test_a_busy_instance_costs_a_sign_and_not_the_run(
     api: FakeApi,
     instance: dg.DagsterInstance,
     home: Path,

@@ -6,7 +6,7 @@ from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.support.project import Project, failure_message
 
 
-def test_the_same_words_are_said_once_and_what_differs_apart(api: FakeApi, project: Project) -> None:
+def test_resources_that_failed_alike_share_a_line(api: FakeApi, project: Project) -> None:
     for resource in ("policies", "groups"):
         api.rows[resource] = [api.rows[resource][0] | {"name": ["no text"], "id": n} for n in range(11)]
     api.answer_always("locations", Answer(403))
@@ -20,7 +20,7 @@ def test_the_same_words_are_said_once_and_what_differs_apart(api: FakeApi, proje
     ]
 
 
-def test_what_failed_is_counted_in_words_that_fit(api: FakeApi, project: Project) -> None:
+def test_a_single_failure_is_counted_in_the_singular(api: FakeApi, project: Project) -> None:
     api.answer_always("roles", Answer(403))
     assert failure_message(project.run("roles")).startswith("The only selected resource failed.\n- roles: GET ")
 

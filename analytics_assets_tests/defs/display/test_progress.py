@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from analytics_assets_tests.servers.fake_api import IN_TURN, PATHS, Answer, FakeApi, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import IN_TURN, PATHS, Answer, FakeApi
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.rows import organization
 

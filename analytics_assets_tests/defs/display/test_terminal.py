@@ -7,7 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
-from analytics_assets_tests.servers.fake_api import PATHS, FakeApi, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import PATHS, FakeApi
 from analytics_assets_tests.support.dagster_dev import PATIENCE
 
 

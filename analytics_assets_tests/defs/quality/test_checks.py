@@ -60,7 +60,7 @@ def wrong(found: dict[tuple[str, str], dg.AssetCheckEvaluation]) -> dict[tuple[s
     return {key: numbers(evaluation) for key, evaluation in found.items() if not evaluation.passed}
 
 
-def test_the_demo_passes_them_all_in_its_sync_and_alone(project: Project) -> None:
+def test_the_demo_passes_all_checks_in_its_sync_and_alone(project: Project) -> None:
     for found in (evaluations(project.sync()), look(project)):
         assert set(found) == NAMES
         assert wrong(found) == {}
@@ -192,7 +192,7 @@ def test_locations_without_a_table_of_organizations_warn(api: FakeApi, project: 
     assert says == "There is no table analytics.organizations yet: sync it."
 
 
-def test_fields_that_the_catalogue_does_not_know_warn(api: FakeApi, project: Project) -> None:
+def test_undeclared_fields_warn(api: FakeApi, project: Project) -> None:
     api.rows["roles"].append(role(9, "2024-06-01T00:00:00Z", brandNew="x"))
     result = project.sync("roles")
     expected = {"columns": {"brandNew": "brand_new"}, "count": 1}

@@ -13,7 +13,8 @@ import analytics_assets.__main__ as command_line
 from analytics_assets.definitions import defs
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.quality.connection_check import Verdict, check_connection
-from analytics_assets_tests.servers.fake_api import PAGED, PATHS, TOKEN, Answer, FakeApi, Request
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import PAGED, PATHS, TOKEN, Answer, FakeApi
 from analytics_assets_tests.support.commands import run
 from analytics_assets_tests.support.holder import holding
 from analytics_assets_tests.support.project import Project, failure_message
@@ -29,7 +30,7 @@ def failed(verdicts: dict[str, Verdict]) -> dict[str, str]:
     return {name: verdict.says for name, verdict in verdicts.items() if not verdict.passed}
 
 
-def test_it_reads_two_pages_of_each_listing_and_writes_nothing(api: FakeApi, project: Project) -> None:
+def test_the_check_reads_two_pages_of_each_listing_and_writes_nothing(api: FakeApi, project: Project) -> None:
     api.rows["locations"] = [location(n) for n in range(1, 100)]
     verdicts = check()
 
@@ -215,7 +216,7 @@ def test_the_command_fails_with_the_reason(api: FakeApi, project: Project, capsy
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_the_job_does_the_same(api: FakeApi, project: Project, works: bool) -> None:  # noqa: FBT001
+def test_the_job_reports_what_the_command_does(api: FakeApi, project: Project, works: bool) -> None:  # noqa: FBT001
     if not works:
         api.answer_always("groups", Answer(400, {"error": TOKEN}))
         api.answer_always("roles", Answer(403))

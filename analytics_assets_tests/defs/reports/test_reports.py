@@ -223,9 +223,7 @@ def test_inputs_that_arrive_one_by_one_in_a_run_are_waited_for(
     assert sensor.tick() == {"organization_overview"}
 
 
-def test_a_run_that_was_to_refresh_a_report_itself_but_failed_before_is_made_up_for(
-    api: FakeApi, project: Project
-) -> None:
+def test_reports_that_a_failed_run_has_skipped_are_refreshed_after_it(api: FakeApi, project: Project) -> None:
     project.sync()
     refreshed(project)
     sensor = Sensor(project.instance, dg.AssetSelection.groups("analytics_reports"))

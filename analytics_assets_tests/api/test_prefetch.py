@@ -12,31 +12,8 @@ from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PATHS, Answer, FakeApi
-from analytics_assets_tests.support.rows import organization
-
-PATIENCE = 10.0
-"""Seconds after which a test that waits for requests gives up."""
-
-
-class Turnstile:
-    """A fault that holds the first requests until as many are in flight as are allowed, and a moment longer."""
-
-    def __init__(self, allowed: int) -> None:
-        self.allowed = allowed
-        self.now = self.most = 0
-        self.changed = threading.Condition()
-
-    def __call__(self, _: Request) -> None:
-        with self.changed:
-            self.now += 1
-            first = self.most < self.allowed
-            self.most = max(self.most, self.now)
-            self.changed.notify_all()
-            if first:
-                assert self.changed.wait_for(lambda: self.most >= self.allowed, PATIENCE)
-                # For one too many.
-                self.changed.wait_for(lambda: self.most > self.allowed, 0.3)
-            self.now -= 1
+from analytics_assets_tests.support.rows import location, organization
+from analytics_assets_tests.support.waiting import PATIENCE, Turnstile, until
 
 
 def listings(*names: str) -> list[Listing]:
@@ -148,22 +125,16 @@ def test_a_failure_in_the_middle_is_the_failure_of_the_listing(empty_api: FakeAp
 
 def test_retry_after_stops_all_requests(api: FakeApi) -> None:
     arrivals: list[float] = []
-    left = [Answer(429, headers={"Retry-After": "1"})]
 
     def note(_: Request) -> Answer | None:
         arrivals.append(time.monotonic())
-        return left.pop() if left else None
+        return Answer(429, headers={"Retry-After": "1"}) if len(arrivals) == 1 else None
 
     for name in ("roles", "groups", "organizations"):
         api.faults[name].append(note)
     first, *others = listings("roles", "groups", "organizations")
     first.start({})
-    deadline = time.monotonic() + PATIENCE
-    while left:
-        assert time.monotonic() < deadline
-    # The answer is on its way; the others are started when it has been read.
-    while not first.stats.requests or not first._transport._next_start > time.monotonic():
-        assert time.monotonic() < deadline
+    until(lambda: any("Retry-After asks" in wait.why for wait in first.stats.waits), "a wait for the retry")
     for listing in others:
         listing.start({})
     assert ids(first) == [1, 2, 3]
@@ -173,16 +144,27 @@ def test_retry_after_stops_all_requests(api: FakeApi) -> None:
 
 
 def test_a_listing_that_nobody_reads_is_not_read_on(empty_api: FakeApi) -> None:
+    """Another one by the same event loop has long been read when the pages that were asked for have come."""
     empty_api.rows["organizations"] = [organization(n) for n in range(1, 20_001)]
+    empty_api.rows["locations"] = [location(n) for n in range(1, 1_001)]
+    held, released = threading.Event(), threading.Event()
+
+    def hold(request: Request) -> None:
+        if int(request.query["after"]) > 3_000:
+            held.set()
+            assert released.wait(PATIENCE)
+
+    empty_api.faults["organizations"].append(hold)
     [listing] = listings("organizations")
     listing.start({})
     assert listing.next_batch()
-    reader = listing._reader
-    assert reader
+    assert held.wait(PATIENCE)
     del listing
     gc.collect()
-    deadline = time.monotonic() + PATIENCE
-    while not reader.cancelled():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert len(empty_api.requests) < 20_000 / 19 / 2
+    released.set()
+    for _ in range(2):
+        [other] = listings("locations")
+        other.start({})
+        assert len(ids(other)) == 1_000
+    # Eight were in flight.
+    assert len(empty_api.asked("organizations")) <= 3_000 // 19 + 1 + 8

@@ -183,7 +183,7 @@ def test_a_password_that_is_escaped_reaches_the_database_and_no_message(
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", f"{url}-none")
     result = project.run("roles")
     message = failure_message(result)
-    assert 'database "postgres-none" does not exist' in message
+    assert f'database "{postgres.rpartition("/")[2]}-none" does not exist' in message
     assert "canary" not in message + project.log(result)
 
 

@@ -3,7 +3,6 @@
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import duckdb
@@ -12,6 +11,7 @@ import pytest
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi
 from analytics_assets_tests.support.commands import BIN, run, start
+from analytics_assets_tests.support.waiting import until
 
 
 def ids(database: Path, resource: str) -> list[object]:
@@ -96,8 +96,8 @@ def test_ctrl_c_ends_a_command_with_one_sentence(
     process = start(tmp_path, sys.executable, "-m", "analytics_assets", command)
     try:
         assert waiting.wait(timeout=60)
-        # Until the resources before it are done, or about: it may come at any moment.
-        time.sleep(0.5)
+        # The request for activities waits for their cursor.
+        until(lambda: len(api.paths()) >= len(PATHS) - 1, "requests for the other resources", 60)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=30)
     finally:

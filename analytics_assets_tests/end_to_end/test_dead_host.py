@@ -2,12 +2,14 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,12 +23,14 @@ import pytest
 from analytics_assets.definitions import defs
 from analytics_assets.defs.automation.signs_of_life import ALIVE, SILENT_TICKS
 from analytics_assets.demo.exchange import Request
-from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi
-from analytics_assets_tests.servers.webhook import Webhook
+from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, serve
+from analytics_assets_tests.servers.webhook import Webhook, listening
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.dagster_dev import dagster_dev
 from analytics_assets_tests.support.project import Project
-from analytics_assets_tests.support.watch import Watch, look_up, until
+from analytics_assets_tests.support.rows import small_rows
+from analytics_assets_tests.support.waiting import until
+from analytics_assets_tests.support.watch import Watch, look_up
 
 
 def stall(api: FakeApi, resource: str) -> tuple[threading.Event, threading.Event]:
@@ -106,6 +110,10 @@ class Host:
             until(arrived.is_set, "a scheduled sync in mid-run", 180)
             yield go_on
 
+    def started_run(self) -> dg.DagsterRun:
+        [run] = self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        return run
+
     def await_recovery(self, run_id: str) -> str:
         """Waits until the dead run has failed, has been told of and a later one has succeeded; returns the alert."""
         until(
@@ -121,35 +129,49 @@ class Host:
             return [row[0] for row in connection.execute(f"SELECT id FROM analytics.{resource} ORDER BY id").fetchall()]
 
 
-@pytest.fixture
-def host(home: Path, api: FakeApi, webhook: Webhook, instance: dg.DagsterInstance) -> Host:
-    return Host(home, api, webhook, instance)
+@contextmanager
+def new_host(home: Path) -> Iterator[Host]:
+    """A host of its own: an API with a few rows, a webhook, and a home with the file that is shipped."""
+    home.mkdir()
+    shutil.copy(CHECKOUT / "dagster.yaml", home)
+    with serve() as api, listening() as webhook, dg.DagsterInstance.from_config(str(home)) as instance:
+        api.rows = small_rows()
+        yield Host(home, api, webhook, instance)
 
 
-@pytest.mark.slow
-def test_a_power_cut_costs_one_sync(host: Host) -> None:
-    with host.in_mid_run() as go_on:
-        pass
-    # Every process is killed.
-    go_on.set()
-    [run] = host.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    with dagster_dev(host.home, **host.configured()):
-        began = time.monotonic()
-        alert = host.await_recovery(run.run_id)
-        assert time.monotonic() - began < 15 * 60
-    assert alert.startswith(f"Run {run.run_id} of analytics_sync died: its process is gone.\nNo sign of life")
-    assert host.ids("activities") == [row["id"] for row in host.api.rows["activities"]]
-
-
-@pytest.mark.slow
-def test_a_run_whose_process_alone_is_killed_costs_one_sync(host: Host) -> None:
-    with host.in_mid_run() as go_on:
-        [run] = host.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        events = host.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-        [pid] = {int(pid) for event in events for pid in re.findall(r"\(pid: (\d+)\)", event.message)}
-        os.kill(pid, signal.SIGKILL)
+def power_cut(home: Path) -> None:
+    with new_host(home) as host:
+        with host.in_mid_run() as go_on:
+            pass
+        # Every process is killed.
         go_on.set()
-        alert = host.await_recovery(run.run_id)
-    assert alert.startswith(f"Run {run.run_id} of analytics_sync died: its process is gone.\n")
-    assert "\nDagster retries it.\n" in alert
-    assert host.ids("activities") == [row["id"] for row in host.api.rows["activities"]]
+        run = host.started_run()
+        with dagster_dev(host.home, **host.configured()):
+            began = time.monotonic()
+            alert = host.await_recovery(run.run_id)
+            assert time.monotonic() - began < 15 * 60
+        assert alert.startswith(f"Run {run.run_id} of analytics_sync died: its process is gone.\nNo sign of life")
+        assert host.ids("activities") == [row["id"] for row in host.api.rows["activities"]]
+
+
+def killed_run(home: Path) -> None:
+    with new_host(home) as host:
+        with host.in_mid_run() as go_on:
+            run = host.started_run()
+            events = host.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+            [pid] = {int(pid) for event in events for pid in re.findall(r"\(pid: (\d+)\)", event.message)}
+            os.kill(pid, signal.SIGKILL)
+            go_on.set()
+            alert = host.await_recovery(run.run_id)
+        assert alert.startswith(f"Run {run.run_id} of analytics_sync died: its process is gone.\n")
+        assert "\nDagster retries it.\n" in alert
+        assert host.ids("activities") == [row["id"] for row in host.api.rows["activities"]]
+
+
+@pytest.mark.slow
+def test_a_power_cut_and_a_killed_run_cost_one_sync_each(tmp_path: Path) -> None:
+    """On two hosts at once, as there is little to do but to wait until a silent run counts as dead."""
+    with ThreadPoolExecutor(2) as pool:
+        hosts = [pool.submit(happens, tmp_path / happens.__name__) for happens in (power_cut, killed_run)]
+    for host in hosts:
+        host.result()

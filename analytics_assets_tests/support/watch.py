@@ -1,7 +1,5 @@
 """The sensor that looks after runs, as the daemon has it tick, and waiting for what it does."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -11,13 +9,6 @@ from analytics_assets.definitions import defs
 from analytics_assets.defs.automation.signs_of_life import SENSOR
 
 HERE = "analytics_assets"
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.02)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from analytics_assets.defs.quality.connection_check import Verdict, check_connec
 from analytics_assets_tests.servers.fake_api import PATHS, FakeApi
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.project import Project, failure_message, metadata, resource_config
-from analytics_assets_tests.support.rows import group, location, policy
+from analytics_assets_tests.support.rows import policy
 
 
 def test_postgres_by_configuration_alone(
@@ -68,54 +68,6 @@ def test_the_connection_check_tells_whether_postgres_takes_a_table_and_leaves_no
     assert not refused.passed
     assert "permission denied" in refused.says
     assert "pw-canary" not in refused.says
-
-
-def test_the_checks_measure_postgres_as_they_do_duckdb(
-    postgres: str, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DESTINATION_TYPE", "postgres")
-    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
-    api.rows["locations"] += [location(number, organizationId=number) for number in range(300, 307)]
-    api.rows["groups"] = [group(1), group(2, None), group(3, "2099-01-01T00:00:00Z"), group(4, brandNew="x")]
-    synced = project.sync(config={"mode": "rebuild"})
-    with closing(psycopg2.connect(postgres)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("UPDATE analytics.roles SET id = 1 WHERE id = 2")
-        cursor.execute("UPDATE analytics._dlt_loads SET status = 1 WHERE schema_name = 'analytics_policies'")
-        cursor.execute("DROP TABLE analytics.software_products")
-    looked = project.sync(job="analytics_verify")
-
-    def wrong(result: dg.ExecuteInProcessResult) -> set[tuple[str, str]]:
-        found = result.get_asset_check_evaluations()
-        return {(each.asset_key.path[-1], each.check_name) for each in found if not each.passed}
-
-    of_the_rows = {
-        ("activities", "cursor_freshness"),
-        ("groups", "cursor_freshness"),
-        ("groups", "rows_without_cursor"),
-        ("groups", "undeclared_columns"),
-        ("locations", "organization_exists"),
-    }
-    assert wrong(synced) == of_the_rows
-    damaged = {("roles", "primary_key"), ("policies", "last_load"), ("software_products", "last_load")}
-    assert wrong(looked) == of_the_rows | damaged
-    [orphans] = [each for each in looked.get_asset_check_evaluations() if each.check_name == "organization_exists"]
-    said = {name: value.value for name, value in orphans.metadata.items()}
-    assert said == {"rows": 7, "live_rows": 27, "ids": [300, 301, 302, 303, 304]}
-
-
-def test_postgres_shows_the_newest_rows_and_the_chart_as_duckdb_does(
-    postgres: str, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    api.rows["groups"] = [group(1), group(2, None), group(3, "2024-06-01T02:00:00+02:00"), group(4, shared=True)]
-    shown = []
-    for destination in ("duckdb", "postgres"):
-        monkeypatch.setenv("DESTINATION_TYPE", destination)
-        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
-        result = project.sync(config={"mode": "rebuild"})
-        shown.append({name: metadata(result, name)["preview"] for name in PATHS})
-        shown[-1]["chart"] = metadata(result, "activities")["activities_per_day"]
-    assert shown[0] == shown[1]
-    assert "| 3 | Group 3 |" in shown[0]["groups"].splitlines()[2]
 
 
 def test_a_run_waits_for_another_that_loads_the_same_postgres_table(

@@ -287,21 +287,21 @@ def test_all_checks_pass(warehouse: Warehouse, api: FakeApi, project: Project) -
 
 def test_checks_find_what_is_wrong(warehouse: Warehouse, api: FakeApi, project: Project) -> None:
     api.rows["locations"] += [location(number, organizationId=number) for number in range(300, 307)]
-    api.rows["groups"] = [group(1), group(2, None), group(3, "2099-01-01T00:00:00Z")]
-    project.sync()
+    api.rows["groups"] = [group(1), group(2, None), group(3, "2099-01-01T00:00:00Z"), group(4, brandNew="x")]
+    of_the_rows = {
+        ("activities", "cursor_freshness"),
+        ("groups", "cursor_freshness"),
+        ("groups", "rows_without_cursor"),
+        ("groups", "undeclared_columns"),
+        ("locations", "organization_exists"),
+    }
+    assert wrong(project.sync()) == of_the_rows
     warehouse.execute(f"UPDATE {warehouse.name('roles')} SET id = 1 WHERE id = 2")
     warehouse.execute(f"UPDATE {warehouse.name('_dlt_loads')} SET status = 1 WHERE schema_name = 'analytics_policies'")
     warehouse.execute(f"DROP TABLE {warehouse.name('software_products')}")
     result = project.sync(job="analytics_verify")
-    assert wrong(result) == {
-        ("activities", "cursor_freshness"),
-        ("groups", "cursor_freshness"),
-        ("groups", "rows_without_cursor"),
-        ("locations", "organization_exists"),
-        ("policies", "last_load"),
-        ("roles", "primary_key"),
-        ("software_products", "last_load"),
-    }
+    damaged = {("policies", "last_load"), ("roles", "primary_key"), ("software_products", "last_load")}
+    assert wrong(result) == of_the_rows | damaged
     [orphans] = [each for each in result.get_asset_check_evaluations() if each.check_name == "organization_exists"]
     said = {name: value.value for name, value in orphans.metadata.items()}
     assert said == {"rows": 7, "live_rows": 27, "ids": [300, 301, 302, 303, 304]}
@@ -316,6 +316,7 @@ def test_previews_and_the_chart_look_the_same(
         policy(5, None, name=""),
         policy(6, "2099-01-01T00:00:00Z"),
     ]
+    api.rows["groups"] += [group(4, None), group(5, "2024-06-01T02:00:00+02:00"), group(6, shared=True)]
     # On the edges of days.
     instants = ["2024-05-01T00:00:00Z", "2024-05-01T23:59:59.999999Z", "2024-05-02T00:00:00Z", "2024-05-03T00:00:00Z"]
     api.rows["activities"] = [activity(number, moment) for number, moment in enumerate(instants, 1)]
@@ -332,6 +333,7 @@ def test_previews_and_the_chart_look_the_same(
     assert shown[0] == shown[1] == shown[2]
     assert "2024-05-03: 1 on the last day, 2 at most, 4 in all" in shown[0]["chart"]
     assert "| True |" in shown[0]["policies"]
+    assert "| 5 | Group 5 |" in shown[0]["groups"].splitlines()[2]
     assert all(f"| {text} |" in shown[0]["texts"] for text in ('"word"', r'"\[1\]"', '""'))
     assert '| {"a":\\[1,"é",null\\]} |' in shown[0]["organizations"]
 

@@ -12,6 +12,7 @@ from analytics_assets_tests.servers.fake_api import PATHS, Answer, FakeApi, serv
 from analytics_assets_tests.servers.fake_ninjaone import CLIENT_ID, CLIENT_SECRET, FakeNinjaOne, fill_from
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import small_rows
+from analytics_assets_tests.support.waiting import until
 
 EXPIRED = {"error": "Unauthorized", "error_code": 10}
 
@@ -66,10 +67,9 @@ def test_requests_in_flight_share_one_new_token(ninjaone: FakeNinjaOne, project:
         if request.headers["Authorization"] != "Bearer issued-0-canary":
             return None
         together.wait(timeout=20)
-        deadline = time.monotonic() + 20
-        # One learns late that its token is no good, when there is another already.
-        while request.path == PATHS["roles"] and len(ninjaone.issued) < 2:
-            assert time.monotonic() < deadline
+        if request.path == PATHS["roles"]:
+            # One learns late that its token is no good, when there is another already.
+            until(lambda: len(ninjaone.issued) == 2, "the second token")
         return Answer(401, EXPIRED)
 
     # The request for activities waits for their cursor.

@@ -1,15 +1,13 @@
 """Run config of the asset op."""
 
-import threading
-import time
 from typing import Any
 
 import pytest
 
 from analytics_assets.api.settings_reader import LONGEST_LAG
-from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.project import Project, failure_message, metadata
+from analytics_assets_tests.support.waiting import Turnstile
 
 
 @pytest.mark.parametrize(
@@ -71,29 +69,22 @@ def test_the_first_and_the_last_date_that_are_taken_work(
 def test_page_size_and_requests_in_flight_of_a_run_win_over_all_else(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = threading.Lock()
-    under_way = most = 0
+    def sync_through(turnstile: Turnstile, run_config: dict[str, Any]) -> set[str]:
+        """The page sizes of a sync, all requests of which pass a turnstile."""
+        api.requests.clear()
+        for name in api.faults:
+            api.faults[name] = [turnstile]
+        project.sync(run_config=run_config)
+        return {request.query["limit"] for request in api.asked("activities")}
 
-    def count(_: Request) -> None:
-        nonlocal under_way, most
-        with lock:
-            under_way += 1
-            most = max(most, under_way)
-        time.sleep(0.05)
-        with lock:
-            under_way -= 1
-
-    for faults in api.faults.values():
-        faults.append(count)
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "30")
     monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_IN_FLIGHT", "4")
     op = {"config": {"page_size": 11, "requests_in_flight": 1}}
     fields = {"config": {"page_size": 40, "requests_in_flight": 3}}
-    project.sync(run_config={"ops": {"analytics_api": op}, "resources": {"analytics": fields}})
-    assert {request.query["limit"] for request in api.asked("activities")} == {"11"}
-    assert most == 1
-
-    api.requests.clear()
-    project.sync(config={"requests_in_flight": 2})
-    assert {request.query["limit"] for request in api.asked("activities")} == {"30"}
-    assert most == 2
+    one, two = Turnstile(1), Turnstile(2)
+    run_config = {"ops": {"analytics_api": op}, "resources": {"analytics": fields}}
+    assert sync_through(one, run_config) == {"11"}
+    assert one.most == 1
+    op = {"config": {"requests_in_flight": 2}}
+    assert sync_through(two, {"ops": {"analytics_api": op}}) == {"30"}
+    assert two.most == 2

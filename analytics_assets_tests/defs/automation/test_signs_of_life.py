@@ -18,7 +18,8 @@ from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.servers.webhook import Webhook
 from analytics_assets_tests.support.project import Project
-from analytics_assets_tests.support.watch import HERE, Watch, look_up, until
+from analytics_assets_tests.support.waiting import until
+from analytics_assets_tests.support.watch import HERE, Watch, look_up
 
 STARTED = dg.DagsterRunStatus.STARTED
 FOR_EVER = 3 * SILENT_TICKS

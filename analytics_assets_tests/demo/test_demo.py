@@ -175,7 +175,7 @@ def test_tables_hold_the_rows_of_the_demo_cell_by_cell(
     dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demo = DEMOS[dialect]()
-    settings = {"dialect": dialect, "base_url": demo.server.url, **CREDENTIALS[dialect]}
+    settings = {"dialect": dialect, "base_url": demo.server.url, "page_size": "1000", **CREDENTIALS[dialect]}
     for key, value in settings.items():
         monkeypatch.setenv(f"SOURCES__ANALYTICS__{key.upper()}", value)
     with running(demo.server):

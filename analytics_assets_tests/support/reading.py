@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+from dlt.extract.exceptions import ResourceExtractionError
 from dlt.extract.resource import DltResource
 
 from analytics_assets.api.catalog import BY_NAME
@@ -19,3 +21,10 @@ def read_resource(name: str) -> DltResource:
 def read_ids(name: str) -> list[Any]:
     """The ids that a source reads, in the order of the pages."""
     return [key for table in read_resource(name) for key in table["id"].to_pylist()]
+
+
+def refusal(name: str) -> str:
+    """What is said of a resource that cannot be read."""
+    with pytest.raises(ResourceExtractionError) as caught:
+        read_ids(name)
+    return str(caught.value)

@@ -17,7 +17,7 @@ from analytics_assets_tests.servers.fake_ninjaone import (
     fill_from,
 )
 from analytics_assets_tests.support.project import Project, failure_message, metadata
-from analytics_assets_tests.support.reading import read_resource
+from analytics_assets_tests.support.reading import read_resource, refusal
 from analytics_assets_tests.support.rows import policy, small_rows
 
 
@@ -105,11 +105,9 @@ def test_each_reason_for_having_no_token_has_a_message_of_its_own_without_a_secr
 @pytest.mark.parametrize(
     "token", ["issued\r\nX-Other: canary-7", "issued canary-7", "issued\x00canary-7", "ïssued-canary-7"]
 )
-def test_an_issued_token_that_cannot_be_a_header_is_an_error(
-    ninjaone: FakeNinjaOne, project: Project, token: str
-) -> None:
+def test_an_issued_token_that_cannot_be_a_header_is_an_error(ninjaone: FakeNinjaOne, token: str) -> None:
     ninjaone.token_faults.append(Answer(body={"access_token": token, "expires_in": 3600}))
-    message = failure_message(project.run("roles"))
+    message = refusal("roles")
     assert "with one that has a space, a line break or the like in it" in message
     assert "canary" not in message
 
@@ -141,20 +139,18 @@ def test_an_issued_token_that_cannot_be_a_header_is_an_error(
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_a_response_without_a_token_is_described(
-    ninjaone: FakeNinjaOne, project: Project, body: bytes, message: str
-) -> None:
+def test_a_response_without_a_token_is_described(ninjaone: FakeNinjaOne, body: bytes, message: str) -> None:
     ninjaone.token_faults.append(Answer(body=body))
-    said = failure_message(project.run("roles"))
+    said = refusal("roles")
     assert message in said
     assert "to log in at" not in said
     assert "canary" not in said
 
 
 @pytest.mark.parametrize("error", [{"code": 7}, ["invalid_client"], 7])
-def test_a_refusal_may_carry_an_error_that_is_no_text(ninjaone: FakeNinjaOne, project: Project, error: object) -> None:
+def test_a_refusal_may_carry_an_error_that_is_no_text(ninjaone: FakeNinjaOne, error: object) -> None:
     ninjaone.token_faults.append(Answer(401, {"error": error}))
-    assert "answered 401 Unauthorized. The client is not accepted" in failure_message(project.run("roles"))
+    assert "answered 401 Unauthorized. The client is not accepted" in refusal("roles")
 
 
 def test_a_client_whose_id_is_a_word_leaves_messages_readable(

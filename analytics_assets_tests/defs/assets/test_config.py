@@ -54,6 +54,7 @@ def test_the_first_and_the_last_date_that_are_taken_work(
     project: Project, monkeypatch: pytest.MonkeyPatch, dialect: str
 ) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__DIALECT", dialect)
+    monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "1000")
     monkeypatch.setenv("SOURCES__ANALYTICS__LAG_SECONDS", str(LONGEST_LAG))
     monkeypatch.setenv("START_DATE", "9999-12-31")
     assert metadata(project.sync("activities", "policies"), "activities")["rows_loaded"] == 0

@@ -7,21 +7,19 @@ from typing import Any
 
 import pytest
 
-from analytics_assets.api import transport
 from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.api.dialects.registry import DIALECTS
+from analytics_assets.api.http import transport
 from analytics_assets.api.settings import SECRETS, SECTION, Settings
-from analytics_assets.defs.alerts import DEFAULT_UI_URL
-from analytics_assets.defs.config import SyncConfig
-from analytics_assets.defs.resources import AnalyticsResource
-from analytics_assets.defs.schedules import DEFAULT_CRONS, DEFAULT_TIMEZONE
-from analytics_assets.warehouse.destination import DUCKDB, DUCKDB_MEMORY
+from analytics_assets.defs.assets.config import SyncConfig
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.automation.alerts import DEFAULT_UI_URL
+from analytics_assets.defs.automation.schedules import DEFAULT_CRONS, DEFAULT_TIMEZONE
+from analytics_assets.warehouse.duckdb_options import DUCKDB_MEMORY
+from analytics_assets.warehouse.target import DUCKDB
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs" / "configuration.md"
-
-NAMES = {"max_response_mb": "max_answer_mb"}
-"""Documented names that the code does not have yet."""
 
 Row = dict[str, str]
 
@@ -43,7 +41,7 @@ def read_tables(text: str) -> dict[str, dict[str, Row]]:
             rows = found.setdefault(heading, {})
             name = cells[0].strip("`")
             assert name not in rows, f"{heading}: {name} is there twice"
-            rows[NAMES.get(name, name)] = dict(zip(head, cells, strict=True))
+            rows[name] = dict(zip(head, cells, strict=True))
     return found
 
 

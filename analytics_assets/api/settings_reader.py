@@ -124,7 +124,7 @@ def _check(settings: Settings) -> None:
     if settings.requests_per_second is not None and settings.requests_per_second <= 0:
         raise SettingsError("requests_per_second", "is not above 0", settings.requests_per_second)
     if settings.max_response_mb <= 0:
-        raise SettingsError("max_answer_mb", "is not above 0", settings.max_response_mb)
+        raise SettingsError("max_response_mb", "is not above 0", settings.max_response_mb)
     if settings.duckdb_memory is not None and not MEMORY.fullmatch(settings.duckdb_memory):
         raise SettingsError("duckdb_memory", "is no size such as 512MB, 1GB or 1GiB", settings.duckdb_memory)
     if settings.hash_key is not None and len(settings.hash_key) < SHORTEST_HASH_KEY:

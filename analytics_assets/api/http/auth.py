@@ -50,7 +50,7 @@ class Auth:
         """The token to send.
 
         Raises:
-            NoAnswerError: The token endpoint cannot be reached.
+            NoResponseError: The token endpoint cannot be reached.
             StatusError: It refuses.
             PayloadError: It answers something else than a token.
         """

@@ -62,7 +62,7 @@ async def get(base_url: str, where: str, token: str, read_timeout: float, most: 
         most: Bytes of the answer's decoded body.
 
     Raises:
-        NoAnswerError: There is none, or not a whole one.
+        NoResponseError: There is none, or not a whole one.
         RefusedAnswerError: It leads to another origin, or is larger than it may be.
     """
     try:
@@ -109,7 +109,7 @@ async def post_form(url: str, form: dict[str, str], read_timeout: float) -> ApiR
         read_timeout: As for `get`.
 
     Raises:
-        NoAnswerError: There is no answer, or not a whole one.
+        NoResponseError: There is no answer, or not a whole one.
         RefusedAnswerError: It is larger than any answer with a token.
     """
     request = _client(Url(url), read_timeout).post(url).form(form)
@@ -132,7 +132,7 @@ async def post(url: str, body: dict[str, str], read_timeout: float) -> int:
         read_timeout: Seconds that the answer may take.
 
     Raises:
-        NoAnswerError: There was none, or it is no URL.
+        NoResponseError: There was none, or it is no URL.
     """
     try:
         request = _client(Url(url), read_timeout).post(url).body_json(body).timeout(timedelta(seconds=read_timeout))

@@ -71,7 +71,7 @@ class Transport:
             most: Bytes that the answer may have.
 
         Raises:
-            NoAnswerError: The API cannot be reached, or breaks off in the middle of its answer.
+            NoResponseError: The API cannot be reached, or breaks off in the middle of its answer.
             RefusedAnswerError: The answer leads to another origin, or is larger than it may be.
             StatusError: There is no token to be had.
             PayloadError: Likewise.

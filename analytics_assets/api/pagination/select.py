@@ -2,9 +2,10 @@
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.dialects.base import ById, ByOffset
-from analytics_assets.api.pagination.base import Pagination, SinglePage
+from analytics_assets.api.pagination.base import Pagination
 from analytics_assets.api.pagination.by_id import LastIdPagination, SmallestIdPagination
 from analytics_assets.api.pagination.offset import OffsetPagination
+from analytics_assets.api.pagination.single import SinglePage
 from analytics_assets.api.settings import Settings
 
 

@@ -39,7 +39,7 @@ class Listing:
 
     def __init__(self, resource: Resource, count: int) -> None:
         endpoint = ANALYTICS.endpoints[resource.name]
-        self._paged = endpoint.paging is not None
+        self._paged = endpoint.pagination is not None
         self._count = count
         self._head = f'{{"{endpoint.selector}": ['.encode()
         rows = bytearray()

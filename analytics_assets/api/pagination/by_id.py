@@ -88,7 +88,7 @@ class IdPagination:
 
     def _suggestion(self) -> str:
         def fits(endpoint: Endpoint) -> bool:
-            return isinstance(endpoint.paging, ByOffset) and endpoint.paging.param == self._param
+            return isinstance(endpoint.pagination, ByOffset) and endpoint.pagination.param == self._param
 
         return suggest_dialect(self._name, fits)
 

@@ -131,7 +131,7 @@ class OffsetPagination:
 
     def _suggestion(self) -> str:
         def fits(endpoint: Endpoint) -> bool:
-            by_id = isinstance(endpoint.paging, ById) and endpoint.paging.param == self._offset_param
+            by_id = isinstance(endpoint.pagination, ById) and endpoint.pagination.param == self._offset_param
             return by_id or endpoint.since_param == self._offset_param
 
         return suggest_dialect(self._name, fits)

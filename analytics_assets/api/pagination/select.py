@@ -11,7 +11,7 @@ from analytics_assets.api.settings import Settings
 
 def start_pagination(resource: Resource, settings: Settings) -> Pagination:
     """The paging of a new listing of a resource, as its endpoint has it."""
-    match settings.endpoint(resource.name).paging:
+    match settings.endpoint(resource.name).pagination:
         case ByOffset() as by_offset:
             return OffsetPagination(resource, by_offset, settings)
         case ById(descending=True) as by_id:

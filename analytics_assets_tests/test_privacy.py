@@ -60,7 +60,7 @@ def test_a_warehouse_that_somebody_has_opened_to_others_stays_so_and_its_log_is_
     script = """
 import os, sys
 from pathlib import Path
-from analytics_assets.defs.duckdb_warehouse import open_duckdb
+from analytics_assets.warehouse.duckdb_file import open_duckdb
 path = Path(sys.argv[1])
 with open_duckdb(path, 1, "96MB", print) as connection:
     connection.execute("SET checkpoint_threshold = '1GB'; CREATE TABLE x AS SELECT 1 AS one")

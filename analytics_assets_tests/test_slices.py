@@ -208,7 +208,7 @@ def test_a_worker_that_is_killed_in_its_third_slice_is_gone_on_with(ninjaone: Fa
     program = (
         "import dagster as dg\n"
         "from analytics_assets.definitions import defs\n"
-        "from analytics_assets.defs.specs import asset_key\n"
+        "from analytics_assets.defs.assets.specs import asset_key\n"
         "with dg.DagsterInstance.ephemeral() as instance:\n"
         "    defs().resolve_job_def('analytics_sync').execute_in_process(\n"
         "        asset_selection=[asset_key('activities')], instance=instance)\n"

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dlt.common.configuration import resolve_configuration
-from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException
+from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException, ValueNotSecretException
 
 from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
@@ -64,6 +64,10 @@ def _resolve(given: dict[str, Any]) -> Settings:
     except ConfigValueCannotBeCoercedException as error:
         wanted = getattr(error.hint, "__name__", str(error.hint))
         raise SettingsError(error.field_name, f"is not of type {wanted}", error.field_value) from error
+    except ValueNotSecretException as error:
+        key = error.key.rpartition(".")[2]
+        remedy = "Move it to .dlt/secrets.toml, which git ignores, or to the environment."
+        raise SettingsError(key, f"is a secret, and stands in {error.provider_name}", remedy=remedy) from error
     settings.base_url = settings.base_url.strip().rstrip("/")
     for key in (*SECRETS, "token_url", "scope"):
         setattr(settings, key, (getattr(settings, key) or "").strip() or None)

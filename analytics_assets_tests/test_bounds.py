@@ -21,7 +21,7 @@ from analytics_assets_tests.test_cli import run
 
 LAUNCH = Path(__file__).resolve().parents[1] / "benchmarks" / "launch.py"
 
-SIZE = "SOURCES__ANALYTICS__MAX_ANSWER_MB"
+SIZE = "SOURCES__ANALYTICS__MAX_RESPONSE_MB"
 
 
 def body_of(megabytes: float) -> bytes:

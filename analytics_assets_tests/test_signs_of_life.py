@@ -25,7 +25,8 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from analytics_assets.definitions import defs
 from analytics_assets.defs.assets.specs import asset_key
 from analytics_assets.defs.automation import signs_of_life
-from analytics_assets.defs.automation.signs_of_life import ALIVE, SENSOR, SILENT_TICKS, alive, tag_run
+from analytics_assets.defs.automation.run_tags import tag_run
+from analytics_assets.defs.automation.signs_of_life import ALIVE, SENSOR, SILENT_TICKS, alive
 from analytics_assets_tests.conftest import Project
 from analytics_assets_tests.fake_api import TOKEN, Answer, FakeApi, Request
 from analytics_assets_tests.tour import ROOT, dagster_dev

@@ -61,13 +61,13 @@ sbom: install ## list the locked packages of a deployment in dist/sbom.cdx.json 
 	$(UV) export --quiet --locked --extra postgres-storage --preview-features sbom-export --format cyclonedx1.5 -o dist/sbom.cdx.json
 
 test-latest: install ## run the suite on the newest Dagster, with dagster-dlt instead of dagster-embedded-elt
-	UV="$(CURDIR)/$(UV)" $(BIN)/python -m analytics_assets_tests.latest
+	UV="$(CURDIR)/$(UV)" $(BIN)/python -m tools.latest
 
 faults: install ## inject faults, look what was lost, and write docs/reliability.md
-	$(BIN)/python -m analytics_assets_tests.faults
+	$(BIN)/python -m tools.faults
 
 tour: install ## click through the UI in Chromium, assert what it shows, and write docs/tour.md with its pictures
-	$(BIN)/python -m analytics_assets_tests.tour
+	$(BIN)/python -m tools.tour
 
 bench: install ## measure speed and memory beside plain dlt and a floor, and write docs/performance.md (hours; ARGS="--only first20")
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --extra dev --extra bench --compile-bytecode --python $(BIN)/python --inexact

@@ -1,34 +1,29 @@
 """Each test has its own API, warehouse, dlt directories and Dagster instance."""
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-import duckdb
 import pytest
 
-from analytics_assets.definitions import defs
-from analytics_assets.defs.assets.specs import asset_key
-from analytics_assets_tests.fake_api import TOKEN, FakeApi, serve
-from analytics_assets_tests.rows import fill
-from analytics_assets_tests.webhook import Webhook, listening
-
-CONFIGURED_BY = (
-    "SOURCES__",
-    "DESTINATION",
-    "RUNTIME__",
-    "LOAD__",
-    "SCHEDULES__",
-    "ALERTS__",
-    "DLT_",
-    "DAGSTER_",
-    "API_KEY",
-    "START_DATE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
+from analytics_assets_tests.servers.fake_api import TOKEN, FakeApi, serve
+from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne, serve_ninjaone
+from analytics_assets_tests.servers.webhook import Webhook, listening
+from analytics_assets_tests.support.checkout import CHECKOUT
+from analytics_assets_tests.support.environment import CONFIGURED_BY
+from analytics_assets_tests.support.needs import absent
+from analytics_assets_tests.support.postgres import create_database, postgres_binaries, serve_postgres
+from analytics_assets_tests.support.project import Project
+from analytics_assets_tests.support.rows import small_rows
+from analytics_assets_tests.support.watch import Watch
+from analytics_assets_tests.support.wire import (
+    Kind,
+    Scene,
+    Warehouse,
+    scene,
 )
 
 
@@ -58,49 +53,8 @@ def empty_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
 @pytest.fixture
 def api(empty_api: FakeApi) -> FakeApi:
     """An API with a few rows of each resource."""
-    fill(empty_api)
+    empty_api.rows = small_rows()
     return empty_api
-
-
-@dataclass(frozen=True)
-class Project:
-    """The project as its user has it: runs through Dagster, and a DuckDB file to look into."""
-
-    instance: dg.DagsterInstance
-    database: Path
-
-    def run(
-        self,
-        *resources: str,
-        job: str = "analytics_sync",
-        config: Mapping[str, Any] | None = None,
-        run_config: dict[str, Any] | None = None,
-    ) -> dg.ExecuteInProcessResult:
-        """Runs a job, for these resources only if any are named. Does not raise if the run fails.
-
-        `config` is that of the asset op; `run_config` is for all else.
-        """
-        if config:
-            run_config = {"ops": {"analytics_api": {"config": dict(config)}}}
-        selection = [asset_key(name) for name in resources] or None
-        definition = defs().resolve_job_def(job)
-        return definition.execute_in_process(
-            run_config=run_config, asset_selection=selection, instance=self.instance, raise_on_error=False
-        )
-
-    def sync(self, *resources: str, **options: Any) -> dg.ExecuteInProcessResult:
-        """A run that has to succeed."""
-        result = self.run(*resources, **options)
-        assert result.success, failure_message(result)
-        return result
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.database)) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            return connection.execute(sql).fetchall()
-
-    def ids(self, resource: str, where: str = "true") -> list[Any]:
-        return [row[0] for row in self.query(f"SELECT id FROM analytics.{resource} WHERE {where} ORDER BY id")]
 
 
 @pytest.fixture
@@ -119,21 +73,63 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
         yield received
 
 
-def metadata(result: dg.ExecuteInProcessResult, resource: str) -> dict[str, Any]:
-    """What the run's materialization of a resource says of itself."""
-    [event] = [event for event in result.get_asset_materialization_events() if event.asset_key == asset_key(resource)]
-    return {name: value.value for name, value in event.materialization.metadata.items()}
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a Postgres server of this test run's own."""
+    binaries = postgres_binaries()
+    if binaries is None:
+        absent("no Postgres on this machine: install Debian's postgresql, or Homebrew's")
+    # Not below pytest's own directory, which no other user may enter.
+    with tempfile.TemporaryDirectory(prefix="analytics_postgres_") as name:
+        yield from serve_postgres(binaries, Path(name))
 
 
-def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
-    return [event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key]
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """The URL of an empty database of the test's own."""
+    return create_database(postgres_server)
 
 
-def failure_message(result: dg.ExecuteInProcessResult) -> str:
-    """What the person who opens the failed run reads first."""
-    texts = []
-    for event in result.all_events:
-        if event.is_step_failure and "Dependencies for step" not in str(event.message):
-            data = event.step_failure_data
-            texts.append(data.user_failure_data.description if data.user_failure_data else data.error)
-    return "\n".join(map(str, texts))
+@pytest.fixture
+def ninjaone(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNinjaOne]:
+    """The public API without rows, to which the configuration points."""
+    with serve_ninjaone() as api:
+        settings = {"BASE_URL": api.url, "API_KEY": TOKEN, "DIALECT": "ninjaone", "PAGE_SIZE": "10"}
+        for key, value in settings.items():
+            monkeypatch.setenv(f"SOURCES__ANALYTICS__{key}", value)
+        yield api
+
+
+@pytest.fixture
+def duck(tmp_path: Path) -> Iterator[Scene]:
+    with scene(Warehouse("duckdb", str(tmp_path / "values.duckdb"))) as found:
+        yield found
+
+
+@pytest.fixture(params=["duckdb", "postgres", "sqlite"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """A scene with each kind of destination."""
+    kind: Kind = request.param
+    where = request.getfixturevalue("postgres") if kind == "postgres" else str(tmp_path / f"values.{kind}")
+    with scene(Warehouse(kind, where)) as found:
+        yield found
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A DAGSTER_HOME with the file that is shipped."""
+    path = tmp_path / "home"
+    path.mkdir()
+    shutil.copy(CHECKOUT / "dagster.yaml", path)
+    return path
+
+
+@pytest.fixture
+def instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.from_config(str(home)) as found:
+        yield found
+
+
+@pytest.fixture
+def watch(instance: dg.DagsterInstance) -> Watch:
+    return Watch(instance)

@@ -1,15 +1,16 @@
-"""The demo API in the specification's wire format.
+"""The specification's wire format.
 
 Three listings are paged by offset: `after` rows are skipped, `limit` follow (20 by default, at most 1000). Rows stand
 under `data`, those of the activities under `activities`. Points in time are ISO 8601, the credential is a bearer token.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from analytics_assets.demo.data import ACTIVITIES, Row, read_listing
-from analytics_assets.demo.exchange import Reply, Request, whole_number
+from analytics_assets.demo.data import ACTIVITIES
+from analytics_assets.demo.exchange import Reply, Request, Row, Rows, whole_number
 
 PAGED = ("/v2/organizations", "/v2/activities", "/v2/locations")
 PAGE_SIZE = 20
@@ -19,31 +20,42 @@ LARGEST_PAGE = 1000
 class Analytics:
     """Answers as the specification has it, to who brings the bearer token."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, rows: Rows) -> None:
         self._token = token
+        self._rows = rows
 
     def answer(self, request: Request, now: datetime) -> Reply:
         """The answer to a request."""
         if request.method != "GET":
             return Reply(HTTPStatus.METHOD_NOT_ALLOWED, {"error": "the API is read with GET"})
         if request.authorization != f"Bearer {self._token}":
-            return Reply(HTTPStatus.UNAUTHORIZED, {"error": f"the demo API wants the bearer token {self._token!r}"})
-        rows = read_listing(request.path, now)
+            return Reply(HTTPStatus.UNAUTHORIZED, {"error": f"the API wants the bearer token {self._token!r}"})
+        rows = self._rows(request.path, now)
         if rows is None:
             return Reply(HTTPStatus.NOT_FOUND, {"error": f"no endpoint {request.path}"})
         try:
-            page = rows[_slice(request)]
+            page = rows[requested_rows(request.path, request.query)]
         except ValueError as error:
             return Reply(HTTPStatus.BAD_REQUEST, {"error": str(error)})
-        return Reply(HTTPStatus.OK, {"activities" if request.path == ACTIVITIES else "data": list(map(_spell, page))})
+        return Reply(HTTPStatus.OK, {selector(request.path): list(map(_spell, page))})
 
 
-def _slice(request: Request) -> slice:
-    if request.path not in PAGED:
+def requested_rows(path: str, query: Mapping[str, str]) -> slice:
+    """Which rows of a listing a request gets.
+
+    Raises:
+        ValueError: A parameter is no whole number, or too small.
+    """
+    if path not in PAGED:
         return slice(None)
-    after = whole_number(request.query, "after", 0, default=0)
-    limit = whole_number(request.query, "limit", 1, default=PAGE_SIZE)
+    after = whole_number(query, "after", 0, default=0)
+    limit = whole_number(query, "limit", 1, default=PAGE_SIZE)
     return slice(after, after + min(limit, LARGEST_PAGE))
+
+
+def selector(path: str) -> str:
+    """The key under which the rows of a listing stand."""
+    return "activities" if path == ACTIVITIES else "data"
 
 
 def _spell(row: Row) -> dict[str, Any]:

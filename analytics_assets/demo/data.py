@@ -11,9 +11,9 @@ import random
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, overload
+from typing import overload
 
-Row = dict[str, Any]
+from analytics_assets.demo.exchange import Row
 
 ORIGIN = datetime(2026, 1, 5, tzinfo=UTC)
 """When the demo's world begins; every count of weeks, edits and activities starts here."""

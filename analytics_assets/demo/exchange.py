@@ -1,10 +1,15 @@
-"""What the demo API's server hands to a dialect, and what it gets back."""
+"""What a server hands to a wire format, and what it gets back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Protocol
+
+Row = dict[str, Any]
+
+Rows = Callable[[str, datetime], Sequence[Row] | None]
+"""The rows of the listing at a path as of a point in time, or `None` for an unknown path. They ascend by id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +20,12 @@ class Request:
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] = field(default_factory=dict)
-    authorization: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def authorization(self) -> str | None:
+        """The credentials that came with it."""
+        return next((value for name, value in self.headers.items() if name.lower() == "authorization"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +37,7 @@ class Reply:
 
 
 class WireFormat(Protocol):
-    """A wire format, with the credentials that it wants."""
+    """A wire format, with its rows and the credentials that it wants."""
 
     def answer(self, request: Request, now: datetime) -> Reply:
         """The answer to a request at a point in time; refusals are answers, too."""

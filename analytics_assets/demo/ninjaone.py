@@ -1,4 +1,4 @@
-"""The demo API in the wire format of NinjaOne's public API, version 2, which the specification is a translation of.
+"""The wire format of NinjaOne's public API, version 2, which the specification is a translation of.
 
 - Organizations and locations are a bare array and ascend by id: `pageSize` rows whose id is above `after`, or all of
   them where no `pageSize` is given.
@@ -14,16 +14,17 @@ dates are bounds that are themselves left out, and a page size out of bounds is 
 as are the filters that are not named above.
 """
 
+import math
 import secrets
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from analytics_assets.demo.data import ACTIVITIES, ACTIVITY_LATE, Row, read_listing
-from analytics_assets.demo.exchange import Reply, Request, whole_number
+from analytics_assets.demo.data import ACTIVITIES
+from analytics_assets.demo.exchange import Reply, Request, Row, Rows, whole_number
 
 TOKEN_PATH = "/ws/oauth/token"  # noqa: S105 - a path
 TOKEN_LASTS = timedelta(hours=1)
@@ -36,17 +37,35 @@ ACTIVITY_PAGE = 200
 SMALLEST_ACTIVITY_PAGE = 10
 LARGEST_ACTIVITY_PAGE = 1000
 
-EARLIEST = datetime.min.replace(tzinfo=UTC)
-LATEST = datetime.max.replace(tzinfo=UTC)
-
 
 class NinjaOne:
-    """Answers as NinjaOne does, to who has a token that it issued for the client's id and secret."""
+    """Answers as NinjaOne does, to who has a token that it issued for the client's id and secret.
 
-    def __init__(self, client_id: str, client_secret: str) -> None:
+    Args:
+        client_id: Identifier of the only client.
+        client_secret: Its secret.
+        rows: The rows of each listing. Points in time are date-times, or epoch seconds already.
+        latest: How long after it has happened an activity is listed at the latest; unknown by default, and then all
+            activities are looked at in search of those after a date.
+        new_token: Makes a token.
+    """
+
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: str,
+        rows: Rows,
+        latest: timedelta | None = None,
+        new_token: Callable[[], str] = secrets.token_urlsafe,
+    ) -> None:
         self._client_id = client_id
         self._client_secret = client_secret
-        self._expiry: dict[str, datetime] = {}
+        self._rows = rows
+        self._latest = latest
+        self._new_token = new_token
+        self.scope = SCOPE
+        self.expiry: dict[str, datetime] = {}
+        """Until when each token lasts."""
 
     def answer(self, request: Request, now: datetime) -> Reply:
         """The answer to a request."""
@@ -56,11 +75,11 @@ class NinjaOne:
             return _error(HTTPStatus.METHOD_NOT_ALLOWED, "the API is read with GET")
         if refusal := self._refuse(request.authorization, now):
             return refusal
-        rows = read_listing(request.path, now)
+        rows = self._rows(request.path, now)
         if rows is None:
             return _error(HTTPStatus.NOT_FOUND, f"no endpoint {request.path}")
         try:
-            return Reply(HTTPStatus.OK, _body(request, rows))
+            return Reply(HTTPStatus.OK, self._body(request, rows))
         except ValueError as error:
             return _error(HTTPStatus.BAD_REQUEST, str(error))
 
@@ -74,36 +93,35 @@ class NinjaOne:
             return _error(HTTPStatus.NOT_FOUND, "unknown client")
         if request.form.get("client_secret") != self._client_secret:
             return _error(HTTPStatus.UNAUTHORIZED, "invalid_client")
-        if request.form.get("scope") != SCOPE:
+        if request.form.get("scope") != self.scope:
             return _error(HTTPStatus.BAD_REQUEST, "invalid_scope")
-        token = secrets.token_urlsafe()
-        self._expiry[token] = now + TOKEN_LASTS
+        token = self._new_token()
+        self.expiry[token] = now + TOKEN_LASTS
         lasts = int(TOKEN_LASTS.total_seconds())
         return Reply(
-            HTTPStatus.OK, {"access_token": token, "expires_in": lasts, "token_type": "Bearer", "scope": SCOPE}
+            HTTPStatus.OK, {"access_token": token, "expires_in": lasts, "token_type": "Bearer", "scope": self.scope}
         )
 
     def _refuse(self, authorization: str | None, now: datetime) -> Reply | None:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return _error(HTTPStatus.BAD_REQUEST, "the Authorization header is missing or garbled")
-        if token not in self._expiry or self._expiry[token] <= now:
+        if token not in self.expiry or self.expiry[token] <= now:
             return _error(HTTPStatus.UNAUTHORIZED, "the token has expired", error_code=EXPIRED)
         return None
+
+    def _body(self, request: Request, rows: Sequence[Row]) -> Any:  # noqa: ANN401 - whatever JSON holds
+        if request.path == ACTIVITIES:
+            page = _activities(request.query, rows, self._latest)
+            last = {"lastActivityId": rows[-1]["id"]} if rows else {}
+            return {**last, "activities": list(map(_spell, page))}
+        if request.path in PAGED:
+            rows = _after_id(request.query, rows)
+        return list(map(_spell, rows))
 
 
 def _error(status: HTTPStatus, what: str, **more: int) -> Reply:
     return Reply(status, {"error": what, **more})
-
-
-def _body(request: Request, rows: Sequence[Row]) -> Any:  # noqa: ANN401 - whatever JSON holds
-    if request.path == ACTIVITIES:
-        page = _activities(request.query, rows)
-        last = {"lastActivityId": rows[-1]["id"]} if rows else {}
-        return {**last, "activities": list(map(_spell, page))}
-    if request.path in PAGED:
-        rows = _after_id(request.query, rows)
-    return list(map(_spell, rows))
 
 
 def _after_id(query: Mapping[str, str], rows: Sequence[Row]) -> Sequence[Row]:
@@ -113,7 +131,7 @@ def _after_id(query: Mapping[str, str], rows: Sequence[Row]) -> Sequence[Row]:
     return rows[start : start + size]
 
 
-def _activities(query: Mapping[str, str], log: Sequence[Row]) -> list[Row]:
+def _activities(query: Mapping[str, str], log: Sequence[Row], latest: timedelta | None) -> list[Row]:
     if {"olderThan", "newerThan"} <= query.keys():
         raise ValueError("olderThan and newerThan exclude each other")
     older_than = whole_number(query, "olderThan", 0, default=sys.maxsize)
@@ -121,17 +139,19 @@ def _activities(query: Mapping[str, str], log: Sequence[Row]) -> list[Row]:
     size = whole_number(query, "pageSize", SMALLEST_ACTIVITY_PAGE, default=ACTIVITY_PAGE)
     if size > LARGEST_ACTIVITY_PAGE:
         raise ValueError(f"pageSize = {size} is above {LARGEST_ACTIVITY_PAGE}")
-    after = _date(query["after"]) if "after" in query else EARLIEST
-    before = _date(query["before"]) if "before" in query else LATEST
+    after = _date(query["after"]).timestamp() if "after" in query else -math.inf
+    before = _date(query["before"]).timestamp() if "before" in query else math.inf
+    # All that have a smaller id than one which happened so early are too old as well.
+    all_older = -math.inf if latest is None else after - latest.total_seconds()
     page: list[Row] = []
     index = bisect_left(log, older_than, key=lambda row: row["id"])
     while index > 0 and len(page) < size:
         index -= 1
         row = log[index]
-        # An activity is reported late, but not later than that: all that follow are too old.
-        if row["id"] <= newer_than or row["activityTime"] + ACTIVITY_LATE <= after:
+        moment = _epoch(row.get("activityTime"))
+        if row["id"] <= newer_than or (moment is not None and moment <= all_older):
             break
-        if after < row["activityTime"] < before:
+        if moment is None or after < moment < before:
             page.append(row)
     return page
 
@@ -153,10 +173,10 @@ def _date(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def _epoch(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    # A double has digits to spare: it is nearer to this microsecond than to the next one until the year 2242.
+    return value.timestamp() if isinstance(value, datetime) else value
+
+
 def _spell(row: Row) -> dict[str, Any]:
-    return {
-        # A double has digits to spare: it is nearer to this microsecond than to the next one until the year 2242.
-        name: value.timestamp() if isinstance(value, datetime) else value
-        for name, value in row.items()
-        if value is not None
-    }
+    return {name: _epoch(value) for name, value in row.items() if value is not None}

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from dlt.common.json import json
 
 from analytics_assets.demo.analytics import Analytics
-from analytics_assets.demo.data import LISTINGS
+from analytics_assets.demo.data import ACTIVITY_LATE, LISTINGS, read_listing
 from analytics_assets.demo.exchange import Reply, Request, WireFormat
 from analytics_assets.demo.ninjaone import NinjaOne
 
@@ -26,8 +26,8 @@ DEMO_CLIENT_SECRET = "demo-secret"  # noqa: S105 - made up, too
 """With the id above, what the demo API issues a token for in the dialect `ninjaone`."""
 
 DIALECTS: dict[str, Callable[[], WireFormat]] = {
-    "analytics": partial(Analytics, DEMO_TOKEN),
-    "ninjaone": partial(NinjaOne, DEMO_CLIENT_ID, DEMO_CLIENT_SECRET),
+    "analytics": partial(Analytics, DEMO_TOKEN, read_listing),
+    "ninjaone": partial(NinjaOne, DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, read_listing, ACTIVITY_LATE),
 }
 """By the name that the setting `dialect` has."""
 
@@ -47,25 +47,21 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class DemoServer(ThreadingHTTPServer):
-    """Serves the demo API on a loopback port, until `shutdown`.
+class LoopbackServer(ThreadingHTTPServer):
+    """Serves on a loopback port, until `shutdown`.
 
     Args:
         port: Port to listen on; 0 picks a free one.
-        clock: Says what time it is.
-        dialect: One of `DIALECTS`. The paths of two clash, so that a server has but one.
+        handler: Answers the requests.
 
     Raises:
-        KeyError: There is no such dialect.
         OSError: The port is taken.
     """
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0, clock: Callable[[], datetime] = utc_now, dialect: str = DEFAULT_DIALECT) -> None:
-        self.clock = clock
-        self.dialect = DIALECTS[dialect]()
-        super().__init__((LOOPBACK, port), _Handler)
+    def __init__(self, port: int, handler: type["Handler"]) -> None:
+        super().__init__((LOOPBACK, port), handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as socketserver has it
         """Keeps quiet about clients that hang up, as they do when they no longer need a page they asked for ahead."""
@@ -78,38 +74,75 @@ class DemoServer(ThreadingHTTPServer):
         return f"http://{LOOPBACK}:{self.server_address[1]}"
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: DemoServer
+class Handler(BaseHTTPRequestHandler):
+    """Reads the requests of a connection, each of which `respond` answers."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
+    def respond(self, request: Request) -> None:
+        """Sends the answer to a request."""
+        raise NotImplementedError
+
     def do_GET(self) -> None:
-        self._handle({})
+        """Reads a request without a body."""
+        self._read({})
 
     def do_POST(self) -> None:
+        """Reads a request with a body, of which a form is of interest."""
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
             self.close_connection = True
-            self._send(Reply(HTTPStatus.LENGTH_REQUIRED, {"error": "the body needs a Content-Length"}))
+            self.send(HTTPStatus.LENGTH_REQUIRED, json.dumpb({"error": "the body needs a Content-Length"}))
             return
         body = self.rfile.read(int(length)).decode("utf-8", "replace")
-        self._handle(dict(parse_qsl(body)) if self.headers.get_content_type() == FORM else {})
+        self._read(dict(parse_qsl(body)) if self.headers.get_content_type() == FORM else {})
 
-    def _handle(self, form: dict[str, str]) -> None:
+    def _read(self, form: dict[str, str]) -> None:
         url = urlsplit(self.path)
-        if url.path == "/":
-            self._send(Reply(HTTPStatus.OK, {"endpoints": sorted(LISTINGS)}))
-            return
-        request = Request(self.command, url.path, dict(parse_qsl(url.query)), form, self.headers.get("Authorization"))
-        self._send(self.server.dialect.answer(request, self.server.clock()))
+        self.respond(Request(self.command, url.path, dict(parse_qsl(url.query)), form, dict(self.headers)))
 
-    def _send(self, reply: Reply) -> None:
-        payload = json.dumpb(reply.body)
-        self.send_response(reply.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
+    def send(self, status: int, payload: bytes) -> None:
+        """Sends a response of JSON."""
+        self.begin(status, len(payload))
         self.wfile.write(payload)
+
+    def begin(self, status: int, length: int, **headers: str) -> None:
+        """Sends status and headers, of which `headers` win over the usual ones."""
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(length), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Keeps quiet: the sync reports its requests itself."""
+
+
+class DemoServer(LoopbackServer):
+    """Serves the demo API on a loopback port, until `shutdown`.
+
+    Args:
+        port: Port to listen on; 0 picks a free one.
+        clock: Says what time it is.
+        dialect: One of `DIALECTS`. The paths of two clash, so that a server has but one.
+
+    Raises:
+        KeyError: There is no such dialect.
+        OSError: The port is taken.
+    """
+
+    def __init__(self, port: int = 0, clock: Callable[[], datetime] = utc_now, dialect: str = DEFAULT_DIALECT) -> None:
+        self.clock = clock
+        self.dialect = DIALECTS[dialect]()
+        super().__init__(port, _DemoHandler)
+
+
+class _DemoHandler(Handler):
+    server: DemoServer
+
+    def respond(self, request: Request) -> None:
+        if request.path == "/":
+            reply = Reply(HTTPStatus.OK, {"endpoints": sorted(LISTINGS)})
+        else:
+            reply = self.server.dialect.answer(request, self.server.clock())
+        self.send(reply.status, json.dumpb(reply.body))

@@ -1,0 +1,1 @@
+"""Tests of how a listing gets from one page to the next."""

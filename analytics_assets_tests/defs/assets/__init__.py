@@ -1,0 +1,1 @@
+"""Tests of the eight assets: their runs, specs and configuration."""

@@ -1,0 +1,99 @@
+"""Run config of the asset op."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from analytics_assets.api.settings_reader import LONGEST_LAG
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.project import Project, failure_message, metadata
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"start": "last week"}, "start: 'last week' is not an ISO 8601"),
+        (
+            {"start": "0000-01-01"},
+            "start: '0000-01-01' is not an ISO 8601 date-time from 1500-01-01 to 9999-12-31, such",
+        ),
+        (
+            {"start": "1499-12-31"},
+            "start: '1499-12-31' is not an ISO 8601 date-time from 1500-01-01 to 9999-12-31, such",
+        ),
+        (
+            {"start": "0001-01-01T00:00:00+14:00"},
+            "start: '0001-01-01T00:00:00+14:00' is not an ISO 8601 date-time from",
+        ),
+        (
+            {"start": "2024-05-01", "end": "9999-12-31T23:59:59-05:00"},
+            "end: '9999-12-31T23:59:59-05:00' is not an ISO 8601 date-time from 1500-01-01 to 9999-12-31, such as 2024",
+        ),
+        ({"end": "2024-05-01T00:00:00Z"}, "end without start"),
+        ({"start": "2024-05-02", "end": "2024-05-01"}, "is not before"),
+        ({"start": "2024-05-02", "mode": "full"}, "goes with mode: incremental"),
+        ({"page_size": 0}, "page_size: 0 is below 1"),
+        ({"requests_in_flight": -1}, "requests_in_flight: -1 is below 1"),
+    ],
+)
+def test_wrong_run_config_is_refused_before_any_request(
+    api: FakeApi, project: Project, config: dict[str, Any], message: str
+) -> None:
+    result = project.run("activities", config=config)
+    assert not result.success
+    assert message in failure_message(result)
+    assert api.requests == []
+    run = project.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["dagster/max_retries"] == "0"
+
+
+@pytest.mark.parametrize("dialect", ["analytics", "ninjaone"])
+def test_the_first_and_the_last_date_that_are_taken_work(
+    project: Project, monkeypatch: pytest.MonkeyPatch, dialect: str
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__DIALECT", dialect)
+    monkeypatch.setenv("SOURCES__ANALYTICS__LAG_SECONDS", str(LONGEST_LAG))
+    monkeypatch.setenv("START_DATE", "9999-12-31")
+    assert metadata(project.sync("activities", "policies"), "activities")["rows_loaded"] == 0
+    monkeypatch.setenv("START_DATE", "1500-01-01")
+    window = {"start": "1500-01-01", "end": "9999-12-31"}
+    loaded = metadata(project.sync("activities", "policies", config=window), "activities")["rows_loaded"]
+    assert loaded > 0
+    for mode in ("rebuild", "incremental", "full"):
+        said = metadata(project.sync("activities", "policies", config={"mode": mode}), "activities")
+        assert said["dagster/row_count"] == loaded
+
+
+def test_page_size_and_requests_in_flight_of_a_run_win_over_all_else(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = threading.Lock()
+    under_way = most = 0
+
+    def count(_: Request) -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.05)
+        with lock:
+            under_way -= 1
+
+    for faults in api.faults.values():
+        faults.append(count)
+    monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "30")
+    monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_IN_FLIGHT", "4")
+    op = {"config": {"page_size": 11, "requests_in_flight": 1}}
+    fields = {"config": {"page_size": 40, "requests_in_flight": 3}}
+    project.sync(run_config={"ops": {"analytics_api": op}, "resources": {"analytics": fields}})
+    assert {request.query["limit"] for request in api.asked("activities")} == {"11"}
+    assert most == 1
+
+    api.requests.clear()
+    project.sync(config={"requests_in_flight": 2})
+    assert {request.query["limit"] for request in api.asked("activities")} == {"30"}
+    assert most == 2

@@ -1,0 +1,1 @@
+"""Tests of schedules, freshness, alerts and dead hosts."""

@@ -1,0 +1,212 @@
+"""A dead host costs one sync: who dies in the middle of a run, and what then happens by itself."""
+
+import logging
+import sqlite3
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+
+from analytics_assets.defs.assets.specs import asset_key
+from analytics_assets.defs.automation import signs_of_life
+from analytics_assets.defs.automation.run_tags import tag_run
+from analytics_assets.defs.automation.signs_of_life import ALIVE, SILENT_TICKS, alive
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.servers.webhook import Webhook
+from analytics_assets_tests.support.project import Project
+from analytics_assets_tests.support.watch import HERE, Watch, look_up, until
+
+STARTED = dg.DagsterRunStatus.STARTED
+FOR_EVER = 3 * SILENT_TICKS
+"""Ticks."""
+
+
+def start(instance: dg.DagsterInstance, job: str = "analytics_sync", location: str | None = HERE, **fields: Any) -> str:
+    """A run that has started, and of which nothing is heard any more; returns its id."""
+    origin = None
+    if location:
+        repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
+        origin = RemoteJobOrigin(repository, job)
+    run = instance.add_run(dg.DagsterRun(job, remote_job_origin=origin, **fields))
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", job_name=job), run.run_id)
+    return run.run_id
+
+
+def last_words(instance: dg.DagsterInstance, run_id: str) -> str:
+    [event] = instance.all_logs(run_id, of_type={dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED})
+    return event.message
+
+
+SELECTED = frozenset([asset_key("roles"), dg.AssetKey(["reports", "activity_daily"])])
+CHECKED = frozenset([dg.AssetCheckKey(asset_key("roles"), "primary_key")])
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {},
+        {"job": "analytics_reconcile"},
+        {"job": "analytics_check"},
+        {"job": "__ASSET_JOB", "asset_selection": SELECTED},
+        {"job": "__ASSET_JOB", "asset_selection": frozenset(), "asset_check_selection": CHECKED},
+        {"location": None},
+    ],
+    ids=["sync", "reconcile", "check", "assets", "asset checks", "command line"],
+)
+def test_a_run_that_died_before_its_first_sign_is_failed_and_retried(
+    instance: dg.DagsterInstance, watch: Watch, run: dict[str, Any]
+) -> None:
+    run_id = start(instance, **run)
+    watch.tick(SILENT_TICKS)
+    assert look_up(instance, run_id).status is STARTED
+    watch.tick()
+    dead = look_up(instance, run_id)
+    assert dead.status is dg.DagsterRunStatus.FAILURE
+    assert dead.tags["dagster/will_retry"] == "true"
+    message = last_words(instance, run_id)
+    assert message.startswith("No sign of life from the process of this run for 3 minutes; the last: never. Its host")
+    assert "its retry or the next sync loads the rest" in message
+    watch.tick(FOR_EVER)
+
+
+def test_the_sensor_is_on_by_default_and_ticks_often_enough(watch: Watch) -> None:
+    assert watch.sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert watch.sensor.minimum_interval_seconds == signs_of_life.TICK
+    assert 10 * signs_of_life.BEAT < SILENT_TICKS * signs_of_life.TICK < 5 * 60
+
+
+def test_the_last_sign_is_told_unless_it_is_that_of_the_run_before(instance: dg.DagsterInstance, watch: Watch) -> None:
+    moments = [(datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (-1, 1)]
+    inherited, own = [start(instance, tags={ALIVE: moment}) for moment in moments]
+    watch.tick(SILENT_TICKS + 1)
+    assert "the last: never." in last_words(instance, inherited)
+    assert f"the last: {moments[1]}." in last_words(instance, own)
+
+
+def test_a_run_that_gives_signs_is_left_alone_however_long_it_takes(
+    api: FakeApi, instance: dg.DagsterInstance, watch: Watch, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signs_of_life, "BEAT", 0.01)
+    seen: list[str | None] = [None]
+
+    def tick_in_mid_run(_: Request) -> None:
+        api.faults["policies"].clear()
+        [run] = instance.get_runs(dg.RunsFilter(statuses=[STARTED]))
+        while len(seen) <= FOR_EVER:
+            until(lambda: look_up(instance, run.run_id).tags.get(ALIVE) not in seen, "a sign of life")
+            seen.append(look_up(instance, run.run_id).tags[ALIVE])
+            watch.tick()
+
+    api.faults["policies"].append(tick_in_mid_run)
+    result = Project(instance, project.database).sync("policies")
+    assert len(seen) == FOR_EVER + 1
+    assert "signs of life" not in {thread.name for thread in threading.enumerate()}
+    # Nor is it held to be dead once it is over.
+    watch.tick(FOR_EVER)
+    assert look_up(instance, result.run_id).status is dg.DagsterRunStatus.SUCCESS
+
+
+def test_a_run_that_logs_is_left_alone(instance: dg.DagsterInstance, watch: Watch) -> None:
+    run_id = start(instance)
+    for _ in range(FOR_EVER):
+        instance.report_engine_event("at work", look_up(instance, run_id))
+        watch.tick()
+    assert look_up(instance, run_id).status is STARTED
+
+
+def test_silence_is_counted_in_ticks_and_not_in_hours(instance: dg.DagsterInstance, watch: Watch) -> None:
+    """As of a laptop that sleeps: its clock jumps, and neither the run nor the sensor has done anything meanwhile."""
+    run_id = start(instance)
+    for day in (20, 21, 22):
+        instance.add_run_tags(run_id, {ALIVE: f"2026-11-{day}T08:00:00+00:00"})
+        watch.tick(SILENT_TICKS)
+    assert look_up(instance, run_id).status is STARTED
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"location": "another_location"},
+        {"job": "nightly"},
+        {"job": "nightly", "location": None},
+        {"job": "__ASSET_JOB", "asset_selection": frozenset([dg.AssetKey("theirs")])},
+        {"job": "__ASSET_JOB", "asset_selection": SELECTED | {dg.AssetKey("theirs")}},
+        {
+            "job": "__ASSET_JOB",
+            "asset_selection": SELECTED,
+            "asset_check_selection": frozenset([dg.AssetCheckKey(dg.AssetKey("theirs"), "a check")]),
+        },
+        {"job": "__ASSET_JOB"},
+    ],
+    ids=["another location", "another job", "command line", "other assets", "others beside ours", "checks", "all"],
+)
+def test_a_run_of_somebody_elses_is_left_alone(instance: dg.DagsterInstance, watch: Watch, run: dict[str, Any]) -> None:
+    run_id = start(instance, **run)
+    watch.tick(FOR_EVER)
+    assert look_up(instance, run_id).status is STARTED
+
+
+def test_a_dead_run_that_was_to_be_terminated_is_canceled_and_not_retried(
+    instance: dg.DagsterInstance, watch: Watch, webhook: Webhook
+) -> None:
+    run_id = start(instance, location=None)
+    instance.report_run_canceling(look_up(instance, run_id))
+    watch.tick(SILENT_TICKS + 1)
+    assert look_up(instance, run_id).status is dg.DagsterRunStatus.CANCELED
+    assert "No sign of life" in last_words(instance, run_id)
+    assert webhook.posts == []
+
+
+def test_a_busy_instance_costs_a_sign_and_not_the_run(
+    api: FakeApi,
+    instance: dg.DagsterInstance,
+    home: Path,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(signs_of_life, "BEAT", 0.01)
+    after = []
+
+    def lock_in_mid_run(_: Request) -> None:
+        api.faults["policies"].clear()
+        [run] = instance.get_runs(dg.RunsFilter(statuses=[STARTED]))
+        database = sqlite3.connect(home / "history" / "runs.db", isolation_level=None)
+        database.execute("BEGIN EXCLUSIVE")
+        until(lambda: "No sign of life could be given: OperationalError" in caplog.text, "a sign that fails")
+        before = look_up(instance, run.run_id).tags.get(ALIVE)
+        database.execute("ROLLBACK")
+        database.close()
+        until(lambda: look_up(instance, run.run_id).tags.get(ALIVE) != before, "the next sign")
+        after.append(run.run_id)
+
+    api.faults["policies"].append(lock_in_mid_run)
+    with caplog.at_level(logging.DEBUG, signs_of_life.__name__):
+        result = Project(instance, project.database).sync("policies")
+    assert after == [result.run_id]
+
+
+def test_a_tag_that_is_added_during_a_sign_is_not_lost(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signs_of_life, "BEAT", 0.0)
+    run = look_up(instance, start(instance))
+    resources: Any = None
+    context = dg.InitResourceContext(None, resources, None, {}, instance, run)
+    names = {f"tag{number}" for number in range(100)}
+    with alive(context):
+        for name in names:
+            tag_run(instance, run.run_id, {name: ""})
+    # Dagster's own, which come next, are safe as well.
+    assert "signs of life" not in {thread.name for thread in threading.enumerate()}
+    assert names < set(look_up(instance, run.run_id).tags)
+
+
+def test_nothing_is_written_where_nobody_watches(api: FakeApi, project: Project) -> None:
+    result = project.sync("roles")
+    assert ALIVE not in look_up(project.instance, result.run_id).tags

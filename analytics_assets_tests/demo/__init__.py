@@ -1,0 +1,1 @@
+"""Tests of the demo API: its rows, and whether it is what NinjaOne publishes."""

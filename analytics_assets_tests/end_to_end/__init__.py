@@ -1,0 +1,1 @@
+"""Tests through everything: processes that are killed, histories, memory, commands and the UI."""

@@ -1,0 +1,139 @@
+"""The command lines that people use, in processes of their own."""
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi
+from analytics_assets_tests.support.commands import BIN, run, start
+
+
+def ids(database: Path, resource: str) -> list[object]:
+    with duckdb.connect(str(database)) as connection:
+        return [row[0] for row in connection.execute(f"SELECT id FROM analytics.{resource} ORDER BY id").fetchall()]
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "cli.duckdb"
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(path))
+    return path
+
+
+def test_dagster_asset_materialize_from_another_directory(api: FakeApi, database: Path, tmp_path: Path) -> None:
+    result = run(
+        tmp_path, f"{BIN}/dagster", "asset", "materialize", "--select", "*", "-m", "analytics_assets.definitions"
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    for resource, rows in api.rows.items():
+        assert ids(database, resource) == [row["id"] for row in rows]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    # DuckDB's binding tells of its objects that outlive Python.
+    assert "leaked" not in result.stderr
+
+
+def test_sync_prints_a_table_and_the_next_step(api: FakeApi, database: Path, tmp_path: Path) -> None:
+    result = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")
+    assert result.returncode == 0, result.stdout + result.stderr
+    for resource in PATHS:
+        [line] = [line for line in result.stdout.splitlines() if f" {resource} " in line]
+        assert f" {len(api.rows[resource])} " in line
+        assert "materialized" in line
+    assert "make dev" in result.stdout
+
+
+def test_a_sync_of_the_demo_prints_no_traceback(database: Path, tmp_path: Path) -> None:
+    result = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_sync_says_what_failed_and_why(api: FakeApi, database: Path, tmp_path: Path) -> None:
+    api.answer_always("groups", Answer(401))
+    result = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")
+    assert result.returncode == 1
+    [line] = [line for line in result.stdout.splitlines() if " groups " in line]
+    assert "failed" in line
+    assert "check sources.analytics.api_key" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("command", ["sync", "check"])
+@pytest.mark.parametrize("name", ["config.toml", "secrets.toml"])
+def test_a_file_that_is_no_toml_is_one_sentence_with_the_place(
+    api: FakeApi, database: Path, tmp_path: Path, command: str, name: str
+) -> None:
+    file = tmp_path / "project" / ".dlt" / name
+    file.parent.mkdir(parents=True)
+    file.write_text('[sources.analytics]\napi_key = "canary-7f3a"\npage_size = sixty-canary\n')
+    project = f"DLT_PROJECT_DIR={tmp_path / 'project'}"
+    result = run(tmp_path, "env", project, sys.executable, "-m", "analytics_assets", command)
+    assert result.returncode == 1
+    said = f"{file} cannot be read as TOML: Unexpected character: 's' at line 3 col 12. Correct it there."
+    assert result.stderr.splitlines()[-1] == said
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "canary" not in result.stdout + result.stderr
+    assert api.requests == []
+
+
+@pytest.mark.parametrize("command", ["sync", "check"])
+@pytest.mark.parametrize("resource", ["organizations", "roles"])
+def test_ctrl_c_ends_a_command_with_one_sentence(
+    api: FakeApi, database: Path, tmp_path: Path, command: str, resource: str
+) -> None:
+    over, waiting = threading.Event(), threading.Event()
+
+    def stall(_: Request) -> None:
+        waiting.set()
+        over.wait()
+
+    api.faults[resource].append(stall)
+    process = start(tmp_path, sys.executable, "-m", "analytics_assets", command)
+    try:
+        assert waiting.wait(timeout=60)
+        # Until the resources before it are done, or about: it may come at any moment.
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    finally:
+        over.set()
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130
+    said = "Ended by Ctrl-C: what is loaded stays, and the next sync loads the rest."
+    assert stderr.splitlines()[-1] == said
+    assert "Traceback" not in stdout + stderr
+    assert "failed" not in stdout
+    if command == "sync":
+        api.faults[resource].clear()
+        assert run(tmp_path, sys.executable, "-m", "analytics_assets", "sync").returncode == 0
+        assert ids(database, resource) == [row["id"] for row in api.rows[resource]]
+
+
+def test_a_token_that_the_api_echoes_in_every_failure_is_in_no_output_and_no_file(
+    api: FakeApi, database: Path, tmp_path: Path
+) -> None:
+    echo = f"Authorization: Bearer {TOKEN}"
+    api.answer_always("organizations", Answer(401, {"error": echo}))
+    api.answer_always("policies", Answer(400, {"error": echo}))
+    api.answer_always("activities", Answer(503, {"error": echo}))
+    api.answer_always("automation_scripts", Answer(body=f"<html>{echo}</html>".encode()))
+    api.answer_always("groups", Answer(body={echo: []}))
+    api.answer_always("locations", Answer(body={"data": [{"id": 1, "name": echo}] * 2}))
+    api.answer_always("roles", Answer(body={"data": [{"id": TOKEN}]}))
+    api.answer_always("software_products", Answer(body={"data": [{"id": None, echo: echo}]}))
+    result = run(
+        tmp_path, f"{BIN}/dagster", "asset", "materialize", "--select", "*", "-m", "analytics_assets.definitions"
+    )
+
+    assert result.returncode != 0
+    assert "All 8 resources failed." in result.stdout + result.stderr
+    assert TOKEN not in result.stdout + result.stderr
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in written)
+    assert [path for path in written if TOKEN.encode() in path.read_bytes()] == []

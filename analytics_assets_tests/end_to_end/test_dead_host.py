@@ -1,0 +1,155 @@
+"""A dead host costs one sync: who dies in the middle of a run, and what then happens by itself."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from analytics_assets.definitions import defs
+from analytics_assets.defs.automation.signs_of_life import ALIVE, SILENT_TICKS
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi
+from analytics_assets_tests.servers.webhook import Webhook
+from analytics_assets_tests.support.checkout import CHECKOUT
+from analytics_assets_tests.support.dagster_dev import dagster_dev
+from analytics_assets_tests.support.project import Project
+from analytics_assets_tests.support.watch import Watch, look_up, until
+
+
+def stall(api: FakeApi, resource: str) -> tuple[threading.Event, threading.Event]:
+    """Lets the API stop in mid-answer; the events say that it has, and that it may go on."""
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def wait(_: Request) -> Answer | None:
+        arrived.set()
+        go_on.wait(600)
+        return None
+
+    api.faults[resource].append(wait)
+    return arrived, go_on
+
+
+def schedule_asks(instance: dg.DagsterInstance) -> bool:
+    with dg.build_schedule_context(instance, scheduled_execution_time=datetime.now(UTC)) as context:
+        return bool(defs().resolve_schedule_def("analytics_sync").evaluate_tick(context).run_requests)
+
+
+def test_a_sync_of_the_command_line_that_is_killed_holds_up_the_schedule_until_it_is_told_of(
+    api: FakeApi, instance: dg.DagsterInstance, home: Path, watch: Watch, webhook: Webhook, project: Project
+) -> None:
+    arrived, go_on = stall(api, "activities")
+    with subprocess.Popen(
+        [sys.executable, "-m", "analytics_assets", "sync"],
+        env={**os.environ, "DAGSTER_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        until(arrived.is_set, "a sync in mid-run", 90)
+        os.killpg(process.pid, signal.SIGKILL)
+    go_on.set()
+    [run] = instance.get_runs()
+    assert ALIVE in run.tags
+    assert not schedule_asks(instance)
+    watch.tick(SILENT_TICKS + 1)
+    [text] = webhook.texts
+    first, reason, link = text.splitlines()
+    assert first == f"Run {run.run_id} of analytics_sync died: its process is gone."
+    assert f"the last: {run.tags[ALIVE]}" in reason
+    assert link == f"http://localhost:3000/runs/{run.run_id}"
+    assert schedule_asks(instance)
+    Project(instance, project.database).sync()
+    assert project.ids("activities") == [row["id"] for row in api.rows["activities"]]
+
+
+@dataclass
+class Host:
+    """What `make dev` needs to run against an API and to tell a webhook."""
+
+    home: Path
+    api: FakeApi
+    webhook: Webhook
+    instance: dg.DagsterInstance
+
+    def configured(self) -> dict[str, str]:
+        return {
+            "SOURCES__ANALYTICS__BASE_URL": self.api.url,
+            "SOURCES__ANALYTICS__API_KEY": TOKEN,
+            "ALERTS__WEBHOOK_URL": self.webhook.url,
+            "SCHEDULES__ANALYTICS_SYNC": "* * * * *",
+        }
+
+    def switch_on(self) -> None:
+        """Starts the schedule, which is due every minute here."""
+        command = [sys.executable, "-m", "dagster", "schedule", "start", "analytics_sync"]
+        environment = {**os.environ, "DAGSTER_HOME": str(self.home)}
+        subprocess.run(command, cwd=CHECKOUT, env=environment, check=True, capture_output=True)
+
+    @contextmanager
+    def in_mid_run(self) -> Iterator[threading.Event]:
+        """Dagster, with a scheduled sync that waits for activities until the event is set."""
+        arrived, go_on = stall(self.api, "activities")
+        with dagster_dev(self.home, **self.configured()):
+            self.switch_on()
+            until(arrived.is_set, "a scheduled sync in mid-run", 180)
+            yield go_on
+
+    def await_recovery(self, run_id: str) -> str:
+        """Waits until the dead run has failed, has been told of and a later one has succeeded; returns the alert."""
+        until(
+            lambda: look_up(self.instance, run_id).status is dg.DagsterRunStatus.FAILURE, "the end of the dead run", 420
+        )
+        until(lambda: any(run_id in text for text in self.webhook.texts), "the alert", 120)
+        succeeded = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS])
+        until(lambda: self.instance.get_runs(succeeded), "a sync that succeeds", 180)
+        return next(text for text in self.webhook.texts if run_id in text)
+
+    def ids(self, resource: str) -> list[Any]:
+        with duckdb.connect(str(self.home / "demo.duckdb"), read_only=True) as connection:
+            return [row[0] for row in connection.execute(f"SELECT id FROM analytics.{resource} ORDER BY id").fetchall()]
+
+
+@pytest.fixture
+def host(home: Path, api: FakeApi, webhook: Webhook, instance: dg.DagsterInstance) -> Host:
+    return Host(home, api, webhook, instance)
+
+
+@pytest.mark.slow
+def test_a_power_cut_costs_one_sync(host: Host) -> None:
+    with host.in_mid_run() as go_on:
+        pass
+    # Every process is killed.
+    go_on.set()
+    [run] = host.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    with dagster_dev(host.home, **host.configured()):
+        began = time.monotonic()
+        alert = host.await_recovery(run.run_id)
+        assert time.monotonic() - began < 15 * 60
+    assert alert.startswith(f"Run {run.run_id} of analytics_sync died: its process is gone.\nNo sign of life")
+    assert host.ids("activities") == [row["id"] for row in host.api.rows["activities"]]
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_alone_is_killed_costs_one_sync(host: Host) -> None:
+    with host.in_mid_run() as go_on:
+        [run] = host.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        events = host.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+        [pid] = {int(pid) for event in events for pid in re.findall(r"\(pid: (\d+)\)", event.message)}
+        os.kill(pid, signal.SIGKILL)
+        go_on.set()
+        alert = host.await_recovery(run.run_id)
+    assert alert.startswith(f"Run {run.run_id} of analytics_sync died: its process is gone.\n")
+    assert "\nDagster retries it.\n" in alert
+    assert host.ids("activities") == [row["id"] for row in host.api.rows["activities"]]

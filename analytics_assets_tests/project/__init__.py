@@ -1,0 +1,1 @@
+"""Tests of facts about the project: its documents and its files."""

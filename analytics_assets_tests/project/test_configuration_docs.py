@@ -1,0 +1,147 @@
+"""The tables of docs/configuration.md against the code: every key is there, with its real default, and no other."""
+
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from analytics_assets.api.catalog import RESOURCES
+from analytics_assets.api.dialects.registry import DIALECTS
+from analytics_assets.api.http import transport
+from analytics_assets.api.settings import SECRETS, SECTION, Settings
+from analytics_assets.defs.assets.config import SyncConfig
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.automation.alerts import DEFAULT_UI_URL
+from analytics_assets.defs.automation.schedules import DEFAULT_CRONS, DEFAULT_TIMEZONE
+from analytics_assets.warehouse.duckdb_options import DUCKDB_MEMORY
+from analytics_assets.warehouse.target import DUCKDB
+from analytics_assets_tests.support.checkout import CHECKOUT
+
+DOCS = CHECKOUT / "docs" / "configuration.md"
+
+Row = dict[str, str]
+
+
+def read_tables(text: str) -> dict[str, dict[str, Row]]:
+    """The rows of the table under each heading, by their first cell."""
+    found: dict[str, dict[str, Row]] = {}
+    head: list[str] = []
+    heading = ""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        if line.startswith("## "):
+            heading = line.removeprefix("## ")
+        elif not line.startswith("|"):
+            head = []
+        elif not head:
+            head = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        elif not line.startswith("|---"):
+            rows = found.setdefault(heading, {})
+            name = cells[0].strip("`")
+            assert name not in rows, f"{heading}: {name} is there twice"
+            rows[name] = dict(zip(head, cells, strict=True))
+    return found
+
+
+TABLES = read_tables(DOCS.read_text(encoding="utf-8"))
+API = TABLES["The API: `[sources.analytics]`"]
+
+
+def literal(cell: str) -> Any:
+    """A cell as the value that it spells in TOML, with `none` for no default."""
+    return None if cell == "none" else tomllib.loads(f"value = {cell.removeprefix('`').removesuffix('`')}")["value"]
+
+
+def defaults(rows: Mapping[str, Row], column: str = "default") -> dict[str, Any]:
+    return {name: literal(row[column]) for name, row in rows.items()}
+
+
+def environment_of(rows: Mapping[str, Row], section: str = "") -> dict[str, tuple[str, str]]:
+    """The variable of each key as documented, and as dlt has it."""
+    found = {}
+    for name, row in rows.items():
+        documented = row["key"].strip("`")
+        path = [part for part in (*section.split("."), *documented.split(".")) if part]
+        found[name] = (row["environment"].strip("`"), "__".join(path).upper())
+    return found
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    assert defaults(API) == dict(Settings())
+
+
+def test_secrets_are_documented_as_secrets() -> None:
+    assert {name for name, row in API.items() if row["meaning"].startswith("Secret")} == SECRETS
+
+
+def test_defaults_that_are_not_in_the_settings_are_those_of_the_code() -> None:
+    assert f"By default {DUCKDB_MEMORY}." in API["duckdb_memory"]["meaning"]
+    sizes = API["page_size"]["meaning"]
+    assert all(f"{dialect.page_size} for `{name}`" in sizes for name, dialect in DIALECTS.items())
+    assert all(f"`{name}`" in API["dialect"]["meaning"] for name in DIALECTS)
+    lags = {resource.name: resource.lag_seconds for resource in RESOURCES if resource.cursor}
+    events = lags.pop("activities")
+    [others] = set(lags.values())
+    assert f"{events} for activities, {others} for the others" in API["lag_seconds"]["meaning"]
+
+
+@pytest.mark.parametrize(
+    ("heading", "section"),
+    [
+        ("The API: `[sources.analytics]`", ".".join(SECTION)),
+        ("Requests: `[runtime]`", "runtime"),
+        ("dlt itself", ""),
+        ("Destination", ""),
+        ("Schedules: `[schedules]`", "schedules"),
+        ("Alerts: `[alerts]`", "alerts"),
+    ],
+)
+def test_variables_are_called_as_dlt_calls_them(heading: str, section: str) -> None:
+    for documented, real in environment_of(TABLES[heading], section).values():
+        assert documented == real
+
+
+def test_requests_have_the_defaults_that_are_documented() -> None:
+    assert defaults(TABLES["Requests: `[runtime]`"]) == {
+        "request_max_attempts": transport.ATTEMPTS,
+        "request_backoff_factor": transport.BACKOFF_FACTOR,
+        "request_max_retry_delay": transport.LONGEST_WAIT,
+        "request_timeout": transport.TIMEOUT,
+    }
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested tables by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def test_the_shipped_file_has_what_is_documented() -> None:
+    shipped = flat(tomllib.loads((CHECKOUT / ".dlt" / "config.toml").read_text(encoding="utf-8")))
+    of_dlt = defaults(TABLES["dlt itself"], "shipped")
+    assert {name: shipped.pop(name, None) for name in of_dlt} == of_dlt
+    # Whatever else it sets is the default, spelled out.
+    known = flat({"runtime": defaults(TABLES["Requests: `[runtime]`"]), "sources": {"analytics": dict(Settings())}})
+    assert shipped == {name: known.get(name) for name in shipped}
+
+
+def test_schedules_alerts_and_destination_have_the_defaults_that_are_documented() -> None:
+    assert defaults(TABLES["Schedules: `[schedules]`"]) == {**DEFAULT_CRONS, "timezone": DEFAULT_TIMEZONE}
+    assert defaults(TABLES["Alerts: `[alerts]`"]) == {"webhook_url": None, "ui_url": DEFAULT_UI_URL}
+    assert defaults(TABLES["Destination"])["destination_type"] == DUCKDB
+
+
+def test_run_config_has_the_fields_and_defaults_that_are_documented() -> None:
+    real = {name: field.default for name, field in SyncConfig.model_fields.items()}
+    assert defaults(TABLES["Run config of the op"]) == {**real, "mode": real["mode"].value}
+    described = TABLES["Run config of the op"]["mode"]["meaning"]
+    assert all(f"`{mode.value}`" in described for mode in type(real["mode"]))
+
+
+def test_the_resource_has_the_fields_and_defaults_that_are_documented() -> None:
+    real = {name: field.default for name, field in AnalyticsResource.model_fields.items()}
+    own = defaults(TABLES["The Dagster resource `analytics`"])
+    assert real == {**dict.fromkeys(Settings()), **own}

@@ -1,0 +1,24 @@
+"""The UI as people meet it, in a real browser."""
+
+from pathlib import Path
+
+import pytest
+
+from analytics_assets_tests.support.dagster_dev import find_chromium
+from analytics_assets_tests.support.needs import absent
+from tools.tour import DOCUMENT, PICTURES, STEPS, begin, document
+
+
+@pytest.mark.slow
+def test_the_tour_through_the_ui_shows_what_is_said_of_it(tmp_path: Path) -> None:
+    if find_chromium() is None:
+        absent("no Chromium on this machine: install Debian's chromium, or Google Chrome")
+    with begin(tmp_path) as tour:
+        for step in STEPS:
+            assert step.walk(tour)
+
+
+def test_the_document_has_the_ten_steps_with_their_pictures() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == document()
+    assert len(STEPS) == 10
+    assert sorted(PICTURES.glob("tour-*")) == sorted(step.picture for step in STEPS)

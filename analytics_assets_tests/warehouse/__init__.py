@@ -1,0 +1,1 @@
+"""Tests of where rows land, in DuckDB, Postgres and SQLite."""

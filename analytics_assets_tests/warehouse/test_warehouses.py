@@ -1,0 +1,430 @@
+"""The same rows are the same cells in DuckDB, in Postgres and, by way of SQLAlchemy, in SQLite."""
+
+import io
+import json
+import logging
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import dlt
+import duckdb
+import psycopg2
+import psycopg2.extras
+import pyarrow as pa
+import pytest
+
+from analytics_assets.api.catalog import BY_NAME
+from analytics_assets.api.values.columns import column_name
+from analytics_assets.api.values.timestamps import parse_timestamp
+from analytics_assets.warehouse.destination import build_destination
+from analytics_assets.warehouse.target import Target
+from analytics_assets_tests.servers.fake_api import PATHS, FakeApi
+from analytics_assets_tests.support.commands import run
+from analytics_assets_tests.support.project import Project, failure_message, metadata
+from analytics_assets_tests.support.rows import activity, group, location, organization, policy, role
+
+Cells = dict[str, Any]
+
+TEXTS = [
+    "",
+    " ",
+    "\t",
+    "NULL",
+    "null",
+    '"',
+    '""',
+    'say "hi", twice',
+    "it's",
+    ",",
+    ",,",
+    "one\ntwo",
+    "one\r\ntwo\rthree",
+    "\n",
+    "\r",
+    "\\",
+    "\\.",
+    "\\.\nnext",
+    "one\n\\.\ntwo",
+    "\\N",
+    "\\n",
+    "%s :arg0 {x} $1",
+    "Zażółć 漢字 😀 \u202e",
+    "\ufeffmark",
+    "long " * 200_000,
+]
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A destination, and how its own driver reads and writes it."""
+
+    kind: str
+    connect: Callable[[], Any]
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        with closing(self.connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(sql)
+            # DuckDB's cursor describes a statement without rows, too.
+            rows = cursor.fetchall() if cursor.description and sql.startswith("SELECT") else []
+            connection.commit()
+            return [tuple(row) for row in rows]
+
+    def name(self, table: str) -> str:
+        return table if self.kind == "sqlite" else f"analytics.{table}"
+
+    def cells(self, resource: str) -> dict[Any, Cells]:
+        """The declared columns of a table, by id: JSON parsed and written again, instants in UTC."""
+        columns = {column_name(column.name): column.type for column in BY_NAME[resource].table_columns}
+        rows = self.execute(f"SELECT {', '.join(columns)} FROM {self.name(resource)}")
+        found = [
+            {name: normal(value, type_) for (name, type_), value in zip(columns.items(), row, strict=True)}
+            for row in rows
+        ]
+        return {cells["id"]: cells for cells in found}
+
+
+def normal(value: Any, type_: str) -> Any:
+    if value is None:
+        return None
+    match type_:
+        case "json":
+            assert isinstance(value, str)
+            return json.dumps(json.loads(value), sort_keys=True)
+        case "timestamp":
+            return parse_timestamp(value)
+        case "bool":
+            assert value in {0, 1}
+            return bool(value)
+    return value
+
+
+@pytest.fixture(params=["duckdb", "postgres", "sqlite"])
+def warehouse(
+    request: pytest.FixtureRequest, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Warehouse:
+    """A destination to which the configuration points."""
+    return open_warehouse(request.param, request, project, tmp_path, monkeypatch)
+
+
+def open_warehouse(
+    kind: str, request: pytest.FixtureRequest, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Warehouse:
+    if kind == "duckdb":
+
+        def connect() -> Any:
+            connection = duckdb.connect(str(project.database))
+            connection.execute("SET TimeZone = 'UTC'")
+            return connection
+
+    elif kind == "postgres":
+        url = request.getfixturevalue("postgres")
+        monkeypatch.setenv("DESTINATION_TYPE", "postgres")
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
+
+        def connect() -> Any:
+            connection = psycopg2.connect(url)
+            psycopg2.extras.register_default_jsonb(connection, loads=str)
+            return connection
+
+    else:
+        monkeypatch.setenv("DESTINATION_TYPE", "sqlalchemy")
+        monkeypatch.setenv("DESTINATION__SQLALCHEMY__CREDENTIALS", f"sqlite:///{tmp_path}/warehouse.db")
+
+        def connect() -> Any:
+            # dlt gives each of its schemas a file.
+            return sqlite3.connect(tmp_path / "warehouse__analytics.db")
+
+    return Warehouse(kind, connect)
+
+
+def expected(resource: str, rows: list[Cells]) -> dict[Any, Cells]:
+    """What a table should hold of these rows of the API."""
+    columns = BY_NAME[resource].table_columns
+    return {
+        row["id"]: {
+            column_name(column.name): normal(
+                json.dumps(row[column.name])
+                if column.type == "json" and row.get(column.name) is not None
+                else row.get(column.name),
+                column.type,
+            )
+            for column in columns
+        }
+        for row in rows
+    }
+
+
+def test_cells_are_what_the_api_sent_at_first_and_after_edits_and_a_rebuild(
+    warehouse: Warehouse, empty_api: FakeApi, project: Project
+) -> None:
+    api = empty_api
+    api.rows["organizations"] = [
+        organization(1, name="", description=None, userData={"": "", "null": None, "nested": {"a": [1, "", None, {}]}}),
+        organization(
+            2, name=None, description="", userData=[], tags=["", "x"], fields={"quote": 'a"b\\c\n', "é": "😀"}
+        ),
+        organization(3, name=" ", description="\n", userData={}, tags=None, fields=[[], [None], [True, 1, 1.5]]),
+    ]
+    api.rows["policies"] = [
+        policy(1, "2024-05-01T00:00:00.123456Z", parentPolicyId=2**63 - 1, nodeClassDefault=True, name=""),
+        policy(2, "2024-05-01T02:00:00+02:00", parentPolicyId=-(2**63), nodeClassDefault=False, description=""),
+        policy(-(2**63), None, parentPolicyId=0, nodeClassDefault=None, name=None, nodeClass=""),
+        policy(2**63 - 1, "2024-05-02T23:59:59.999999Z", parentPolicyId=None, tags={"a": 2**53 + 1}),
+    ]
+    both = ("organizations", "policies")
+    project.sync(*both)
+    for resource in both:
+        assert warehouse.cells(resource) == expected(resource, api.rows[resource])
+
+    # What was filled is empty, and the other way round.
+    gone = api.rows["organizations"].pop()
+    api.rows["organizations"][0] = organization(1, name=None, description="", userData=None, tags=[""])
+    api.rows["organizations"][1] = organization(2, name="", description=None, userData={"now": ""})
+    api.rows["policies"][0] = policy(1, "2024-06-01T00:00:00.000001Z", description="", tags={"b": ""})
+    api.rows["policies"][2] |= {"updated": "2024-06-01T00:00:00Z", "name": "", "nodeClass": None}
+    result = project.sync(*both)
+    assert metadata(result, "organizations")["rows_marked_deleted"] == 1
+    assert metadata(result, "policies")["rows_loaded"] == 2
+    found = warehouse.cells("organizations")
+    assert abs(found[3].pop("deleted_at") - datetime.now(UTC)) < timedelta(minutes=1)
+    wanted = expected("organizations", [*api.rows["organizations"], gone])
+    del wanted[3]["deleted_at"]
+    assert found == wanted
+    assert warehouse.cells("policies") == expected("policies", api.rows["policies"])
+
+    quiet = project.sync(*both)
+    assert metadata(quiet, "organizations")["rows_marked_deleted"] == 0
+    assert metadata(quiet, "policies")["rows_loaded"] == 0
+
+    api.rows["organizations"].append(gone)
+    project.sync("organizations")
+    assert warehouse.cells("organizations") == expected("organizations", api.rows["organizations"])
+
+    del api.rows["policies"][1]
+    result = project.sync("policies", config={"mode": "full"})
+    assert metadata(result, "policies")["rows_marked_deleted"] == 1
+    assert [key for key, cells in warehouse.cells("policies").items() if cells["deleted_at"]] == [2]
+
+    project.sync(*both, config={"mode": "rebuild"})
+    for resource in both:
+        assert warehouse.cells(resource) == expected(resource, api.rows[resource])
+
+
+def test_texts_of_any_kind_are_loaded_and_merged_as_they_are(
+    warehouse: Warehouse, empty_api: FakeApi, project: Project
+) -> None:
+    def rows(texts: list[str]) -> list[Cells]:
+        # The key is the first column, where a line of a file may look like its end.
+        keys = [f"{text[:20]} {number}" if number % 2 else text[:20] or "-" for number, text in enumerate(TEXTS)]
+        return [
+            {"id": key, "vendorName": text, "productName": text or None, "installable": True}
+            for key, text in zip(keys, texts, strict=True)
+        ]
+
+    for texts in (TEXTS, TEXTS[::-1]):
+        empty_api.rows["software_products"] = rows(texts)
+        result = project.sync("software_products")
+        assert metadata(result, "software_products")["rows_loaded"] == len(TEXTS)
+        assert warehouse.cells("software_products") == expected("software_products", rows(texts))
+
+
+def test_json_of_any_kind_is_loaded_and_merged_as_it_is(warehouse: Warehouse, project: Project, tmp_path: Path) -> None:
+    kinds = ['""', '"x"', '" "', '"[1]"', '"1"', "null", "true", "0", "-1.5", "123456789012345678901", "[]", "{}"]
+    kinds += ['{"a":""}', '{"a":null}', "[1,[2,[3]]]", r'"\"\\\n\r\t,"', '"\\\\."']
+    cells: list[str | None] = [*kinds, None]
+    destination = build_destination(
+        Target("sqlalchemy" if warehouse.kind == "sqlite" else warehouse.kind),
+        duckdb.connect(str(project.database)) if warehouse.kind == "duckdb" else None,
+    )
+    for run_, values in (("first", cells), ("second", cells[::-1])):
+        table = pa.table({"id": pa.array(range(len(values))), "value": pa.array(values, pa.string())})
+        loaded = dlt.resource(
+            [table],
+            name="kinds",
+            primary_key="id",
+            write_disposition="merge",
+            columns={"value": {"data_type": "json", "nullable": True}},
+        )
+        pipeline = dlt.pipeline(
+            "kinds", destination=destination, dataset_name="analytics", pipelines_dir=str(tmp_path / run_)
+        )
+        pipeline.run(loaded)
+        found = warehouse.execute(f"SELECT value FROM {warehouse.name('kinds')} ORDER BY id")
+        assert [normal(value, "json") for (value,) in found] == [normal(value, "json") for value in values]
+
+
+def test_a_row_at_the_start_date_itself_is_in_scope(
+    warehouse: Warehouse, empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "2024-05-01T00:00:00.500000Z")
+    rows = empty_api.rows["policies"] = [policy(n, f"2024-05-01T00:00:0{n}Z") for n in range(1, 4)]
+    rows.append(policy(4, "2024-05-01T00:00:00.500000Z"))
+    project.sync("policies")
+    del rows[-1]
+    monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "2024-05-01T00:00:00.500001Z")
+    assert metadata(project.sync("policies", config={"mode": "full"}), "policies")["rows_marked_deleted"] == 0
+    monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "2024-05-01T00:00:00.500000Z")
+    assert metadata(project.sync("policies", config={"mode": "full"}), "policies")["rows_marked_deleted"] == 1
+
+
+def test_all_checks_pass(warehouse: Warehouse, api: FakeApi, project: Project) -> None:
+    now = datetime.now(UTC)
+    api.rows["activities"] = [activity(n, (now - timedelta(minutes=n)).isoformat()) for n in range(1, 30)]
+    synced, looked = project.sync(), project.sync(job="analytics_verify")
+    for result in (synced, looked):
+        evaluations = result.get_asset_check_evaluations()
+        assert len(evaluations) > len(PATHS)
+        assert wrong(result) == set()
+
+
+def test_checks_find_what_is_wrong(warehouse: Warehouse, api: FakeApi, project: Project) -> None:
+    api.rows["locations"] += [location(number, organizationId=number) for number in range(300, 307)]
+    api.rows["groups"] = [group(1), group(2, None), group(3, "2099-01-01T00:00:00Z")]
+    project.sync()
+    warehouse.execute(f"UPDATE {warehouse.name('roles')} SET id = 1 WHERE id = 2")
+    warehouse.execute(f"UPDATE {warehouse.name('_dlt_loads')} SET status = 1 WHERE schema_name = 'analytics_policies'")
+    warehouse.execute(f"DROP TABLE {warehouse.name('software_products')}")
+    result = project.sync(job="analytics_verify")
+    assert wrong(result) == {
+        ("activities", "cursor_freshness"),
+        ("groups", "cursor_freshness"),
+        ("groups", "rows_without_cursor"),
+        ("locations", "organization_exists"),
+        ("policies", "last_load"),
+        ("roles", "primary_key"),
+        ("software_products", "last_load"),
+    }
+    [orphans] = [each for each in result.get_asset_check_evaluations() if each.check_name == "organization_exists"]
+    said = {name: value.value for name, value in orphans.metadata.items()}
+    assert said == {"rows": 7, "live_rows": 27, "ids": [300, 301, 302, 303, 304]}
+
+
+def test_previews_and_the_chart_look_the_same(
+    request: pytest.FixtureRequest, api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.rows["organizations"] = [organization(1, userData={"a": [1, "é", None]}), organization(2, userData=[])]
+    api.rows["policies"] += [
+        policy(4, "2024-06-01T00:00:00.000001Z", nodeClassDefault=True),
+        policy(5, None, name=""),
+        policy(6, "2099-01-01T00:00:00Z"),
+    ]
+    # On the edges of days.
+    instants = ["2024-05-01T00:00:00Z", "2024-05-01T23:59:59.999999Z", "2024-05-02T00:00:00Z", "2024-05-03T00:00:00Z"]
+    api.rows["activities"] = [activity(number, moment) for number, moment in enumerate(instants, 1)]
+    shown = []
+    for kind in ("duckdb", "postgres", "sqlite"):
+        warehouse = open_warehouse(kind, request, project, tmp_path, monkeypatch)
+        result = project.sync()
+        shown.append({name: metadata(result, name)["preview"] for name in PATHS})
+        shown[-1]["chart"] = metadata(result, "activities")["activities_per_day"]
+        # JSON that is a text, one of which looks like JSON itself. Some drivers parse it.
+        for key, text in ((1, '"word"'), (2, '"[1]"'), (3, '""')):
+            warehouse.execute(f"UPDATE {warehouse.name('groups')} SET tags = '{text}' WHERE id = {key}")
+        shown[-1]["texts"] = metadata(project.sync("groups"), "groups")["preview"]
+    assert shown[0] == shown[1] == shown[2]
+    assert "2024-05-03: 1 on the last day, 2 at most, 4 in all" in shown[0]["chart"]
+    assert "| True |" in shown[0]["policies"]
+    assert all(f"| {text} |" in shown[0]["texts"] for text in ('"word"', r'"\[1\]"', '""'))
+    assert '| {"a":\\[1,"é",null\\]} |' in shown[0]["organizations"]
+
+
+def test_a_load_that_died_before_it_was_complete_is_read_again(
+    warehouse: Warehouse, api: FakeApi, project: Project
+) -> None:
+    project.sync("policies")
+    warehouse.execute(f"DELETE FROM {warehouse.name('_dlt_loads')} WHERE schema_name = 'analytics_policies'")
+    assert metadata(project.sync("policies"), "policies")["rows_loaded"] == len(api.rows["policies"])
+    assert metadata(project.sync("policies"), "policies")["rows_loaded"] == 0
+
+
+@pytest.mark.parametrize("kind", ["postgres", "sqlite"])
+@pytest.mark.parametrize("place", ["staging", "table"])
+def test_a_load_that_fails_shows_no_row(
+    kind: str,
+    place: str,
+    request: pytest.FixtureRequest,
+    api: FakeApi,
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warehouse = open_warehouse(kind, request, project, tmp_path, monkeypatch)
+    project.sync("roles")
+    api.rows["roles"][0] |= {"created": "2024-06-01T00:00:00Z"}
+    project.sync("roles")
+    refuse(warehouse, place, tmp_path)
+    api.rows["roles"].append(role(9, "2025-05-01T00:00:00Z", name="row-canary"))
+    logged = io.StringIO()
+    handler = logging.StreamHandler(logged)
+    logging.getLogger("dlt").addHandler(handler)
+    try:
+        result = project.run("roles")
+    finally:
+        logging.getLogger("dlt").removeHandler(handler)
+    said = {"postgres": "violates check constraint", "sqlite": "nothing like it"}[kind]
+    assert said in failure_message(result)
+    assert "exception in job roles" in logged.getvalue()
+    everything = [failure_message(result), logged.getvalue(), *map(str, result.all_events)]
+    everything += [str(entry) for entry in project.instance.all_logs(result.run_id)]
+    assert not any("row-canary" in text for text in everything)
+
+
+def refuse(warehouse: Warehouse, place: str, tmp_path: Path) -> None:
+    """Has the warehouse refuse a row, when it is copied or when it is merged."""
+    if warehouse.kind == "postgres":
+        table = "analytics_staging.roles" if place == "staging" else "analytics.roles"
+        warehouse.execute(f"ALTER TABLE {table} ADD CHECK (name <> 'row-canary')")
+    else:
+        name = "warehouse__analytics_staging.db" if place == "staging" else "warehouse__analytics.db"
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            connection.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON roles WHEN NEW.name = 'row-canary'"
+                " BEGIN SELECT RAISE(ABORT, 'nothing like it'); END"
+            )
+
+
+def test_the_command_line_syncs_and_checks_sqlite(
+    request: pytest.FixtureRequest, api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = open_warehouse("sqlite", request, project, tmp_path, monkeypatch)
+    checked = run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "sqlalchemy can be reached; writing was not tried" in checked.stdout
+    assert not (tmp_path / "warehouse__analytics.db").exists()
+    for _ in range(2):
+        synced = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")
+        assert synced.returncode == 0, synced.stdout + synced.stderr
+        assert "Warning" not in synced.stderr
+    for resource, rows in api.rows.items():
+        assert sorted(warehouse.cells(resource)) == [row["id"] for row in rows]
+    checked = run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("credentials", "problem"),
+    [("", "is missing"), ("sqlite:///:memory:", "is no file: tables and cursors would be gone after the run")],
+)
+def test_a_sqlite_that_is_no_file_is_refused_before_any_request(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, credentials: str, problem: str
+) -> None:
+    monkeypatch.setenv("DESTINATION_TYPE", "sqlalchemy")
+    if credentials:
+        monkeypatch.setenv("DESTINATION__SQLALCHEMY__CREDENTIALS", credentials)
+    message = failure_message(project.run("roles"))
+    assert f"destination.sqlalchemy.credentials {problem}" in message
+    assert "Write it like sqlite:////path/to/file.db" in message
+    assert not api.requests
+
+
+def wrong(result: dg.ExecuteInProcessResult) -> set[tuple[str, str]]:
+    found = result.get_asset_check_evaluations()
+    return {(each.asset_key.path[-1], each.check_name) for each in found if not each.passed}

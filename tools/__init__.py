@@ -1,0 +1,1 @@
+"""Programs that write documents, and the suite on the newest Dagster."""

@@ -2,7 +2,15 @@
 
 import dagster as dg
 
-from analytics_assets.garbage import imported_to_stay
+from analytics_assets.defs.assets.assets import build_assets
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.specs import upstream_specs
+from analytics_assets.defs.automation.alerts import build_alert_sensor
+from analytics_assets.defs.automation.schedules import build_jobs, build_schedules
+from analytics_assets.defs.automation.signs_of_life import build_watch
+from analytics_assets.defs.quality.checks import build_checks
+from analytics_assets.defs.quality.connection_check import build_check_job
+from analytics_assets.defs.reports.assets import build_reports
 from analytics_assets.project import use_project_config
 
 
@@ -10,17 +18,6 @@ from analytics_assets.project import use_project_config
 def defs() -> dg.Definitions:
     """The assets with their upstream, what runs and what watches them. Reads `.dlt` and the environment, no more."""
     use_project_config()
-    with imported_to_stay():
-        from analytics_assets.defs.assets.assets import build_assets  # noqa: PLC0415
-        from analytics_assets.defs.assets.resource import AnalyticsResource  # noqa: PLC0415
-        from analytics_assets.defs.assets.specs import upstream_specs  # noqa: PLC0415
-        from analytics_assets.defs.automation.alerts import build_alert_sensor  # noqa: PLC0415 - after dlt knows where its configuration is
-        from analytics_assets.defs.automation.schedules import build_jobs, build_schedules  # noqa: PLC0415
-        from analytics_assets.defs.automation.signs_of_life import build_watch  # noqa: PLC0415
-        from analytics_assets.defs.quality.checks import build_checks  # noqa: PLC0415
-        from analytics_assets.defs.quality.connection_check import build_check_job  # noqa: PLC0415
-        from analytics_assets.defs.reports.assets import build_reports  # noqa: PLC0415
-
     assets = [build_assets(), *build_reports()]
     jobs = [*build_jobs(), build_check_job()]
     watch = build_watch({job.name for job in jobs}, {key for each in assets for key in each.keys})

@@ -44,7 +44,7 @@ class Listing:
         offset = 0
         while not self.ended:
             yield offset
-            self.ended = self.ended or not self.endpoint.paging
+            self.ended = self.ended or not self.endpoint.pagination
             offset += page_size
 
     def add(self, body: bytes) -> None:
@@ -99,7 +99,7 @@ async def fetch(
 
     async def work(session: aiohttp.ClientSession) -> None:
         for listing, offset in requests:
-            paging = {"after": offset, "limit": arguments.page_size} if listing.endpoint.paging else {}
+            paging = {"after": offset, "limit": arguments.page_size} if listing.endpoint.pagination else {}
             async with session.get(listing.endpoint.path, params=paging) as response:
                 listing.add(await response.read())
             if listing.bytes > BATCH:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
+from tabulate import tabulate
+
 from analytics_assets.project import project_dir
 from benchmarks.plots import QUIET_PLOT, ROWS_PLOT, draw
 from benchmarks.results import PACKAGES, Quantity, Results, Sync
@@ -156,8 +158,7 @@ def _history(results: Results) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return tabulate(rows, head, "github", disable_numparse=True) + "\n"
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:

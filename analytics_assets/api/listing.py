@@ -108,8 +108,8 @@ class Listing:
     @property
     def is_sliced(self) -> bool:
         """Whether it can be read slice by slice: events, the newest first, each of which is asked for by id."""
-        paging = self.endpoint.paging
-        return self.resource.append_only and isinstance(paging, ById) and paging.descending
+        pagination = self.endpoint.pagination
+        return self.resource.append_only and isinstance(pagination, ById) and pagination.descending
 
     def slice(self) -> None:
         """Cuts the listing after a slice, each time that it is started."""

@@ -88,7 +88,7 @@ async def read_pages(  # noqa: PLR0913, PLR0917 - what a listing has, as the rea
     wanted: asyncio.Event,
 ) -> AsyncIterator[list[Row]]:
     """The pages, in order. Those that are likely to follow are asked for meanwhile, twice as many with every page."""
-    paging = start_pagination(resource, transport.settings)
+    pagination = start_pagination(resource, transport.settings)
     endpoint = transport.settings.endpoint(resource.name)
     requested: dict[int, asyncio.Task[ApiResponse]] = {}
     position: int | None = 0
@@ -99,33 +99,33 @@ async def read_pages(  # noqa: PLR0913, PLR0917 - what a listing has, as the rea
     is_large = False
 
     async def ask(position: int, most: int) -> ApiResponse:
-        parameters = urlencode({**query, **paging.query(position)})
+        parameters = urlencode({**query, **pagination.query(position)})
         return await transport.get(endpoint.path, parameters, stats, most)
 
     try:
         while position is not None and most_pages > 0:
-            ahead = [] if is_large else paging.ahead(position, min(window, most_pages))
+            ahead = [] if is_large else pagination.ahead(position, min(window, most_pages))
             _forget(requested, requested.keys() - set(ahead))
             for each in ahead:
                 if each not in requested:
                     requested[each] = asyncio.ensure_future(ask(each, most_ahead))
             # Read in its turn: bodies take a fraction of the memory that rows do.
             try:
-                answer = None if is_large else await requested.pop(position)
+                response = None if is_large else await requested.pop(position)
             except LargeResponseError:
                 if most_ahead == most:
                     raise
-                answer, is_large = None, True
+                response, is_large = None, True
                 _forget(requested, list(requested))
-            if answer is None:
+            if response is None:
                 await wanted.wait()
-                answer = await ask(position, most)
-            elif weigh(answer.body) > BATCH_WEIGHT:
+                response = await ask(position, most)
+            elif weigh(response.body) > BATCH_WEIGHT:
                 await wanted.wait()
-            rows = read_rows(answer, resource, transport.settings, stats)
-            del answer
+            rows = read_rows(response, resource, transport.settings, stats)
+            del response
             mask(rows, resource, transport.settings.hash_key)
-            position = paging.accept(position, rows)
+            position = pagination.accept(position, rows)
             # Where what was asked for ahead is not what follows, little is asked for ahead until it is again.
             foreseen = not requested or position in requested
             window = min(2 * window, transport.settings.requests_in_flight) if foreseen else 1

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dlt.common.configuration import resolve_configuration
-from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException
+from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException, ValueNotSecretException
 
 from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
@@ -64,6 +64,10 @@ def _resolve(given: dict[str, Any]) -> Settings:
     except ConfigValueCannotBeCoercedException as error:
         wanted = getattr(error.hint, "__name__", str(error.hint))
         raise SettingsError(error.field_name, f"is not of type {wanted}", error.field_value) from error
+    except ValueNotSecretException as error:
+        key = error.key.rpartition(".")[2]
+        remedy = "Move it to .dlt/secrets.toml, which git ignores, or to the environment."
+        raise SettingsError(key, f"is a secret, and stands in {error.provider_name}", remedy=remedy) from error
     settings.base_url = settings.base_url.strip().rstrip("/")
     for key in (*SECRETS, "token_url", "scope"):
         setattr(settings, key, (getattr(settings, key) or "").strip() or None)
@@ -124,7 +128,7 @@ def _check(settings: Settings) -> None:
     if settings.requests_per_second is not None and settings.requests_per_second <= 0:
         raise SettingsError("requests_per_second", "is not above 0", settings.requests_per_second)
     if settings.max_response_mb <= 0:
-        raise SettingsError("max_answer_mb", "is not above 0", settings.max_response_mb)
+        raise SettingsError("max_response_mb", "is not above 0", settings.max_response_mb)
     if settings.duckdb_memory is not None and not MEMORY.fullmatch(settings.duckdb_memory):
         raise SettingsError("duckdb_memory", "is no size such as 512MB, 1GB or 1GiB", settings.duckdb_memory)
     if settings.hash_key is not None and len(settings.hash_key) < SHORTEST_HASH_KEY:

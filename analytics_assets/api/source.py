@@ -127,9 +127,9 @@ def _filters(listing: Listing, reading: Reading) -> dict[str, Any]:
         filters[listing.endpoint.until_param] = listing.settings.wire_format.format_datetime(
             reading.end + timedelta(seconds=2)
         )
-    paging = listing.endpoint.paging
-    if reading.gap and isinstance(paging, ById):
-        filters[paging.param] = reading.gap.below
+    pagination = listing.endpoint.pagination
+    if reading.gap and isinstance(pagination, ById):
+        filters[pagination.param] = reading.gap.below
     return filters
 
 

@@ -24,8 +24,10 @@ def test_the_eight_entries_are_the_specifications() -> None:
     found = []
     for resource in RESOURCES:
         endpoint = ANALYTICS.endpoints[resource.name]
-        assert endpoint.paging in {None, ByOffset("after", "limit")}
-        found.append((resource.name, endpoint.path, endpoint.selector, endpoint.paging is not None, resource.cursor))
+        assert endpoint.pagination in {None, ByOffset("after", "limit")}
+        found.append(
+            (resource.name, endpoint.path, endpoint.selector, endpoint.pagination is not None, resource.cursor)
+        )
     assert found == SPECIFIED
     assert ANALYTICS.page_size == 20
 

@@ -45,7 +45,7 @@ class Endpoint:
 
     path: str
     selector: str | None = None
-    paging: ByOffset | ById | None = None
+    pagination: ByOffset | ById | None = None
     since_param: str | None = None
     until_param: str | None = None
     newest_first: bool = False
@@ -54,9 +54,9 @@ class Endpoint:
         return f"GET {self.path}"
 
     @property
-    def paging_is(self) -> str:
+    def pagination_is(self) -> str:
         """How pages are asked for, in words."""
-        return str(self.paging or "none, one response")
+        return str(self.pagination or "none, one response")
 
     @property
     def rows_are(self) -> str:

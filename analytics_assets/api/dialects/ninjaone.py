@@ -30,7 +30,7 @@ NINJAONE = Dialect(
     expired_code=10,
     unreadable_token=400,
     endpoints={
-        "organizations": Endpoint("/v2/organizations", paging=LAST_ID),
+        "organizations": Endpoint("/v2/organizations", pagination=LAST_ID),
         "policies": Endpoint("/v2/policies"),
         "activities": Endpoint(
             "/v2/activities",
@@ -41,7 +41,7 @@ NINJAONE = Dialect(
         ),
         "automation_scripts": Endpoint("/v2/automation/scripts"),
         "groups": Endpoint("/v2/groups"),
-        "locations": Endpoint("/v2/locations", paging=LAST_ID),
+        "locations": Endpoint("/v2/locations", pagination=LAST_ID),
         "roles": Endpoint("/v2/roles"),
         "software_products": Endpoint("/v2/software-products"),
     },

@@ -50,7 +50,7 @@ class Auth:
         """The token to send.
 
         Raises:
-            NoAnswerError: The token endpoint cannot be reached.
+            NoResponseError: The token endpoint cannot be reached.
             StatusError: It refuses.
             PayloadError: It answers something else than a token.
         """
@@ -80,8 +80,8 @@ class Auth:
         if settings.wanted_scope:
             form["scope"] = settings.wanted_scope
         asked = monotonic()
-        answer = await self._post(settings.token_endpoint, form)
-        token, lifetime = _read_token(answer, settings)
+        response = await self._post(settings.token_endpoint, form)
+        token, lifetime = _read_token(response, settings)
         # A run of days has many; those that are over open nothing.
         self.issued = [*self.issued[-LAST_ISSUED:], token]
         self._token = token
@@ -94,26 +94,26 @@ class Auth:
         _ = done.cancelled() or done.exception()
 
 
-def _read_token(answer: ApiResponse, settings: Settings) -> tuple[str, float]:
+def _read_token(response: ApiResponse, settings: Settings) -> tuple[str, float]:
     """The token and the seconds that it lasts."""
-    where = f"POST {settings.token_endpoint} answered {answer.status} {answer.reason}"
+    where = f"POST {settings.token_endpoint} answered {response.status} {response.reason}"
     body = unreadable = None
     try:
         # The standard library's, as it reads NaN and numbers of any length.
-        body = json.loads(answer.body, parse_int=float)
+        body = json.loads(response.body, parse_int=float)
     except ValueError as error:
         unreadable = str(error)
     except RecursionError:
         unreadable = "nested too deeply"
     found: dict[str, Any] = body if isinstance(body, dict) else {}
-    if answer.status >= 300:
-        advice = _explain_refusal(answer.status, found.get("error"), settings)
-        shown = excerpt(answer, settings.secrets())
-        raise StatusError(f"No token: {where}. {advice} Its body begins: {shown}", answer.status)
+    if response.status >= 300:
+        advice = _explain_refusal(response.status, found.get("error"), settings)
+        shown = excerpt(response, settings.secrets())
+        raise StatusError(f"No token: {where}. {advice} Its body begins: {shown}", response.status)
     if unreadable:
-        page = " It looks like a page, to log in at perhaps." if is_page(answer) else ""
+        page = " It looks like a page, to log in at perhaps." if is_page(response) else ""
         raise PayloadError(
-            f"No token: {where} with {answer.content_type} of {len(answer.body)} bytes, which are not JSON:"
+            f"No token: {where} with {response.content_type} of {len(response.body)} bytes, which are not JSON:"
             f" {unreadable}.{page} Is sources.analytics.token_url the token endpoint?"
         )
     token = found.get("access_token")

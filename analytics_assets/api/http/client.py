@@ -62,7 +62,7 @@ async def get(base_url: str, where: str, token: str, read_timeout: float, most: 
         most: Bytes of the answer's decoded body.
 
     Raises:
-        NoAnswerError: There is none, or not a whole one.
+        NoResponseError: There is none, or not a whole one.
         RefusedAnswerError: It leads to another origin, or is larger than it may be.
     """
     try:
@@ -71,10 +71,10 @@ async def get(base_url: str, where: str, token: str, read_timeout: float, most: 
         raise RefusedResponseError(f"sources.analytics.base_url = {base_url!r} is no URL: {error}.") from error
     for _ in range(MOST_HOPS + 1):
         request = _client(url, read_timeout).get(url).bearer_auth(token)
-        answer, leads_to = await _ask(request, str(url), where, token, read_timeout, most)
+        response, leads_to = await _ask(request, str(url), where, token, read_timeout, most)
         if leads_to is None:
-            return answer
-        url = _follow(url, leads_to, answer.status)
+            return response
+        url = _follow(url, leads_to, response.status)
     raise RefusedResponseError(f"GET {where} was redirected more than {MOST_HOPS} times, at last to {_place(url)}.")
 
 
@@ -109,18 +109,18 @@ async def post_form(url: str, form: dict[str, str], read_timeout: float) -> ApiR
         read_timeout: As for `get`.
 
     Raises:
-        NoAnswerError: There is no answer, or not a whole one.
+        NoResponseError: There is no answer, or not a whole one.
         RefusedAnswerError: It is larger than any answer with a token.
     """
     request = _client(Url(url), read_timeout).post(url).form(form)
     try:
-        answer, _ = await _ask(request, url, url, "", read_timeout, MOST_TOKEN_BYTES)
+        response, _ = await _ask(request, url, url, "", read_timeout, MOST_TOKEN_BYTES)
     except LargeResponseError as error:
         raise RefusedResponseError(
             f"No token: {url} answered with more than {MOST_TOKEN_BYTES:,} bytes. Is sources.analytics.token_url the"
             " token endpoint?"
         ) from error
-    return answer
+    return response
 
 
 async def post(url: str, body: dict[str, str], read_timeout: float) -> int:
@@ -132,12 +132,12 @@ async def post(url: str, body: dict[str, str], read_timeout: float) -> int:
         read_timeout: Seconds that the answer may take.
 
     Raises:
-        NoAnswerError: There was none, or it is no URL.
+        NoResponseError: There was none, or it is no URL.
     """
     try:
         request = _client(Url(url), read_timeout).post(url).body_json(body).timeout(timedelta(seconds=read_timeout))
-        async with request.build_streamed() as response:
-            return response.status
+        async with request.build_streamed() as received:
+            return received.status
     except AuthorityError as error:
         problem = str(error)
     except (RequestError, ValueError) as error:
@@ -150,13 +150,13 @@ async def _ask(  # noqa: PLR0913, PLR0917 - what a request is, and what its answ
 ) -> tuple[ApiResponse, str | None]:
     """The answer, and where it leads if it is a redirect."""
     try:
-        async with request.timeout(timedelta(seconds=WHOLE * read_timeout)).build_streamed() as response:
-            length = read_header(response, "Content-Length") or ""
+        async with request.timeout(timedelta(seconds=WHOLE * read_timeout)).build_streamed() as received:
+            length = read_header(received, "Content-Length") or ""
             if length.isdecimal() and int(length) > most:
                 raise too_large(where, most)
             # One more than may come tells that there is more, which is then not read.
-            raw = await response.body_reader.read(most + 1)
-            body = decode(raw.to_bytes() if raw else b"", response, url, where, most)
+            raw = await received.body_reader.read(most + 1)
+            body = decode(raw.to_bytes() if raw else b"", received, url, where, most)
             del raw
     except RequestError as error:
         raise NoResponseError(_problem(error, url, WHOLE * read_timeout)) from error
@@ -164,17 +164,17 @@ async def _ask(  # noqa: PLR0913, PLR0917 - what a request is, and what its answ
         raise RefusedResponseError(f"GET {where} led to a URL that cannot be asked: {error}") from error
     if isinstance(body, Exception):
         raise body
-    leads_to = read_header(response, "Location") if response.status in REDIRECTS else None
-    answer = ApiResponse(
+    leads_to = read_header(received, "Location") if received.status in REDIRECTS else None
+    response = ApiResponse(
         where=where,
         token=token,
-        status=response.status,
-        reason=responses.get(response.status, ""),
-        content_type=(read_header(response, "Content-Type") or "no content type")[:LONGEST_TYPE],
-        retry_after=read_header(response, "Retry-After"),
+        status=received.status,
+        reason=responses.get(received.status, ""),
+        content_type=(read_header(received, "Content-Type") or "no content type")[:LONGEST_TYPE],
+        retry_after=read_header(received, "Retry-After"),
         body=body,
     )
-    return answer, leads_to
+    return response, leads_to
 
 
 def _problem(error: RequestError, url: str, read_timeout: float) -> str:

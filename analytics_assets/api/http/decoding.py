@@ -65,7 +65,7 @@ def too_large(where: str, most: int) -> LargeResponseError:
     """The error of a response that is larger than it may be."""
     return LargeResponseError(
         f"{where} answered with more than {most / 1e6:g} MB. If the API's pages are really so large, set"
-        " sources.analytics.page_size to less, or max_answer_mb to more."
+        " sources.analytics.page_size to less, or max_response_mb to more."
     )
 
 

@@ -30,9 +30,9 @@ class PayloadError(ValueError):
     """The API answered 200, but not with what the resource's rows look like."""
 
 
-def is_page(answer: ApiResponse) -> bool:
+def is_page(response: ApiResponse) -> bool:
     """Whether an answer looks like HTML."""
-    return "html" in answer.content_type.lower() or answer.body.lstrip()[:5].lower() in {b"<html", b"<!doc"}
+    return "html" in response.content_type.lower() or response.body.lstrip()[:5].lower() in {b"<html", b"<!doc"}
 
 
 def shortened(value: int | str | Raw) -> str:
@@ -44,7 +44,7 @@ def shortened(value: int | str | Raw) -> str:
     return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"
 
 
-def excerpt(answer: ApiResponse, secrets: Iterable[str | None] = ()) -> str:
+def excerpt(response: ApiResponse, secrets: Iterable[str | None] = ()) -> str:
     """How the body of an answer begins, without the token that was sent, nor other secrets."""
-    text = redact(answer.body[:SEARCHED].decode("utf-8", errors="replace"), [answer.token, *secrets])
+    text = redact(response.body[:SEARCHED].decode("utf-8", errors="replace"), [response.token, *secrets])
     return repr(" ".join(text.split())[:EXCERPT])

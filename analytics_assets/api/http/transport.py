@@ -71,7 +71,7 @@ class Transport:
             most: Bytes that the answer may have.
 
         Raises:
-            NoAnswerError: The API cannot be reached, or breaks off in the middle of its answer.
+            NoResponseError: The API cannot be reached, or breaks off in the middle of its answer.
             RefusedAnswerError: The answer leads to another origin, or is larger than it may be.
             StatusError: There is no token to be had.
             PayloadError: Likewise.
@@ -84,11 +84,11 @@ class Transport:
             base_url, timeout = self.settings.base_url, self._timeout
             return await self._retry(lambda: client.get(base_url, where, token, timeout, most), stats)
 
-        answer = await send(await self._tokens.current())
-        if answer.status == 401 and (token := await self._tokens.after(answer.token)):
+        response = await send(await self._tokens.current())
+        if response.status == 401 and (token := await self._tokens.after(response.token)):
             stats.retries += 1
-            answer = await send(token)
-        return answer
+            response = await send(token)
+        return response
 
     def secrets(self) -> list[str | None]:
         """Values that no message may show."""

@@ -36,34 +36,34 @@ ADVICE = {
 }
 
 
-def read_rows(answer: ApiResponse, resource: Resource, settings: Settings, stats: SyncStats) -> list[Row]:
+def read_rows(response: ApiResponse, resource: Resource, settings: Settings, stats: SyncStats) -> list[Row]:
     """The rows of an answer: the key as it is, all else as tokens, by field. Counts the answer.
 
     Raises:
         StatusError: Its status is an error.
         PayloadError: Its body is not JSON with a list of rows, each with a key, where the endpoint has them.
     """
-    where = f"{resource.name}: GET {answer.where}"
-    if answer.status >= 300:
-        advice = _explain_status(answer, resource, settings)
-        raise StatusError(f"{where} answered {answer.status} {answer.reason}. {advice}", answer.status)
-    if answer.status == 204:
+    where = f"{resource.name}: GET {response.where}"
+    if response.status >= 300:
+        advice = _explain_status(response, resource, settings)
+        raise StatusError(f"{where} answered {response.status} {response.reason}. {advice}", response.status)
+    if response.status == 204:
         raise PayloadError(f"{where} answered 204 No Content; a listing without rows has to be an empty list.")
     endpoint = settings.endpoint(resource.name)
-    weight = weigh(answer.body)
+    weight = weigh(response.body)
     if weight > MOST_WEIGHT:
         raise PayloadError(
-            f"{where} answered with {len(answer.body):,} bytes that hold so many values that they would take about"
+            f"{where} answered with {len(response.body):,} bytes that hold so many values that they would take about"
             f" {weight / 1e6:,.0f} MB of memory. Set sources.analytics.page_size to less."
         )
     try:
-        body, rows = split_body(answer.body, endpoint)
+        body, rows = split_body(response.body, endpoint)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PayloadError(f"{where} answered {answer.status} {_describe_body(answer, resource, error)}") from error
+        raise PayloadError(f"{where} answered {response.status} {_describe_body(response, resource, error)}") from error
     if rows is None:
-        raise PayloadError(f"{where} answered {answer.status}, but {_describe_mismatch(body, resource, endpoint)}")
+        raise PayloadError(f"{where} answered {response.status}, but {_describe_mismatch(body, resource, endpoint)}")
     stats.pages += 1
-    stats.body_bytes += len(answer.body)
+    stats.body_bytes += len(response.body)
     stats.weight += weight
     if isinstance(body, dict) and (total := bytes(body.get(TOTAL, b""))[:19]).isdigit():
         stats.total = int(total)
@@ -108,14 +108,14 @@ def _read_key(row: Row | Raw, resource: Resource, where: str) -> int | str:
     raise PayloadError(f"{where} has no {PRIMARY_KEY!r} to merge on, which is {kind} in this table: found {found}.")
 
 
-def _explain_status(answer: ApiResponse, resource: Resource, settings: Settings) -> str:
-    status, wire_format = answer.status, settings.wire_format
+def _explain_status(response: ApiResponse, resource: Resource, settings: Settings) -> str:
+    status, wire_format = response.status, settings.wire_format
     if status == 401 and settings.has_client:
         return (
             f"The API does not accept a token that {settings.token_endpoint} has just issued: is base_url the host of"
             " the same region?"
         )
-    if status == 401 and wire_format.expired_code is not None and _error_code(answer) == wire_format.expired_code:
+    if status == 401 and wire_format.expired_code is not None and _error_code(response) == wire_format.expired_code:
         return (
             "The token in sources.analytics.api_key has expired. Set client_id and client_secret instead, and it is"
             " renewed whenever it has to be; or paste a new one."
@@ -128,26 +128,26 @@ def _explain_status(answer: ApiResponse, resource: Resource, settings: Settings)
     hint = (
         " The API answers so, too, if it cannot read the token: check sources.analytics.api_key." if unreadable else ""
     )
-    return f"Its body begins: {_shown(answer, resource)}.{hint}"
+    return f"Its body begins: {_shown(response, resource)}.{hint}"
 
 
-def _error_code(answer: ApiResponse) -> object:
+def _error_code(response: ApiResponse) -> object:
     try:
-        return _outline(_OBJECT.decode(answer.body)["error_code"])
+        return _outline(_OBJECT.decode(response.body)["error_code"])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         return None
 
 
-def _describe_body(answer: ApiResponse, resource: Resource, error: Exception) -> str:
-    body, reason = answer.body, str(error)
+def _describe_body(response: ApiResponse, resource: Resource, error: Exception) -> str:
+    body, reason = response.body, str(error)
     if not body.strip():
-        return f"with a body that is not JSON but empty ({answer.content_type})."
+        return f"with a body that is not JSON but empty ({response.content_type})."
     if reason == "Input data was truncated":
         reason = f"it ends in mid-value (byte {len(body)})"
-    advice = " Is base_url the API itself, not a proxy or a login page?" if is_page(answer) else ""
+    advice = " Is base_url the API itself, not a proxy or a login page?" if is_page(response) else ""
     return (
-        f"with a body that is not JSON ({answer.content_type}, {len(body)} bytes): {reason}. It begins:"
-        f" {_shown(answer, resource)}.{advice}"
+        f"with a body that is not JSON ({response.content_type}, {len(body)} bytes): {reason}. It begins:"
+        f" {_shown(response, resource)}.{advice}"
     )
 
 
@@ -176,5 +176,5 @@ def _keys(found: dict[str, Any]) -> str:
     return f"the keys [{', '.join(map(shortened, sorted(found)[:8]))}]"
 
 
-def _shown(answer: ApiResponse, resource: Resource) -> str:
-    return "(not shown, as this resource has sensitive fields)" if resource.is_sensitive else excerpt(answer)
+def _shown(response: ApiResponse, resource: Resource) -> str:
+    return "(not shown, as this resource has sensitive fields)" if resource.is_sensitive else excerpt(response)

@@ -1,12 +1,4 @@
-"""How a listing is read page by page, without losing a row while it changes.
-
-With plain offsets, a row that is deleted upstream in the middle of a listing moves all later ones forward, and the next
-page misses one that is alive. So each page starts on the last row of the page before: as long as they share a row,
-nothing lies between them. Where they share none, the listing has changed, and it is read again from one page earlier.
-
-Paging by id does not have this problem, as an id stays where it is. It has others: it trusts that the rows are ordered
-by id, and that the API reads the parameter as an id at all.
-"""
+"""How a listing is read page by page: what every pagination answers, and the cap that they share."""
 
 from typing import Any, Protocol
 
@@ -27,23 +19,21 @@ class Pagination(Protocol):
         Returns `None` at the end.
 
         Raises:
-            PagingError: The page does not fit to those before.
+            PaginationError: The page does not fit to those before.
         """
 
     def ahead(self, position: int, count: int) -> list[int]:
         """Up to `count` positions that are likely to follow a position, itself included."""
 
 
-class SinglePage:
-    """A listing that comes whole."""
+def check_cap(name: str, pages: int, max_pages: int) -> None:
+    """Ends a listing that has come to as many pages as it may have, and still has rows.
 
-    def query(self, position: int) -> dict[str, str]:  # noqa: ARG002 - the protocol's
-        """No parameters."""
-        return {}
-
-    def accept(self, position: int, rows: list[dict[str, Any]]) -> None:
-        """Nothing follows."""
-
-    def ahead(self, position: int, count: int) -> list[int]:  # noqa: ARG002 - the protocol's
-        """The page alone."""
-        return [position]
+    Raises:
+        PaginationError: It has.
+    """
+    if pages >= max_pages:
+        raise PaginationError(
+            f"{name}: the listing goes on after {pages} pages. If it really is that long, raise"
+            " sources.analytics.max_pages or page_size."
+        )

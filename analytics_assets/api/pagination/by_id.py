@@ -1,4 +1,8 @@
-"""Pagination by id."""
+"""Pagination by id: the next page lies behind the last id, or below the smallest.
+
+An id stays where it is, so that a listing may change while it is read. But the rows have to be ordered by id, and the
+API has to read the parameter as an id: both are checked on every page.
+"""
 
 from collections import deque
 from itertools import chain, pairwise
@@ -7,7 +11,7 @@ from typing import Any
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.dialects.base import ById, ByOffset, Endpoint
 from analytics_assets.api.dialects.registry import suggest_dialect
-from analytics_assets.api.pagination.base import PaginationError
+from analytics_assets.api.pagination.base import PaginationError, check_cap
 from analytics_assets.api.settings import Settings
 
 
@@ -41,17 +45,13 @@ class IdPagination:
         """Takes known rows out of `rows` and chooses the id behind which the next page is.
 
         Raises:
-            PagingError: The page does not begin behind the id, the rows are not ordered by id, there is nothing where
-                there was a row, or the listing is longer than `max_pages`.
+            PaginationError: The page does not begin behind the id, the rows are not ordered by id, there is nothing
+                where there was a row, or the listing is longer than `max_pages`.
         """
         self._pages += 1
         if not rows:
             return self._find_end(position)
-        if self._pages >= self._max_pages:
-            raise PaginationError(
-                f"{self._name}: the listing goes on after {self._pages} pages. If it really is that long, raise"
-                " sources.analytics.max_pages or page_size."
-            )
+        check_cap(self._name, self._pages, self._max_pages)
         ids = [row[PRIMARY_KEY] for row in rows]
         odd = [each for each in ids if type(each) is not int or each < 1]
         if odd:
@@ -88,7 +88,7 @@ class IdPagination:
 
     def _suggestion(self) -> str:
         def fits(endpoint: Endpoint) -> bool:
-            return isinstance(endpoint.paging, ByOffset) and endpoint.paging.param == self._param
+            return isinstance(endpoint.pagination, ByOffset) and endpoint.pagination.param == self._param
 
         return suggest_dialect(self._name, fits)
 

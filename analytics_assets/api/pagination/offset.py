@@ -1,4 +1,9 @@
-"""Pagination by offset."""
+"""Pagination by offset, in which pages overlap so that no row is lost while the listing changes.
+
+If a row is deleted upstream while a listing is read, all later rows move forward. With plain offsets the next page
+would then miss a row that is alive. So each page starts on the last row of the page before: as long as two pages share
+a row, nothing lies between them. If they share none, the listing has changed, and it is read again from a page earlier.
+"""
 
 from collections import deque
 from typing import Any
@@ -6,7 +11,7 @@ from typing import Any
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.dialects.base import ById, ByOffset, Endpoint
 from analytics_assets.api.dialects.registry import suggest_dialect
-from analytics_assets.api.pagination.base import PaginationError
+from analytics_assets.api.pagination.base import PaginationError, check_cap
 from analytics_assets.api.settings import Settings
 
 MOST_SETBACKS = 5
@@ -35,7 +40,6 @@ class OffsetPagination:
         self._consumed = 0
         self._largest = 0
         self._read_before = 0
-        self._like_ids = 0
         self._stride = 0
         self._last_page: list[Any] = []
         self._seen: set[Any] = set()
@@ -53,21 +57,21 @@ class OffsetPagination:
         """Takes known rows out of `rows` and chooses the next offset.
 
         Raises:
-            PagingError: The page repeats the last one or lists a row twice, the listing keeps changing, or it is longer
-                than `max_pages`.
+            PaginationError: The page repeats the last one or lists a row twice, the listing keeps changing, or it is
+                longer than `max_pages`.
         """
         keys = [row[PRIMARY_KEY] for row in rows]
         self._pages += 1
         if not rows and position == self._consumed:
             return None
-        self._check_length(position, len(rows))
+        if rows:
+            check_cap(self._name, self._pages, self._max_pages)
         # A shorter page may come again because rows were inserted before it.
         if keys == self._last_page and len(keys) == self._largest > 1:
             raise PaginationError(
                 f"{self._name}: page {self._pages} ({self._offset_param}={position}) repeats the page before. The API"
                 f" ignores {self._offset_param!r}, or reads it as something else than an offset.{self._suggestion()}"
             )
-        self._check_meaning(position, keys)
         if position and self._largest > 1 and self._seen.isdisjoint(keys):
             rows.clear()
             return self._set_back(position)
@@ -115,27 +119,6 @@ class OffsetPagination:
             return self._consumed - 1
         return max(0, position - self._largest + 1)
 
-    def _check_meaning(self, position: int, keys: list[Any]) -> None:
-        """Notices an API that lists the rows with an id above the offset.
-
-        Where ids count the rows, that is the same. Where there are fewer of them, every page goes back to the first id
-        above the offset, which rows that move may look like once.
-        """
-        first = keys[0] if keys else None
-        if [first] == self._last_page[-1:] or first not in self._seen or not 0 < position < REMEMBERED_KEYS:
-            self._like_ids = 0
-            return
-        ids = [key for key in self._seen if type(key) is int]
-        skipped = sum(key <= position for key in ids)
-        is_next = first == min((key for key in ids if key > position), default=None)
-        self._like_ids = self._like_ids + 1 if is_next and 4 * skipped < 3 * position else 0
-        if self._like_ids == 2:
-            raise PaginationError(
-                f"{self._name}: page {self._pages} ({self._offset_param}={position}) begins with {PRIMARY_KEY} {first},"
-                f" as the page before with the first {PRIMARY_KEY} above {self._offset_param!r}. The API reads it as"
-                f" an id and not as an offset.{self._suggestion()}"
-            )
-
     def _count_setback(self, position: int) -> None:
         self._setbacks += 1
         if self._setbacks > MOST_SETBACKS:
@@ -148,17 +131,10 @@ class OffsetPagination:
 
     def _suggestion(self) -> str:
         def fits(endpoint: Endpoint) -> bool:
-            by_id = isinstance(endpoint.paging, ById) and endpoint.paging.param == self._offset_param
+            by_id = isinstance(endpoint.pagination, ById) and endpoint.pagination.param == self._offset_param
             return by_id or endpoint.since_param == self._offset_param
 
         return suggest_dialect(self._name, fits)
-
-    def _check_length(self, position: int, rows: int) -> None:
-        if rows and self._pages >= self._max_pages:
-            raise PaginationError(
-                f"{self._name}: the listing goes on after {self._pages} pages ({position + rows} rows). If it really is"
-                " that long, raise sources.analytics.max_pages or page_size."
-            )
 
 
 def _leading(keys: list[Any], seen: set[Any]) -> int:

@@ -34,9 +34,8 @@ from analytics_assets.defs.assets.specs import (
     upstream_key,
 )
 from analytics_assets.defs.automation.freshness import freshness_policy
-from analytics_assets.defs.automation.run_retries import NO_RUN_RETRY
+from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
 from analytics_assets.defs.automation.schedules import SYNC, read_cron
-from analytics_assets.defs.automation.signs_of_life import tag_run
 from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons
 from analytics_assets.defs.display.progress import Progress, count
 from analytics_assets.garbage import rarely_collected

@@ -52,7 +52,7 @@ def upstream_specs() -> list[dg.AssetSpec]:
                 "dagster/column_schema": api_schema(resource),
                 "dagster/code_references": code_reference(resource),
                 "path": endpoint.path,
-                "paging": endpoint.paging_is,
+                "paging": endpoint.pagination_is,
                 "rows": endpoint.rows_are,
             },
         )
@@ -68,7 +68,7 @@ def describe(resource: Resource) -> str:
         resource.description,
         "",
         f"- **Endpoint**: `{endpoint}`, rows: {endpoint.rows_are}",
-        f"- **Paging**: {endpoint.paging_is}",
+        f"- **Paging**: {endpoint.pagination_is}",
         f"- **Incremental**: {_incremental(resource)}",
         f"- **Deleted upstream**: {_deletions(resource)}",
         f"- **Table**: `{table_name(resource)}`, merged on `{PRIMARY_KEY}`; nested values are JSON",

@@ -15,6 +15,7 @@ import dlt
 
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.response import NoResponseError
+from analytics_assets.defs.automation.run_tags import RETRY_NUMBER, WILL_RETRY
 
 SENSOR = "analytics_failure_alert"
 
@@ -30,10 +31,6 @@ WEBHOOK_TIMEOUT = 4.0
 
 RETRY_DECISION_TIMEOUT = 2.0
 """Seconds to wait for Dagster's decision whether it retries a run: it tags the run after it has stored the failure."""
-
-WILL_RETRY = "dagster/will_retry"
-
-RETRY_NUMBER = "dagster/retry_number"
 
 NEVER_STARTED = "START_TIMEOUT"
 """Dagster's word for a run that was launched and did not come to its start."""

@@ -11,7 +11,7 @@ from croniter import croniter
 from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.defs.assets.config import Mode
 from analytics_assets.defs.assets.specs import GROUP, OP_NAME, asset_key
-from analytics_assets.defs.automation.run_retries import RETRY_WHAT_FAILED
+from analytics_assets.defs.automation.run_tags import RETRY_WHAT_FAILED
 
 SYNC = "analytics_sync"
 

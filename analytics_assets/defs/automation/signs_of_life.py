@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from analytics_assets.defs.automation.alerts import deliver, describe_death, read_webhook_url
+from analytics_assets.defs.automation.run_tags import tag_run
 
 SENSOR = "analytics_signs_of_life"
 
@@ -36,14 +37,6 @@ SILENT_MINUTES = SILENT_TICKS * TICK // 60
 
 WATCHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 """What may hang for ever. Runs that are about to start have a time limit in `dagster.yaml`, under run_monitoring."""
-
-_tagging = threading.Lock()
-
-
-def tag_run(instance: dg.DagsterInstance, run_id: str, tags: dict[str, str]) -> None:
-    """Adds tags to a run. Dagster reads all it has and writes them back: of two threads, one would lose its own."""
-    with _tagging:
-        instance.add_run_tags(run_id, tags)
 
 
 @contextmanager

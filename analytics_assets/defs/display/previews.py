@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from tabulate import tabulate
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.redaction import redact
@@ -62,9 +63,9 @@ def chart_per_day(client: SqlJobClientBase, resource: Resource, cursor: str) -> 
 
 
 def _table(rows: Sequence[TableRow], secrets: Sequence[str | None]) -> str:
-    lines = [[redact(name, secrets) for name in rows[0]], ["---"] * len(rows[0])]
-    lines += [[_cell(value, secrets) for value in row.values()] for row in rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    head = [redact(name, secrets) for name in rows[0]]
+    cells = [[_cell(value, secrets) for value in row.values()] for row in rows]
+    return tabulate(cells, head, "pipe", disable_numparse=True)
 
 
 def _cell(value: Any, secrets: Sequence[str | None]) -> str:  # noqa: ANN401 - whatever a table holds

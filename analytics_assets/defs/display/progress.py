@@ -5,6 +5,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 
+from tabulate import tabulate
+
 from analytics_assets.api.listing import Listing
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.warehouse.sync import Synced
@@ -48,6 +50,10 @@ class Stage:
 
     def describe(self) -> str:
         """One line about it."""
+        return f"{self.name}: {self.state}: {self.details()}"
+
+    def details(self) -> str:
+        """What has come, and what is being waited for."""
         stats = self.stats
         texts = [count(stats.pages, "page"), count(stats.rows_read, "row"), f"{self.rows_per_second:,.0f} rows/s"]
         if stats.total is not None:
@@ -56,7 +62,7 @@ class Stage:
             texts.append(f"retries: {stats.retries}, after {stats.seconds_waited:.0f} s of waiting")
         if waits := self.waits_for():
             texts.append(waits)
-        return f"{self.name}: {self.state}: {', '.join(texts)}"
+        return ", ".join(texts)
 
 
 class Progress:
@@ -89,12 +95,7 @@ class Progress:
     def summary(self) -> str:
         """A table of all resources, in Markdown that can be read as text."""
         head = ["resource", "outcome", "loaded", "read", "marked deleted", "rescued", "requests", "retries", "seconds"]
-        lines = [head, *(_cells(stage) for stage in self.stages.values())]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        lines.insert(
-            1, ["-" * width if position < 2 else f"{'-' * (width - 1)}:" for position, width in enumerate(widths)]
-        )
-        return "\n".join(f"| {' | '.join(_aligned(line, widths))} |" for line in lines)
+        return tabulate(map(_cells, self.stages.values()), head, "pipe", intfmt=",", floatfmt=".1f", missingval="")
 
     def _look(self, stage: Stage) -> None:
         now = monotonic()
@@ -114,16 +115,7 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _cells(stage: Stage) -> list[str]:
+def _cells(stage: Stage) -> list[object]:
     stats = stage.stats
     numbers = (stage.loaded, stats.rows_read, stage.deleted, stats.values_rescued, stats.requests, stats.retries)
-    texts = ["" if number is None else f"{number:,}" for number in numbers]
-    return [stage.name, stage.state, *texts, f"{stage.seconds:.1f}"]
-
-
-def _aligned(line: Iterable[str], widths: Iterable[int]) -> list[str]:
-    """Words to the left, numbers to the right."""
-    return [
-        text.ljust(width) if position < 2 else text.rjust(width)
-        for position, (text, width) in enumerate(zip(line, widths, strict=True))
-    ]
+    return [stage.name, stage.state, *numbers, stage.seconds]

@@ -1,54 +1,59 @@
 """The progress of a run on a terminal, live."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
 
-from analytics_assets.defs.display.progress import FAILED, MATERIALIZED, QUEUED, WATCHER, Progress, Stage, count
+from analytics_assets.defs.display import progress
 
-STYLES = {QUEUED: "dim", MATERIALIZED: "green", FAILED: "red"}
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(24),
+    TextColumn("{task.fields[state]}"),
+    TextColumn("{task.fields[details]}"),
+)
+
+STYLES = {progress.QUEUED: "dim", progress.MATERIALIZED: "green", progress.FAILED: "red"}
+
+
+class LiveProgress(Progress):
+    """A bar for each resource of the run that has begun last."""
+
+    def follow(self, run: progress.Progress) -> None:
+        """Shows another run from now on."""
+        self._stages = [
+            (self.add_task(stage.name, total=None, state="", details=""), stage) for stage in run.stages.values()
+        ]
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bars as they are now. Rich asks for them whenever it draws."""
+        for task, stage in getattr(self, "_stages", ()):
+            is_over = bool(stage.outcome)
+            # Where the API does not say how many rows there are, the bar moves to and fro.
+            total = 1 if is_over or not stage.began else stage.stats.total
+            self.update(
+                task,
+                total=total,
+                completed=1 if is_over else stage.stats.rows_read if stage.began else 0,
+                state=f"[{STYLES.get(stage.state, 'default')}]{stage.state}[/]",
+                details=escape(stage.details()) if stage.began else "",
+            )
+        return super().get_renderables()
 
 
 @contextmanager
 def live_progress(console: Console) -> Iterator[None]:
-    """Shows the run that happens meanwhile, a bar for each resource; takes it away at the end."""
-    seen: list[Progress] = []
-    token = WATCHER.set(seen.append)
-
-    def render() -> RenderableType:
-        return _bars(seen[-1]) if seen else "Syncing the eight resources through Dagster ..."
-
+    """Shows the run that happens meanwhile; takes the bars away at the end."""
     # Dagster turns the process's output into a log file while a step runs: the terminal needs a descriptor of its own.
     with os.fdopen(os.dup(console.file.fileno()), "w", encoding=console.encoding) as terminal:
-        screen = Console(file=terminal)
+        bars = LiveProgress(*COLUMNS, console=Console(file=terminal), refresh_per_second=5, transient=True)
+        token = progress.WATCHER.set(bars.follow)
         try:
-            with Live(get_renderable=render, console=screen, refresh_per_second=5, transient=True):
+            with bars:
                 yield
         finally:
-            WATCHER.reset(token)
-
-
-def _bars(progress: Progress) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for position in range(6):
-        table.add_column(justify="right" if 2 <= position < 5 else "left", no_wrap=True)
-    for stage in progress.stages.values():
-        stats = stage.stats
-        pace = f"{stage.rows_per_second:,.0f} rows/s" if stage.began else ""
-        says = stage.waits_for() or stage.state
-        counts = (count(stats.pages, "page"), count(stats.rows_read, "row"))
-        table.add_row(stage.name, _bar(stage), *counts, pace, says, style=STYLES.get(stage.state, ""))
-    return table
-
-
-def _bar(stage: Stage) -> ProgressBar:
-    """Full when it is done; as far as rows have come where the API says how many there are; else it moves."""
-    total = stage.stats.total
-    if stage.outcome or stage.state == QUEUED:
-        return ProgressBar(total=1, completed=1 if stage.outcome else 0, width=24)
-    return ProgressBar(total=total or None, completed=stage.stats.rows_read, width=24, pulse=not total)
+            progress.WATCHER.reset(token)

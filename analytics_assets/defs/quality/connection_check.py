@@ -11,7 +11,7 @@ from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import POOL
-from analytics_assets.defs.automation.run_retries import NO_RUN_RETRY
+from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY
 from analytics_assets.defs.display.errors import explain, list_reasons
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.quality.rules import LONGEST_FIELD

@@ -12,8 +12,7 @@ from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import OWNER, POOL, asset_key, file_reference
 from analytics_assets.defs.automation.conditions import after_inputs
-from analytics_assets.defs.automation.run_retries import NO_RUN_RETRY
-from analytics_assets.defs.automation.signs_of_life import tag_run
+from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.target import DATASET, DUCKDB, REPORTS_SCHEMA, destination_type
 

@@ -145,7 +145,7 @@ def test_epoch_seconds_keep_their_microseconds(ninjaone: FakeNinjaOne, project: 
 
 
 def test_the_dialects_page_as_they_say() -> None:
-    assert {name: str(dialect.endpoints["organizations"].paging) for name, dialect in DIALECTS.items()} == {
+    assert {name: str(dialect.endpoints["organizations"].pagination) for name, dialect in DIALECTS.items()} == {
         "analytics": "offset in `after`, until an empty page",
         "ninjaone": "last id in `after`, until an empty page",
     }

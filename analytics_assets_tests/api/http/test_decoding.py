@@ -60,7 +60,7 @@ def test_an_answer_over_the_limit_is_an_error_and_one_below_it_is_loaded(
     else:
         assert "GET /v2/roles" in failure_message(result) or "/v2/roles answered" in failure_message(result)
         assert "more than 1 MB. If the API's pages are really so large" in failure_message(result)
-        assert "max_answer_mb" in failure_message(result)
+        assert "max_response_mb" in failure_message(result)
 
 
 def test_raw_deflate_is_read_too(api: FakeApi, project: Project) -> None:

@@ -13,7 +13,8 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 
 from analytics_assets.defs.assets.specs import asset_key
 from analytics_assets.defs.automation import signs_of_life
-from analytics_assets.defs.automation.signs_of_life import ALIVE, SILENT_TICKS, alive, tag_run
+from analytics_assets.defs.automation.run_tags import tag_run
+from analytics_assets.defs.automation.signs_of_life import ALIVE, SILENT_TICKS, alive
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.servers.webhook import Webhook

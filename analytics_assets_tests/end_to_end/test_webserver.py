@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from analytics_assets_tests.support.commands import run
 from analytics_assets_tests.support.dagster_dev import dagster_dev, find_chromium
 from analytics_assets_tests.support.needs import absent
 from analytics_assets_tests.support.rows import small_rows
+from analytics_assets_tests.support.waiting import until
 
 LAUNCH = """mutation($job: String!, $config: RunConfigData!) {
   launchPipelineExecution(executionParams: {
@@ -64,9 +64,7 @@ class Ui:
         launched = self.ask(LAUNCH, job=job, config=config).json()["data"]["launchPipelineExecution"]
         assert "run" in launched, launched
         run_id = launched["run"]["runId"]
-        deadline = time.monotonic() + 180
-        while self.runs()[run_id] not in {"SUCCESS", "FAILURE"} and time.monotonic() < deadline:
-            time.sleep(0.2)
+        until(lambda: self.runs()[run_id] in {"SUCCESS", "FAILURE"}, "the end of a run", 180, pause=0.2)
         return self.runs()[run_id], self.ask(LOGS, id=run_id).text
 
 
@@ -241,10 +239,7 @@ def test_ending_the_command_ends_all_its_processes(tmp_path: Path) -> None:
         [leader] = [int(line) for line in (tmp_path / "pid").read_text(encoding="utf-8").split()]
         os.kill(leader, signal.SIGTERM)
         os.waitpid(leader, 0)
-        deadline = time.monotonic() + 120
-        while is_left(leader):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: not is_left(leader), "the end of all processes", 120)
 
 
 def is_left(group: int) -> bool:

@@ -10,12 +10,12 @@ PATIENCE = 30.0
 """Seconds after which a test that waits gives up. Only a failure ever takes them."""
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Waits until a condition holds that no event tells of."""
+def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE, pause: float = 0.02) -> None:
+    """Waits until a condition holds that no event tells of; looks again after each pause."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 class Turnstile:

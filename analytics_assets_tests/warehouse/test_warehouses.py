@@ -1,36 +1,26 @@
 """The same rows are the same cells in DuckDB, in Postgres and, by way of SQLAlchemy, in SQLite."""
 
 import io
-import json
 import logging
 import sqlite3
 import sys
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import dlt
 import duckdb
-import psycopg2
-import psycopg2.extras
 import pyarrow as pa
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME
-from analytics_assets.api.values.columns import column_name
-from analytics_assets.api.values.timestamps import parse_timestamp
 from analytics_assets.warehouse.destination import build_destination
 from analytics_assets.warehouse.target import Target
 from analytics_assets_tests.servers.fake_api import PATHS, FakeApi
 from analytics_assets_tests.support.commands import run
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import activity, group, location, organization, policy, role
-
-Cells = dict[str, Any]
+from analytics_assets_tests.support.tables import Cells, Tables, expected, normal, open_tables
 
 TEXTS = [
     "",
@@ -61,109 +51,16 @@ TEXTS = [
 ]
 
 
-@dataclass(frozen=True)
-class Warehouse:
-    """A destination, and how its own driver reads and writes it."""
-
-    kind: str
-    connect: Callable[[], Any]
-
-    def execute(self, sql: str) -> list[tuple[Any, ...]]:
-        with closing(self.connect()) as connection:
-            cursor = connection.cursor()
-            cursor.execute(sql)
-            # DuckDB's cursor describes a statement without rows, too.
-            rows = cursor.fetchall() if cursor.description and sql.startswith("SELECT") else []
-            connection.commit()
-            return [tuple(row) for row in rows]
-
-    def name(self, table: str) -> str:
-        return table if self.kind == "sqlite" else f"analytics.{table}"
-
-    def cells(self, resource: str) -> dict[Any, Cells]:
-        """The declared columns of a table, by id: JSON parsed and written again, instants in UTC."""
-        columns = {column_name(column.name): column.type for column in BY_NAME[resource].table_columns}
-        rows = self.execute(f"SELECT {', '.join(columns)} FROM {self.name(resource)}")
-        found = [
-            {name: normal(value, type_) for (name, type_), value in zip(columns.items(), row, strict=True)}
-            for row in rows
-        ]
-        return {cells["id"]: cells for cells in found}
-
-
-def normal(value: Any, type_: str) -> Any:
-    if value is None:
-        return None
-    match type_:
-        case "json":
-            assert isinstance(value, str)
-            return json.dumps(json.loads(value), sort_keys=True)
-        case "timestamp":
-            return parse_timestamp(value)
-        case "bool":
-            assert value in {0, 1}
-            return bool(value)
-    return value
-
-
 @pytest.fixture(params=["duckdb", "postgres", "sqlite"])
 def warehouse(
     request: pytest.FixtureRequest, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Warehouse:
+) -> Tables:
     """A destination to which the configuration points."""
-    return open_warehouse(request.param, request, project, tmp_path, monkeypatch)
-
-
-def open_warehouse(
-    kind: str, request: pytest.FixtureRequest, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Warehouse:
-    if kind == "duckdb":
-
-        def connect() -> Any:
-            connection = duckdb.connect(str(project.database))
-            connection.execute("SET TimeZone = 'UTC'")
-            return connection
-
-    elif kind == "postgres":
-        url = request.getfixturevalue("postgres")
-        monkeypatch.setenv("DESTINATION_TYPE", "postgres")
-        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
-
-        def connect() -> Any:
-            connection = psycopg2.connect(url)
-            psycopg2.extras.register_default_jsonb(connection, loads=str)
-            return connection
-
-    else:
-        monkeypatch.setenv("DESTINATION_TYPE", "sqlalchemy")
-        monkeypatch.setenv("DESTINATION__SQLALCHEMY__CREDENTIALS", f"sqlite:///{tmp_path}/warehouse.db")
-
-        def connect() -> Any:
-            # dlt gives each of its schemas a file.
-            return sqlite3.connect(tmp_path / "warehouse__analytics.db")
-
-    return Warehouse(kind, connect)
-
-
-def expected(resource: str, rows: list[Cells]) -> dict[Any, Cells]:
-    """What a table should hold of these rows of the API."""
-    columns = BY_NAME[resource].table_columns
-    return {
-        row["id"]: {
-            column_name(column.name): normal(
-                json.dumps(row[column.name])
-                if column.type == "json" and row.get(column.name) is not None
-                else row.get(column.name),
-                column.type,
-            )
-            for column in columns
-        }
-        for row in rows
-    }
+    return open_tables(request.param, request, project, tmp_path, monkeypatch)
 
 
 def test_cells_are_what_the_api_sent_at_first_and_after_edits_and_a_rebuild(
-    warehouse: Warehouse, empty_api: FakeApi, project: Project
+    warehouse: Tables, empty_api: FakeApi, project: Project
 ) -> None:
     api = empty_api
     api.rows["organizations"] = [
@@ -219,7 +116,7 @@ def test_cells_are_what_the_api_sent_at_first_and_after_edits_and_a_rebuild(
 
 
 def test_texts_of_any_kind_are_loaded_and_merged_as_they_are(
-    warehouse: Warehouse, empty_api: FakeApi, project: Project
+    warehouse: Tables, empty_api: FakeApi, project: Project
 ) -> None:
     def rows(texts: list[str]) -> list[Cells]:
         # The key is the first column, where a line of a file may look like its end.
@@ -236,7 +133,7 @@ def test_texts_of_any_kind_are_loaded_and_merged_as_they_are(
         assert warehouse.cells("software_products") == expected("software_products", rows(texts))
 
 
-def test_json_of_any_kind_is_loaded_and_merged_as_it_is(warehouse: Warehouse, project: Project, tmp_path: Path) -> None:
+def test_json_of_any_kind_is_loaded_and_merged_as_it_is(warehouse: Tables, project: Project, tmp_path: Path) -> None:
     kinds = ['""', '"x"', '" "', '"[1]"', '"1"', "null", "true", "0", "-1.5", "123456789012345678901", "[]", "{}"]
     kinds += ['{"a":""}', '{"a":null}', "[1,[2,[3]]]", r'"\"\\\n\r\t,"', '"\\\\."']
     cells: list[str | None] = [*kinds, None]
@@ -262,7 +159,7 @@ def test_json_of_any_kind_is_loaded_and_merged_as_it_is(warehouse: Warehouse, pr
 
 
 def test_a_row_at_the_start_date_itself_is_in_scope(
-    warehouse: Warehouse, empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+    warehouse: Tables, empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "2024-05-01T00:00:00.500000Z")
     rows = empty_api.rows["policies"] = [policy(n, f"2024-05-01T00:00:0{n}Z") for n in range(1, 4)]
@@ -275,7 +172,7 @@ def test_a_row_at_the_start_date_itself_is_in_scope(
     assert metadata(project.sync("policies", config={"mode": "full"}), "policies")["rows_marked_deleted"] == 1
 
 
-def test_all_checks_pass(warehouse: Warehouse, api: FakeApi, project: Project) -> None:
+def test_all_checks_pass(warehouse: Tables, api: FakeApi, project: Project) -> None:
     now = datetime.now(UTC)
     api.rows["activities"] = [activity(n, (now - timedelta(minutes=n)).isoformat()) for n in range(1, 30)]
     synced, looked = project.sync(), project.sync(job="analytics_verify")
@@ -285,7 +182,7 @@ def test_all_checks_pass(warehouse: Warehouse, api: FakeApi, project: Project) -
         assert wrong(result) == set()
 
 
-def test_checks_find_what_is_wrong(warehouse: Warehouse, api: FakeApi, project: Project) -> None:
+def test_checks_find_what_is_wrong(warehouse: Tables, api: FakeApi, project: Project) -> None:
     api.rows["locations"] += [location(number, organizationId=number) for number in range(300, 307)]
     api.rows["groups"] = [group(1), group(2, None), group(3, "2099-01-01T00:00:00Z"), group(4, brandNew="x")]
     of_the_rows = {
@@ -322,7 +219,7 @@ def test_previews_and_the_chart_look_the_same(
     api.rows["activities"] = [activity(number, moment) for number, moment in enumerate(instants, 1)]
     shown = []
     for kind in ("duckdb", "postgres", "sqlite"):
-        warehouse = open_warehouse(kind, request, project, tmp_path, monkeypatch)
+        warehouse = open_tables(kind, request, project, tmp_path, monkeypatch)
         result = project.sync()
         shown.append({name: metadata(result, name)["preview"] for name in PATHS})
         shown[-1]["chart"] = metadata(result, "activities")["activities_per_day"]
@@ -339,7 +236,7 @@ def test_previews_and_the_chart_look_the_same(
 
 
 def test_a_load_that_died_before_it_was_complete_is_read_again(
-    warehouse: Warehouse, api: FakeApi, project: Project
+    warehouse: Tables, api: FakeApi, project: Project
 ) -> None:
     project.sync("policies")
     warehouse.execute(f"DELETE FROM {warehouse.name('_dlt_loads')} WHERE schema_name = 'analytics_policies'")
@@ -358,7 +255,7 @@ def test_a_load_that_fails_shows_no_row(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    warehouse = open_warehouse(kind, request, project, tmp_path, monkeypatch)
+    warehouse = open_tables(kind, request, project, tmp_path, monkeypatch)
     project.sync("roles")
     api.rows["roles"][0] |= {"created": "2024-06-01T00:00:00Z"}
     project.sync("roles")
@@ -379,7 +276,7 @@ def test_a_load_that_fails_shows_no_row(
     assert not any("row-canary" in text for text in everything)
 
 
-def refuse(warehouse: Warehouse, place: str, tmp_path: Path) -> None:
+def refuse(warehouse: Tables, place: str, tmp_path: Path) -> None:
     """Has the warehouse refuse a row, when it is copied or when it is merged."""
     if warehouse.kind == "postgres":
         table = "analytics_staging.roles" if place == "staging" else "analytics.roles"
@@ -396,7 +293,7 @@ def refuse(warehouse: Warehouse, place: str, tmp_path: Path) -> None:
 def test_the_command_line_syncs_and_checks_sqlite(
     request: pytest.FixtureRequest, api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warehouse = open_warehouse("sqlite", request, project, tmp_path, monkeypatch)
+    warehouse = open_tables("sqlite", request, project, tmp_path, monkeypatch)
     checked = run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "sqlalchemy can be reached; writing was not tried" in checked.stdout

@@ -60,7 +60,8 @@ def wrong(found: dict[tuple[str, str], dg.AssetCheckEvaluation]) -> dict[tuple[s
     return {key: numbers(evaluation) for key, evaluation in found.items() if not evaluation.passed}
 
 
-def test_the_demo_passes_all_checks_in_its_sync_and_alone(project: Project) -> None:
+def test_the_demo_passes_all_checks_in_its_sync_and_alone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "1000")
     for found in (evaluations(project.sync()), look(project)):
         assert set(found) == NAMES
         assert wrong(found) == {}

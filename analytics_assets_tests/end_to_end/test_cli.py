@@ -64,6 +64,23 @@ def test_sync_says_what_failed_and_why(api: FakeApi, database: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("command", ["sync", "check"])
+def test_a_secret_in_the_file_that_git_keeps_is_refused_by_its_name(
+    api: FakeApi, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    file = tmp_path / "project" / ".dlt" / "config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text('[sources.analytics]\napi_key = "canary-7f3a"\n')
+    monkeypatch.delenv("SOURCES__ANALYTICS__API_KEY")
+    project = f"DLT_PROJECT_DIR={tmp_path / 'project'}"
+    result = run(tmp_path, "env", project, sys.executable, "-m", "analytics_assets", command)
+    assert result.returncode == 1
+    said = " ".join((result.stdout + result.stderr).split())
+    assert "sources.analytics.api_key is a secret, and stands in config.toml. Move it to .dlt/secrets.toml" in said
+    assert "canary" not in said
+    assert not api.requests
+
+
+@pytest.mark.parametrize("command", ["sync", "check"])
 @pytest.mark.parametrize("name", ["config.toml", "secrets.toml"])
 def test_a_file_that_is_no_toml_is_one_sentence_with_the_place(
     api: FakeApi, database: Path, tmp_path: Path, command: str, name: str

@@ -103,7 +103,7 @@ class Resource:
 RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="organizations",
-        description=("One row per organization, the customer that devices, locations and policies belong to."),
+        description="One row per organization, the customer that devices, locations and policies belong to.",
         limits=("When an organization was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Organization identifier", nullable=False),
@@ -117,7 +117,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="policies",
-        description=("One row per policy, the set of conditions and schedules that a class of devices is managed by."),
+        description="One row per policy, the set of conditions and schedules that a class of devices is managed by.",
         cursor="updated",
         lag_seconds=60,
         limits=("Conditions and schedules themselves are not in the listing.",),
@@ -168,7 +168,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="automation_scripts",
-        description=("One row per script in the automation library."),
+        description="One row per script in the automation library.",
         cursor="updatedOn",
         lag_seconds=60,
         limits=("The source of a script is not in the listing.",),
@@ -190,7 +190,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="groups",
-        description=("One row per device group, a saved search whose membership is evaluated now and then."),
+        description="One row per device group, a saved search whose membership is evaluated now and then.",
         cursor="updated",
         lag_seconds=60,
         limits=(
@@ -212,7 +212,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="locations",
-        description=("One row per location, a site of an organization."),
+        description="One row per location, a site of an organization.",
         limits=("When a location was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Location identifier", nullable=False),
@@ -227,7 +227,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="roles",
-        description=("One row per device role, for example a Windows server or a cloud monitor target."),
+        description="One row per device role, for example a Windows server or a cloud monitor target.",
         cursor="created",
         lag_seconds=60,
         limits=("An edit does not move `created`: only the weekly reconcile brings it.",),
@@ -247,7 +247,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="software_products",
-        description=("One row per software product that patching knows."),
+        description="One row per software product that patching knows.",
         limits=("When a product was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "text", "Product identifier, a UUID", nullable=False),

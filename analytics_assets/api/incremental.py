@@ -50,7 +50,7 @@ class BatchReader:
         listing: The listing that the batches come from.
         start: Oldest cursor value to read if there is no cursor yet.
         lag: How far before the cursor to read.
-        stateful: Whether this reading moves the cursor or fills a gap; false for a window.
+        stateful: Whether the reading uses and moves the cursor; false for a window.
     """
 
     def __init__(self, listing: Listing, start: datetime, lag: timedelta, *, stateful: bool) -> None:

@@ -12,7 +12,7 @@ TELLING = 12
 """Consecutive characters of a secret that count as the secret: a text may be cut in the middle of it."""
 
 SHORTEST = 6
-"""Least characters of a secret that is redacted; `TELLING` for one of letters alone. A shorter secret may be a common
+"""Fewest characters of a secret that is redacted, or `TELLING` if it has letters only. A shorter secret may be a common
 word (`client`, `postgres`): it protects nothing, and redacting it would make messages unreadable."""
 
 USER_OF_URL = re.compile(

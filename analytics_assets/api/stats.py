@@ -66,9 +66,9 @@ class SyncStats:
     gap: Gap | None = None
     """Rows that a listing in slices has still to bring."""
     cursor_before: datetime | None = None
-    """Newest cursor value before the sync; `None` without a cursor."""
+    """Cursor before the sync; `None` if the resource has none, and for a window."""
     cursor_after: datetime | None = None
-    """Newest cursor value after the sync; `None` without a cursor."""
+    """Cursor after the sync; `None` if the resource has none, and for a window."""
     total: int | None = None
     """Rows that the listing has, if the API says so."""
     waits: list[Wait] = field(default_factory=list)

@@ -87,7 +87,7 @@ class Auth:
         requested_at = monotonic()
         response = await self._post(settings.token_endpoint, form)
         token, lifetime = _read_token(response, settings)
-        # A long run fetches many tokens. Expired ones are no longer secret, so a few are enough.
+        # A long run fetches many tokens. Expired ones open nothing, so only the last few have to be redacted.
         self.issued = [*self.issued[-LAST_ISSUED:], token]
         self._token = token
         self._renewed_at = requested_at + lifetime - min(LEEWAY, lifetime / 2)

@@ -44,7 +44,7 @@ _LIST = msgspec.json.Decoder(list[Raw])
 
 
 def split_body(body: bytes, endpoint: Endpoint) -> tuple[Any, list[Any] | None]:
-    """Returns the values of a body by key, and its rows; the rows are `None` if the endpoint's place holds no list.
+    """Returns the values of a body by key, and its rows: `None` if there is no list where the endpoint has its rows.
 
     A body that is not JSON is read once more, as Python's `json` would read it.
 

@@ -196,8 +196,8 @@ def _explain_failure(error: RequestError, url: str, read_timeout: float) -> str:
         )
     if not isinstance(error, BodyDecodeError | ReadError):
         # Without the path, all eight resources fail with the same text, which is then shown once.
-        silent = Url(url).origin_ascii if isinstance(error, ConnectError | ConnectTimeoutError) else url
-        return f"No answer from {silent}: {text}. Check sources.analytics.base_url and the network."
+        server = Url(url).origin_ascii if isinstance(error, ConnectError | ConnectTimeoutError) else url
+        return f"No answer from {server}: {text}. Check sources.analytics.base_url and the network."
     if BROKEN_OFF in causes:
         return f"The connection broke in the middle of an answer of {url}, in every attempt: {text}."
     return not_decodable(url, text)

@@ -24,7 +24,7 @@ RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 """Statuses that the specification says to retry. dlt's default would retry every 5xx."""
 
 ATTEMPTS = 4
-"""The first attempt and the three retries of the specification: dlt's key counts attempts."""
+"""Attempts of a request: the first one and the specification's three retries. dlt's key counts attempts, too."""
 
 BACKOFF_FACTOR = 2.0
 """Seconds before the first retry, from the specification; doubled for each further one: 2, 4 and 8 seconds."""

@@ -28,12 +28,13 @@ _KEYS: dict[str, msgspec.json.Decoder[Any]] = {
     "text": msgspec.json.Decoder(list[str]),
 }
 
-ADVICE = {  # by status
+ADVICE = {
     401: "The API did not accept the token: check sources.analytics.api_key, and that it has not expired.",
     403: "The token is valid but may not read this resource: check its scopes or role.",
     404: "There is no such path: check sources.analytics.base_url and its dialect.",
     429: "The API's rate limit outlasted the retries: set sources.analytics.requests_per_second.",
 }
+"""What to do about a status, for people."""
 
 
 def read_rows(response: ApiResponse, resource: Resource, settings: Settings, stats: SyncStats) -> list[Row]:

@@ -26,7 +26,8 @@ RESERVED = frozenset(
         *("true", "false", "nothing", "returning"),
     }
 )
-"""Names that no field may take: our own columns, system columns of databases, words that SQLAlchemy does not quote."""
+"""Names that the column of a field must not have: our own columns, system columns of databases, and words that
+SQLAlchemy does not quote."""
 
 
 def column_name(field: str) -> str:

@@ -30,7 +30,7 @@ subtracts a thousand years, a time zone shifts it by hours, and a filter adds se
 LONGEST_LAG = 200 * 365 * 24 * 3600
 """Seconds. A longer lag could lead from `EARLIEST` out of Python's calendar."""
 
-KINDS: dict[object, str] = {bool: "true or false", float: "a number", int: "a whole number", str: "a text"}
+TYPE_NAMES: dict[object, str] = {bool: "true or false", float: "a number", int: "a whole number", str: "a text"}
 """Types of settings in words, for error messages."""
 
 DATES = f"is not an ISO 8601 date-time from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}, such as 2024-01-01T00:00:00Z"
@@ -66,7 +66,7 @@ def _resolve(given: dict[str, Any]) -> Settings:
     try:
         settings = resolve_configuration(Settings(), sections=SECTION, explicit_value=given)
     except ConfigValueCannotBeCoercedException as error:
-        kind = KINDS.get(error.hint, "of the right type")
+        kind = TYPE_NAMES.get(error.hint, "of the right type")
         raise SettingsError(error.field_name, f"is not {kind}", error.field_value) from error
     except ValueNotSecretException as error:
         key = error.key.rpartition(".")[2]

@@ -17,7 +17,7 @@ QUOTED = 60
 SEARCHED = 10_000
 """Bytes of a wrong body that are redacted before the excerpt is cut: some servers send the token back."""
 
-KINDS: dict[type, str] = {
+JSON_KINDS: dict[type, str] = {
     type(None): "null",
     bool: "a boolean",
     float: "a number",
@@ -48,7 +48,7 @@ def is_page(response: ApiResponse) -> bool:
 
 def kind_of(value: object) -> str:
     """Says what a JSON value is, with its article: `null`, `a text`, `an object`."""
-    return KINDS[type(value)]
+    return JSON_KINDS[type(value)]
 
 
 def shortened(value: int | str | Raw) -> str:

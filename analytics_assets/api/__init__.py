@@ -1,1 +1,1 @@
-"""The remote API as a dlt source. Never imports Dagster."""
+"""The remote API as a dlt source. This package never imports Dagster."""

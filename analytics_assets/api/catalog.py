@@ -1,12 +1,11 @@
-"""The eight resources, as data: what the API offers and what a row of each looks like.
+"""The eight resources as data: what the API offers, and what a row of each looks like.
 
-This is the one place that knows what a resource is. A ninth one is one more entry of `RESOURCES`, and its endpoint in
-`dialects/`: its asset, table, column descriptions, checks, freshness policy and tests follow from them. Nothing here
-does any work or imports a library.
+To add a ninth resource, add an entry to `RESOURCES` and an endpoint in `dialects/`: its asset, table, column
+descriptions, checks, freshness policy and tests follow from them. Nothing here does any work or imports a library.
 
-Cursors are the specification's. Columns, types and nullability are those of the public API
-that the specification describes (its OpenAPI document, version 2.0.9-draft); that document requires no field at all, so
-only the primary key is declared as not null.
+The cursors come from the specification. Columns, types and nullability come from the OpenAPI document (version
+2.0.9-draft) of the public API that the specification describes. That document requires no field at all, so only the
+primary key is declared as not null.
 """
 
 from collections.abc import Iterable
@@ -20,49 +19,51 @@ DELETED_AT = "deleted_at"
 RESCUED = "_rescued_data"
 
 DOCS_URL = "https://app.ninjarmm.com/apidocs/"
-"""Documentation of the public API whose columns these are. `base_url` may be another that is like it."""
+"""Documentation of the public API that the columns come from. `base_url` may be another API like it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A declared field of a resource.
-
-    `name` is the API's spelling (`activityTime`); dlt's snake case of it (`activity_time`) names the column.
-    `type` is a dlt data type. `references` is the resource whose id it holds, where a check shall see that it exists.
-    """
+    """A declared field of a resource, and the column that it becomes."""
 
     name: str
+    """The field as the API spells it (`activityTime`); dlt's snake case of it (`activity_time`) names the column."""
     type: ColumnType
+    """dlt data type of the column."""
     description: str
     nullable: bool = True
+    """Whether a check accepts null."""
     references: str | None = None
+    """Name of the resource whose id the field holds; a check then reports ids that its table lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A listing of the API and the table that its rows become.
-
-    `cursor` names the field by which a resource is incremental, `lag_seconds` how far behind the newest value each sync
-    starts again, for rows that appear late. Rows of an `append_only` resource are events: they are never edited and
-    never marked as deleted. Where the listing is and how it is asked for differs by dialect: `dialects/`. `limits` are
-    sentences on what the table cannot tell, as the API does not.
-
-    Fields in `hashed` and `dropped` never reach the warehouse, a message or a log as they are: `hide` says how. Each is
-    a path in the API's spelling, such as `data.message.params.email`; it leads through lists.
+    """A list of things that the API has, and the table that its rows become. Its endpoint differs by dialect.
 
     Raises:
-        ValueError: A path names the key, the cursor or a column that cannot be hidden that way.
+        ValueError: A path in `hashed` or `dropped` names the key, the cursor, or a column that cannot be masked so.
     """
 
     name: str
+    """Name of the table and of the asset."""
     description: str
     columns: tuple[Column, ...]
     cursor: str | None = None
+    """Field that tells which rows are new, as the API spells it; `None` if every sync loads all rows."""
     lag_seconds: int = 0
+    """Seconds before the newest cursor value at which the next sync starts, for rows that appear late."""
     append_only: bool = False
+    """Whether rows are events: they are never edited, and never marked as deleted."""
     limits: tuple[str, ...] = ()
+    """Sentences that say what the table cannot tell, because the API does not tell it."""
     hashed: tuple[str, ...] = ()
+    """Paths of fields of which only the hash reaches the warehouse, messages and logs (see `masking.mask`).
+
+    A path is in the API's spelling, such as `data.message.params.email`. A list on the way stands for all its items.
+    """
     dropped: tuple[str, ...] = ()
+    """Paths of fields that reach neither the warehouse nor a message or log; spelled like those of `hashed`."""
 
     def __post_init__(self) -> None:
         columns = {column.name: column for column in self.columns}
@@ -71,24 +72,27 @@ class Resource:
                 raise ValueError(f"{self.name}: {path} is needed as it is: it is the key or the cursor.")
         for path in self.dropped:
             if path in columns:
-                raise ValueError(f"{self.name}: {path} is dropped and can be no column: take it out of columns.")
+                raise ValueError(f"{self.name}: {path} is dropped and can be no column: remove it from columns.")
         for path in self.hashed:
             if path in columns and columns[path].type not in {"json", "text"}:
-                raise ValueError(f"{self.name}: {path} is hashed to text, and its column is {columns[path].type}.")
+                raise ValueError(
+                    f"{self.name}: {path} is hashed to text, and its column is {columns[path].type}: declare it as"
+                    " text or json."
+                )
 
     @property
     def key_type(self) -> ColumnType:
-        """The type of the primary key, `bigint` or `text`."""
+        """The dlt data type of the primary key: `bigint` or `text`."""
         return next(column.type for column in self.columns if column.name == PRIMARY_KEY)
 
     @property
     def is_sensitive(self) -> bool:
-        """Whether there are fields that must not be seen."""
+        """Whether the resource has fields whose values must not be shown."""
         return bool(self.hashed or self.dropped)
 
     @property
     def table_columns(self) -> tuple[Column, ...]:
-        """The columns of the table: the declared ones, what fits none of them, and the mark of rows gone upstream."""
+        """The declared columns, the column of rescued values and, unless rows are events, the mark of deleted rows."""
         rescued = Column(RESCUED, "json", "Values that do not fit their column, by field; null while all fit")
         if self.append_only:
             return (*self.columns, rescued)
@@ -99,7 +103,7 @@ class Resource:
 RESOURCES: tuple[Resource, ...] = (
     Resource(
         name="organizations",
-        description=("One row per organization, the customer that devices, locations and policies belong to."),
+        description="One row per organization, the customer that devices, locations and policies belong to.",
         limits=("When an organization was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Organization identifier", nullable=False),
@@ -113,7 +117,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="policies",
-        description=("One row per policy, the set of conditions and schedules that a class of devices is managed by."),
+        description="One row per policy, the set of conditions and schedules that a class of devices is managed by.",
         cursor="updated",
         lag_seconds=60,
         limits=("Conditions and schedules themselves are not in the listing.",),
@@ -164,7 +168,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="automation_scripts",
-        description=("One row per script in the automation library."),
+        description="One row per script in the automation library.",
         cursor="updatedOn",
         lag_seconds=60,
         limits=("The source of a script is not in the listing.",),
@@ -186,7 +190,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="groups",
-        description=("One row per device group, a saved search whose membership is evaluated now and then."),
+        description="One row per device group, a saved search whose membership is evaluated now and then.",
         cursor="updated",
         lag_seconds=60,
         limits=(
@@ -208,7 +212,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="locations",
-        description=("One row per location, a site of an organization."),
+        description="One row per location, a site of an organization.",
         limits=("When a location was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "bigint", "Location identifier", nullable=False),
@@ -223,7 +227,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="roles",
-        description=("One row per device role, for example a Windows server or a cloud monitor target."),
+        description="One row per device role, for example a Windows server or a cloud monitor target.",
         cursor="created",
         lag_seconds=60,
         limits=("An edit does not move `created`: only the weekly reconcile brings it.",),
@@ -243,7 +247,7 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(
         name="software_products",
-        description=("One row per software product that patching knows."),
+        description="One row per software product that patching knows.",
         limits=("When a product was edited is unknown: there is no such field.",),
         columns=(
             Column("id", "text", "Product identifier, a UUID", nullable=False),
@@ -259,8 +263,8 @@ BY_NAME = {resource.name: resource for resource in RESOURCES}
 
 
 def load_order(resources: Iterable[Resource]) -> list[Resource]:
-    """The order in which a run loads resources: the events last.
+    """Returns the resources in the order in which a run loads them: the catalog's, but events last.
 
-    Theirs is the longest listing by far. It is read ahead while the others are loaded, and they do not wait for it.
+    The listing of the events is the longest by far. It is read ahead while the other resources are loaded.
     """
     return sorted(resources, key=lambda resource: resource.append_only)

@@ -1,15 +1,14 @@
-"""From the batches of a listing to the rows that are loaded: columns, cursors, and what the lag reads again.
+"""The two steps around dlt's `incremental`: they find out which rows are new or changed, and keep the cursor right.
 
-dlt's `incremental` stands between the two steps below. It compares the cursor values and filters what an earlier sync
-has loaded. Three things it leaves open:
+dlt's `incremental` compares cursor values, and drops rows that an earlier sync has loaded. It has three shortcomings:
 
-- A cursor value in the future would move the cursor past everything to come. So the cursor is put in the end where the
-  rows have brought it that are not in the future.
-- A row without a cursor value is loaded in every sync, as nothing tells whether it changed.
-- With a lag, the rows of the last stretch are read and loaded in every sync.
+- A cursor value in the future would move the cursor past all rows to come. So at the end `ChangeFilter` sets the cursor
+  to the newest value that is not in the future.
+- A row without a cursor value would be loaded by every sync, because nothing tells whether it has changed.
+- The rows of the lag would be loaded by every sync.
 
-For the last two, `PageSettler` remembers a digest of these few rows in the resource's state, which dlt commits together
-with the data, and drops those that have not changed.
+For the last two, `ChangeFilter` keeps a digest of each of these rows in the resource's state, and drops rows whose
+digest is the same. dlt commits the state together with the rows.
 """
 
 from collections.abc import Iterator
@@ -31,22 +30,27 @@ from analytics_assets.api.values.arrow import undeclared_hints
 from analytics_assets.api.values.columns import column_name, undeclared_columns
 
 REMEMBERED_DIGESTS = 2_000
-"""Digests kept at most, to bound the state; rows beyond it are loaded again in the next sync, which is harmless."""
+"""Most digests in the state, to bound its size. The next sync loads further rows again, which is harmless."""
 
 END = {b"analytics": b"the listing ends here"}
-"""Metadata of the table without rows that follows the last one."""
+"""Metadata of the empty table that marks the end of a listing."""
 
 
 def is_end(table: "pa.Table") -> bool:
-    """Whether no table of the listing follows."""
+    """Whether a table is the mark of the end of a listing."""
     return bool(table.schema.metadata == END)
 
 
 class BatchReader:
-    """First step of every resource: takes in what comes, and follows the cursor.
+    """First step of every resource: turns batches into tables, and follows the cursor.
 
-    Where the newest rows come first, the listing ends with the page that is older than what is wanted: `lag` before the
-    cursor, or `start`.
+    If the API lists the newest rows first, the step stops the listing at the first table whose rows are all too old.
+
+    Args:
+        listing: The listing that the batches come from.
+        start: Oldest cursor value to read if there is no cursor yet.
+        lag: How far before the cursor to read.
+        stateful: Whether the reading uses and moves the cursor; false for a window.
     """
 
     def __init__(self, listing: Listing, start: datetime, lag: timedelta, *, stateful: bool) -> None:
@@ -59,10 +63,10 @@ class BatchReader:
         self._intake: Intake | None = None
 
     def __call__(self, page: list[Batch], _meta: object = None) -> Iterator[Any]:
-        """Yields the table of a batch, and after the last one the mark of the end.
+        """Yields the table of a batch, if it has rows, and after the last batch the mark of the end.
 
         Raises:
-            PayloadError: As `Intake.take` does.
+            PayloadError: Too many values of a column do not fit its type (rule V4).
         """
         [batch] = page
         self._intake = self._intake or self._begin()
@@ -81,11 +85,11 @@ class BatchReader:
         if self.cursor:
             state = dlt.current.resource_state(name)
             if not self.stateful:
-                # A window may load other versions of the rows that the digests stand for.
+                # A window may load other versions of the rows whose digests are kept, so the digests become stale.
                 state.pop("recent", None)
             elif self.stats.cursor_before is None:
-                stands = state["incremental"][self.cursor]["last_value"]
-                self.stats.cursor_before = self.stats.cursor_after = stands
+                last_value = state["incremental"][self.cursor]["last_value"]
+                self.stats.cursor_before = self.stats.cursor_after = last_value
         table = dlt.current.source_schema().tables.get(name, {})
         return Intake(self.listing, undeclared_columns(table.get("columns", {}), self.listing.resource))
 
@@ -98,16 +102,21 @@ class BatchReader:
             self.listing.stop()
 
     def oldest_wanted(self) -> datetime:
-        """The cursor value from which on rows are news."""
+        """Returns the oldest cursor value that this sync has to read."""
         before = self.stats.cursor_before
-        # A lag beyond the beginning of time stands for everything.
+        # Compares durations, because `before - lag` may lie before year 1, which Python cannot represent.
         return self.start if before is None or before - self.start < self.lag else before - self.lag
 
 
 class ChangeFilter:
-    """Last step of an incremental resource: drops what was loaded before and has not changed since.
+    """Step after dlt's incremental: drops rows of the lag that have not changed, and sets the cursor at the end.
 
-    With `reload` it drops nothing; with `keep` it remembers what the sync before has, too, as older rows are read.
+    Args:
+        reader: The first step of the same resource.
+        cursor: Column of the cursor.
+        lag: How far before the cursor the next sync starts; digests of these rows are kept.
+        reload: Whether to drop nothing.
+        keep: Whether to carry the digests of the previous sync over, because this sync reads older rows only.
     """
 
     def __init__(self, reader: BatchReader, cursor: str, lag: timedelta, *, reload: bool, keep: bool) -> None:
@@ -121,20 +130,20 @@ class ChangeFilter:
         self._recent: pa.Table | None = None
 
     def __call__(self, table: "pa.Table", _meta: object = None) -> "pa.Table | None":
-        """Returns the rows of the table that are new or changed."""
+        """Returns the rows of a table that are new or changed; `None` if there are none."""
         state = dlt.current.resource_state(self.reader.listing.resource.name)
         if self._loaded is None:
             self._loaded = {} if self.reload else state.get("recent", {})
         if is_end(table):
             self._finish(state, self._loaded)
             return table
-        # Recent rows wait for the end of the listing, when it is known which are.
+        # Which rows lie in the lag is only known at the end of the listing, so candidates are collected.
         known = table if self._recent is None else pa.concat_tables([self._recent, table], promote_options="default")
         self._recent = self._newest(known)
         return self._drop_known(table, self._loaded) if self._loaded else table
 
     def _drop_known(self, table: "pa.Table", loaded: dict[str, str]) -> "pa.Table | None":
-        """Looks at those rows only that were loaded by the last sync."""
+        """Drops rows whose digest is as in `loaded`. Computes digests of rows with a key in `loaded` only."""
         positions = pc.indices_nonzero(
             pc.is_in(pc.cast(table[PRIMARY_KEY], pa.string()), pa.array(loaded, pa.string()))
         )
@@ -150,14 +159,14 @@ class ChangeFilter:
         return table if table.num_rows else None
 
     def _newest(self, table: "pa.Table") -> "pa.Table":
-        """The recent rows of a table, of which most are so for a moment only: the horizon moves with each page."""
+        """Returns the rows in the lag before the newest cursor value so far, and those without a cursor value."""
         assert self.stats.cursor_after is not None  # noqa: S101 - the reader has set it
         horizon = pa.scalar(self.stats.cursor_after - self.lag)
         recent = pc.fill_null(pc.greater_equal(table[self.cursor], horizon), True)  # noqa: FBT003 - Arrow's
         return table.filter(recent).slice(0, REMEMBERED_DIGESTS)
 
     def _finish(self, state: dict[str, Any], loaded: dict[str, str]) -> None:
-        """Puts the cursor where the listing has brought it, which may be less far than dlt has."""
+        """Writes cursor, digests and gap to the state. If dlt has moved the cursor into the future, this undoes it."""
         digests = dict(loaded) if self.keep else {}
         if self.stats.cursor_after is not None:
             state["incremental"][self.cursor]["last_value"] = self.stats.cursor_after
@@ -173,6 +182,6 @@ class ChangeFilter:
 
 
 def _digest(row: dict[str, Any]) -> str:
-    """Of what is in the row: a column that another row has brought does not change it."""
-    there = {name: value for name, value in row.items() if value is not None}
-    return blake2b(json.dumpb(there, sort_keys=True), digest_size=8).hexdigest()
+    """Hashes the values of a row that are not null, so that a column that only other rows have does not change it."""
+    values = {name: value for name, value in row.items() if value is not None}
+    return blake2b(json.dumpb(values, sort_keys=True), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Takes in the batches of a listing: gives fields their columns, counts rows and values."""
+"""Takes in the batches of a listing: gives fields their columns, and counts rows and values."""
 
 from datetime import UTC, datetime
 from math import ceil
@@ -16,17 +16,18 @@ from analytics_assets.api.values.columns import column_name
 from analytics_assets.api.values.timestamps import CLOCK_SKEW
 
 TOLERATED = 10
-"""Values of a column that may not fit it, whatever share of all they are."""
+"""Values of a column that may not fit it, however large their share is: in a short listing one is a large share."""
 
 SHOWN_IDS = 5
+"""Rows with a misfit that an error names by id."""
 
 
 class Intake:
-    """What comes in: gives fields their columns, and counts rows and values.
+    """Turns the batches of a listing into tables with all columns, and counts in the listing's stats.
 
     Args:
-        listing: What is read; its report is counted in.
-        undeclared: The columns that fields have which the catalogue does not know, by field.
+        listing: The listing that the batches come from.
+        undeclared: The columns of undeclared fields, by field. New fields are added to it.
     """
 
     def __init__(self, listing: Listing, undeclared: dict[str, str]) -> None:
@@ -39,10 +40,10 @@ class Intake:
         self._declared = {column.name for column in self.resource.columns}
 
     def take(self, batch: Batch) -> "pa.Table":
-        """The table of a batch, with all its columns.
+        """Returns the table of a batch, with a column for each declared and undeclared field.
 
         Raises:
-            PayloadError: It is the last, and so many values of a column do not fit it that the API has changed.
+            PayloadError: The batch is the last, and the misfits of a column exceed `max_rescued_share` (rule V4).
         """
         table = spread(batch.table, self.resource, self.undeclared)
         self.stats.rows_read += table.num_rows
@@ -56,7 +57,7 @@ class Intake:
                 if found.count <= SHOWN_IDS:
                     found.ids.append(key)
                     found.example = found.example or value
-            # What has no column at all is there for want of one.
+            # A field beyond `MOST_COLUMNS` is not counted: it has no column that its value could fit.
             self.stats.values_rescued += name in self._declared or name in self.undeclared
         if self.cursor:
             self.stats.rows_without_cursor += table[self.cursor].null_count
@@ -68,9 +69,9 @@ class Intake:
         return table
 
     def newest(self, table: "pa.Table") -> datetime | None:
-        """The newest cursor value that is not in the future."""
-        moments = table[self.cursor]
-        found: datetime | None = pc.max(moments.filter(pc.less_equal(moments, self._horizon))).as_py()
+        """Returns the newest cursor value of a table that is not in the future; `None` if there is none."""
+        timestamps = table[self.cursor]
+        found: datetime | None = pc.max(timestamps.filter(pc.less_equal(timestamps, self._horizon))).as_py()
         return found
 
     def _check_fit(self) -> None:
@@ -79,15 +80,16 @@ class Intake:
             found, values = self.stats.misfits.get(column.name, Misfits()), self.stats.values[column.name]
             if found.count <= TOLERATED or found.count <= share * values:
                 continue
-            what = f", such as {shortened(found.example)}" if found.example and not self.resource.is_sensitive else ""
-            # The slices before are loaded.
+            example = shortened(found.example) if found.example and not self.resource.is_sensitive else ""
+            such_as = f", such as {example}" if example else ""
+            # Earlier slices of the same sync are committed already.
             loaded = "Nothing more" if self.listing.is_sliced else "Nothing"
             raise PayloadError(
                 f"{self.resource.name}: {found.count:,} of {values:,} values of {column.name!r} do not fit its type"
-                f" {column.type}{what}, in the rows with {PRIMARY_KEY} {', '.join(map(shortened, found.ids))}. {loaded}"
-                " was loaded. If the API has changed, declare the type that comes now in api/catalog.py (json holds"
-                " every value) and run with mode: rebuild, in the op's run config. If such values are to be kept in"
+                f" {column.type}{such_as}, in the rows with {PRIMARY_KEY} {', '.join(map(shortened, found.ids))}."
+                f" {loaded} was loaded. If the API has changed, declare the type that it sends now in api/catalog.py"
+                " (json holds every value) and run with mode: rebuild, in the op's run config. To keep such values in"
                 f" _rescued_data instead, raise sources.analytics.max_rescued_share (now {share:g}) to"
-                f" {ceil(100 * found.count / values) / 100:g} or more in .dlt/config.toml; what is behind the cursor"
-                " comes with mode: full."
+                f" {ceil(100 * found.count / values) / 100:g} or more in .dlt/config.toml, and run once with"
+                " mode: full to load the rows that are behind the cursor."
             )

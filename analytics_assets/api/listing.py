@@ -1,8 +1,7 @@
-"""Listings that are read ahead of dlt: many small pages on the wire become a few large ones for `rest_api`.
+"""Listings that are read ahead of dlt: many small pages on the wire become a few large batches for `rest_api`.
 
-dlt's cost of a page is about 1.6 ms, whatever its size, and it asks for a page when it is done with the one before. So
-pages are fetched in the background, as many at once as the wire allows, put in order, checked, and handed to dlt in
-batches: the adapter below answers each of dlt's requests with the next batch. Each says whether it is the last.
+A page costs dlt about 1.6 ms, whatever its size, and dlt requests a page only after it is done with the previous one.
+So pages are fetched in the background, several at once, put in order, validated, and handed to dlt in batches.
 """
 
 import asyncio
@@ -11,37 +10,41 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analytics_assets.api.catalog import Resource, load_order
 from analytics_assets.api.dialects.base import ById
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.transport import Transport
+from analytics_assets.api.prefetch import Batch, Batches, read_batches, read_pages, to_batch
 from analytics_assets.api.settings import Settings, SettingsError
 from analytics_assets.api.stats import SyncStats
 
-if TYPE_CHECKING:
-    pass
-from analytics_assets.api.prefetch import Batch, Batches, read_batches, read_pages, to_batch
-
 WATCHED_EVERY = 0.2
-"""Seconds between two looks at what is going on, while nothing comes."""
+"""Seconds between two calls of `watch` while `next_batch` waits."""
 
 SLICE_PAGES = 100
-"""Pages of a slice of a long listing from the newest row down: what a sync that dies has read in vain, at most. Each
-slice costs a load, half a second."""
+"""Pages of a slice. A sync that dies has read this many pages in vain at most; each slice costs a load, about half a
+second."""
 
 BATCHES_AHEAD = 4
-"""What is read before dlt asks for it: the wire stays busy while dlt loads another resource."""
+"""Batches that are read before dlt asks for them, so that requests go on while dlt loads another resource."""
 
 
 class Listing:
-    """The rows of a resource, in batches. Reading starts in the background and waits when it is some batches ahead.
+    """All rows of a resource, read in the background and handed out in batches, as Arrow tables.
 
-    `report` counts what this listing sends over the wire, which it shares with others. `most_pages` cuts the listing
-    after so many pages that bring rows. Tables are made in the background: to pass a million objects from thread to
-    thread costs more than to make them. `watch` is called now and then where a batch is asked for, also while none
-    comes.
+    Tables are made in the background, because to pass a million Python objects from thread to thread costs more than to
+    make the tables. Reading pauses when it is `BATCHES_AHEAD` ahead.
+
+    Args:
+        resource: The resource to list.
+        transport: The way to the API, shared with the other listings of a run.
+        most_pages: Pages with new rows after which the listing is cut.
+
+    Attributes:
+        stats: Counts the requests and pages of this listing.
+        watch: Called by `next_batch`, and every `WATCHED_EVERY` seconds while it waits. Does nothing by default.
     """
 
     def __init__(self, resource: Resource, transport: Transport, *, most_pages: int = sys.maxsize) -> None:
@@ -57,49 +60,54 @@ class Listing:
         self._reader: Future[None] | None = None
         self._batches: Batches = asyncio.Queue()
         # Set while dlt waits for a batch.
-        self._wanted = asyncio.Event()
+        self._batch_awaited = asyncio.Event()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Listing":
-        """Itself: dlt copies the configuration of a source to validate it."""
+        """Returns the listing itself: dlt copies the configuration of a source to validate it."""
         return self
 
     def start(self, query: dict[str, str]) -> None:
-        """Begins to read from the first page, unless that has been done with the same parameters already."""
+        """Begins to read from the first page. Goes on if it was started with this query and no batch is handed out yet.
+
+        Args:
+            query: Parameters that every request carries, such as filters.
+        """
         if self._reader and not self._handed_out and query == self._query:
             return
         self.stop()
         self._query = query
         self._handed_out = False
-        # Where the newest rows come first, the first batch says how far to read.
+        # With the newest rows first, dlt may stop the listing after any batch. So only one batch is read ahead.
         self._batches = asyncio.Queue(maxsize=1 if self.endpoint.newest_first else BATCHES_AHEAD)
-        pages = read_pages(self.resource, self._transport, self.stats, query, self._most_pages, self._wanted)
-        self._reader = run_in_background(read_batches(self.resource, pages, self._batches, self.stats, self._wanted))
-        # The reader does not know the listing, so that it ends with it.
+        awaited = self._batch_awaited
+        pages = read_pages(self.resource, self._transport, self.stats, query, self._most_pages, awaited)
+        self._reader = run_in_background(read_batches(self.resource, pages, self._batches, self.stats, awaited))
+        # The reader holds no reference to the listing, so it is cancelled when the listing is garbage.
         weakref.finalize(self, self._reader.cancel)
 
     def next_batch(self) -> "Batch":
-        """The next rows.
+        """Returns the next batch, and waits for it; an empty last batch if the listing is not started or stopped.
 
         Raises:
-            Exception: What the wire, a guard or the paging raised.
+            Exception: The transport, the validation or the pagination failed with this error.
         """
         if self._reader is None:
             return to_batch([], self.resource, is_last=True)
         self._handed_out = True
-        coming = run_in_background(self._take())
-        while not wait([coming], WATCHED_EVERY).done:
+        future = run_in_background(self._take())
+        while not wait([future], WATCHED_EVERY).done:
             self.watch()
-        batch = coming.result()
+        batch = future.result()
         if isinstance(batch, Exception):
             raise batch
         return batch
 
     async def _take(self) -> "Batch | Exception":
-        self._wanted.set()
+        self._batch_awaited.set()
         try:
             return await self._batches.get()
         finally:
-            self._wanted.clear()
+            self._batch_awaited.clear()
 
     def secrets(self) -> list[str | None]:
         """Values that no message may show."""
@@ -107,16 +115,16 @@ class Listing:
 
     @property
     def is_sliced(self) -> bool:
-        """Whether it can be read slice by slice: events, the newest first, each of which is asked for by id."""
+        """Whether it can be read in slices: its rows are events, and its pages go from the newest id down."""
         pagination = self.endpoint.pagination
         return self.resource.append_only and isinstance(pagination, ById) and pagination.descending
 
     def slice(self) -> None:
-        """Cuts the listing after a slice, each time that it is started."""
+        """Cuts the listing after `SLICE_PAGES` pages, every time it is started."""
         self._most_pages = SLICE_PAGES
 
     def stop(self) -> None:
-        """Reads no further; the next batch is empty, and the last."""
+        """Stops reading. The next batch is empty, and the last."""
         if self._reader:
             self._reader.cancel()
             self._reader = None
@@ -124,12 +132,12 @@ class Listing:
 
 @contextmanager
 def read_ahead(settings: Settings, resources: Iterable[Resource]) -> Iterator[list[Listing]]:
-    """Listings in the order in which they are to be loaded; reading has begun, and ends when they are let go.
+    """Yields listings in the order in which a run loads them. Reading has begun, and ends with the context.
 
-    A listing whose first request depends on its cursor begins when it is loaded.
+    A listing whose endpoint filters by the cursor is not started: its first request depends on the cursor.
 
     Raises:
-        SettingsError: As `open_listings` does.
+        SettingsError: No `hash_key` is set for fields that are to be hashed, or the certificates cannot be read.
     """
     with ExitStack() as stack:
         listings = open_listings(settings, load_order(resources))
@@ -143,10 +151,10 @@ def read_ahead(settings: Settings, resources: Iterable[Resource]) -> Iterator[li
 def open_listings(
     settings: Settings, resources: Iterable[Resource], *, most_pages: int = sys.maxsize
 ) -> dict[str, Listing]:
-    """Listings of resources that share a wire, by name. No request is made before one of them is started.
+    """Returns the listings of resources, by name. They share one transport, and send no request before they start.
 
     Raises:
-        SettingsError: There is no key for the fields that are to be hashed.
+        SettingsError: No `hash_key` is set for fields that are to be hashed, or the certificates cannot be read.
     """
     resources = list(resources)
     hashed = [f"{resource.name}.{path}" for resource in resources for path in resource.hashed]

@@ -1,4 +1,4 @@
-"""Keeps the values of sensitive fields out of the warehouse, before anything is made of the rows."""
+"""Hashes and drops the values of sensitive fields before anything else reads the rows."""
 
 import hmac
 from collections.abc import Callable, Sequence
@@ -20,15 +20,21 @@ _LIST = msgspec.json.Decoder(list[Raw])
 _TEXT = msgspec.json.Decoder(str)
 
 DEEPEST_PATH = 100
-"""Levels of a value in which fields are hidden one by one."""
+"""Levels of nesting down to which fields are masked one by one; a deeper value is masked as a whole. This bounds the
+recursion."""
 
 
 def mask(rows: Sequence[dict[str, Any]], resource: Resource, hash_key: str | None) -> None:
-    """Hashes and drops the fields that the resource declares as sensitive, in rows of tokens, in place.
+    """Hashes and drops the fields that the resource declares as sensitive, in place.
 
-    A hash is the HMAC-SHA-256 of the value, 64 hexadecimal digits: equal values have equal hashes, and without the key
-    nobody can try which value has a hash. Of an object or a list each value inside is hashed, but no key of an object.
+    A hash is the HMAC-SHA-256 of the value, 64 hexadecimal digits. Equal values have equal hashes, and without the key
+    nobody can find the value by trying. In an object or a list each value is hashed, but not the keys of the object.
     Null stays null.
+
+    Args:
+        rows: Rows of JSON tokens by field.
+        resource: Says which fields are sensitive.
+        hash_key: The setting `hash_key`; may be `None` if no field is hashed.
     """
     changes: list[tuple[str, Change]] = [(path, lambda _: None) for path in resource.dropped]
     if resource.hashed:
@@ -44,7 +50,7 @@ def _change_in(owner: dict[str, Any], path: Sequence[str], change: Change) -> No
     if field not in owner:
         return
     token = owner[field]
-    # What is nested deeper than anybody declares a path is changed as a whole.
+    # Nobody declares a path as deep as that, so the value is masked as a whole.
     changed = change(token) if is_deep(bytes(token), DEEPEST_PATH) else _change(token, rest, change)
     if changed is None:
         del owner[field]
@@ -53,7 +59,10 @@ def _change_in(owner: dict[str, Any], path: Sequence[str], change: Change) -> No
 
 
 def _change(token: Raw, path: Sequence[str], change: Change) -> Raw | None:
-    """Changes what is at the end of a path, or where it ends early: a text may hold what was expected inside."""
+    """Changes the value at the end of a path. If the path ends early at a scalar, the scalar is changed.
+
+    The API may send a text where an object was expected, and the text may contain the sensitive value.
+    """
     if path and is_list(token):
         items = (_change(item, path, change) for item in _LIST.decode(token))
         return Raw(msgspec.json.encode([item for item in items if item is not None]))

@@ -1,4 +1,4 @@
-"""Reads the pages of a listing ahead, in order, and makes batches of them."""
+"""Reads the pages of a listing ahead and in order, and makes batches of them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -23,126 +23,154 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of a listing, as `to_table` makes them; the last has none where the listing has no more."""
+    """Rows of a listing, as the table that `values.arrow.to_table` makes. The last batch may have no rows."""
 
     table: "pa.Table"
     is_last: bool
 
 
 Batches: TypeAlias = "asyncio.Queue[Batch | Exception]"
+"""The batches of a listing that wait for dlt; an error is the last item."""
 
 BATCH_ROWS = 2_000
-"""Rows that dlt gets at once, at least, while there are so many. What a sync holds in memory is a few times this."""
+"""Rows after which a batch is complete. A sync holds a few times as many rows in memory."""
 
 BATCH_WEIGHT = 16_000_000
-"""Bytes, about, that rows take in memory after which a batch is complete, whatever their number. What weighs more is
-made only as fast as dlt asks for it."""
+"""Estimated bytes of memory after which a batch is complete, whatever its number of rows. A page that weighs more is
+read only when dlt waits for it."""
 
 AHEAD_BYTES = 4_000_000
-"""Bytes of an answer that is read before it is needed. A larger one is asked for again when dlt waits for it, so that
-there is one of them in memory, whatever the API sends."""
+"""Most bytes of a response that is read ahead. A larger one is requested again when dlt waits for it, so only one such
+response is in memory at a time."""
 
 
 def to_batch(rows: list[Row], resource: Resource, *, is_last: bool) -> Batch:
-    """A batch of rows, as an Arrow table."""
+    """Makes a batch of rows, as an Arrow table."""
     from analytics_assets.api.values.arrow import to_table  # noqa: PLC0415 - definitions need no Arrow
 
     return Batch(to_table(rows, resource), is_last)
 
 
 async def read_batches(
-    resource: Resource, pages: AsyncIterator[list[Row]], batches: Batches, stats: SyncStats, wanted: asyncio.Event
+    resource: Resource,
+    pages: AsyncIterator[list[Row]],
+    batches: Batches,
+    stats: SyncStats,
+    batch_awaited: asyncio.Event,
 ) -> None:
-    """Puts the rows of pages into batches; or what went wrong, as the last thing in the queue."""
+    """Puts the rows of pages into the queue of batches. If reading fails, the error is the last item.
+
+    Args:
+        resource: The resource of the rows.
+        pages: The rows of each page.
+        batches: The queue.
+        stats: Its `weight` says how heavy the pages are.
+        batch_awaited: Set while dlt waits for a batch.
+    """
     batch: list[Row] = []
-    made_of = 0
+    weight_done = 0
     try:
         async for rows in pages:
             batch += rows
             del rows
-            weight = stats.weight - made_of
+            weight = stats.weight - weight_done
             if not batch or (weight < BATCH_WEIGHT and len(batch) < BATCH_ROWS):
                 continue
-            made_of = stats.weight
-            # So many at once that none is much heavier than it may be.
-            most = max(1, len(batch) * BATCH_WEIGHT // weight)
+            weight_done = stats.weight
+            # A heavy page is split into several batches of about `BATCH_WEIGHT`.
+            part_size = max(1, len(batch) * BATCH_WEIGHT // weight)
             while batch:
-                part, batch = batch[:most], batch[most:]
+                part, batch = batch[:part_size], batch[part_size:]
                 await batches.put(to_batch(part, resource, is_last=False))
                 del part
                 if weight >= BATCH_WEIGHT:
-                    await wanted.wait()
+                    await batch_awaited.wait()
         await batches.put(to_batch(batch, resource, is_last=True))
-    except Exception as error:  # noqa: BLE001 - raised where the batch is asked for
-        # Else the wrong answer would stay in memory as long as the error.
+    except Exception as error:  # noqa: BLE001 - `next_batch` raises it
+        # Without this the wrong response would stay in memory as long as the error.
         clear_frames(error.__traceback__)
         await batches.put(error)
 
 
-async def read_pages(  # noqa: PLR0913, PLR0917 - what a listing has, as the reader must not know it
+async def read_pages(  # noqa: PLR0913, PLR0917 - attributes of a listing, which the reader must not reference
     resource: Resource,
     transport: Transport,
     stats: SyncStats,
     query: dict[str, str],
     most_pages: int,
-    wanted: asyncio.Event,
+    batch_awaited: asyncio.Event,
 ) -> AsyncIterator[list[Row]]:
-    """The pages, in order. Those that are likely to follow are asked for meanwhile, twice as many with every page."""
+    """Yields the rows of each page, in order, without rows of earlier pages and with sensitive fields masked.
+
+    The pages that are likely to follow are requested ahead. Their number (the window) doubles with every page, up to
+    `requests_in_flight`.
+
+    Args:
+        resource: The resource to list.
+        transport: Sends the requests.
+        stats: Stats in which requests and pages are counted.
+        query: Parameters that every request carries.
+        most_pages: Pages with new rows after which the listing is cut.
+        batch_awaited: Set while dlt waits for a batch.
+
+    Raises:
+        Exception: The transport, the validation or the pagination failed with this error.
+    """
     pagination = start_pagination(resource, transport.settings)
     endpoint = transport.settings.endpoint(resource.name)
     requested: dict[int, asyncio.Task[ApiResponse]] = {}
     position: int | None = 0
     window = 1
-    most = int(transport.settings.max_response_mb * 1e6)
-    most_ahead = min(most, AHEAD_BYTES)
-    # Once an answer was larger, nothing is asked for ahead.
+    max_bytes = int(transport.settings.max_response_mb * 1e6)
+    max_bytes_ahead = min(max_bytes, AHEAD_BYTES)
+    # After the first response of more than `max_bytes_ahead`, nothing is requested ahead any more.
     is_large = False
 
-    async def ask(position: int, most: int) -> ApiResponse:
+    async def request(position: int, max_bytes: int) -> ApiResponse:
         parameters = urlencode({**query, **pagination.query(position)})
-        return await transport.get(endpoint.path, parameters, stats, most)
+        return await transport.get(endpoint.path, parameters, stats, max_bytes)
 
     try:
         while position is not None and most_pages > 0:
             ahead = [] if is_large else pagination.ahead(position, min(window, most_pages))
-            _forget(requested, requested.keys() - set(ahead))
+            _cancel(requested, requested.keys() - set(ahead))
             for each in ahead:
                 if each not in requested:
-                    requested[each] = asyncio.ensure_future(ask(each, most_ahead))
-            # Read in its turn: bodies take a fraction of the memory that rows do.
+                    requested[each] = asyncio.ensure_future(request(each, max_bytes_ahead))
+            # Bodies wait undecoded until it is their turn, because they take a fraction of the memory of rows.
             try:
                 response = None if is_large else await requested.pop(position)
             except LargeResponseError:
-                if most_ahead == most:
+                if max_bytes_ahead == max_bytes:
                     raise
                 response, is_large = None, True
-                _forget(requested, list(requested))
+                _cancel(requested, list(requested))
             if response is None:
-                await wanted.wait()
-                response = await ask(position, most)
+                await batch_awaited.wait()
+                response = await request(position, max_bytes)
             elif weigh(response.body) > BATCH_WEIGHT:
-                await wanted.wait()
+                await batch_awaited.wait()
             rows = read_rows(response, resource, transport.settings, stats)
             del response
             mask(rows, resource, transport.settings.hash_key)
             position = pagination.accept(position, rows)
-            # Where what was asked for ahead is not what follows, little is asked for ahead until it is again.
-            foreseen = not requested or position in requested
-            window = min(2 * window, transport.settings.requests_in_flight) if foreseen else 1
-            # A page without news settles nothing yet: the paging goes on until it ends or says what is wrong.
+            # If the prefetched pages turn out not to be the next ones, shrink the window to 1 and let it grow again.
+            was_foreseen = not requested or position in requested
+            window = min(2 * window, transport.settings.requests_in_flight) if was_foreseen else 1
+            # A page without new rows does not count: only the next pages show whether the listing advances.
             most_pages -= bool(rows)
             stats.left_at = position if most_pages == 0 else None
-            # What is handed out is not kept, however long it takes until the next page is wanted.
+            # `pop` drops the only reference, so the rows are not kept while the consumer takes its time.
             page = [rows]
             del rows
             yield page.pop()
     finally:
-        _forget(requested, list(requested))
+        _cancel(requested, list(requested))
 
 
-def _forget(requested: "dict[int, asyncio.Task[ApiResponse]]", positions: Iterable[int]) -> None:
+def _cancel(requested: "dict[int, asyncio.Task[ApiResponse]]", positions: Iterable[int]) -> None:
     for position in positions:
         task = requested.pop(position)
-        # What went wrong with a page that nobody needs is no news.
+        # Marks an error as retrieved: errors of pages that turn out not to be needed are ignored.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         task.cancel()

@@ -1,7 +1,6 @@
-"""Whether the API is what the catalogue says it is: the beginning of each listing, read as a run reads it, and dropped.
+"""Probes whether the API fits the catalog: reads the beginning of each listing, and loads nothing.
 
-A probe takes in the rows as a run does, and loads them nowhere. So what is wrong is wrong for the same reason, and in
-the same words, as in a run.
+A probe reads, validates and takes in rows with the code of a run, so it finds the same errors, with the same texts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,28 +15,31 @@ from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.columns import column_hints
 
 PAGES = 2
-"""Pages that show whether paging advances."""
+"""Pages that a probe reads. The second one shows whether the pagination advances."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a probe of one resource found: what a run would fail with, or `None`, and which fields are not declared.
-
-    `undeclared` are the columns that they would have, by field. `secrets` may be in the text of the error.
-    """
+    """What a probe of one resource found."""
 
     resource: Resource
     stats: SyncStats
     undeclared: Mapping[str, str] = field(default_factory=dict)
+    """Columns that undeclared fields would have, by field."""
     error: Exception | None = None
+    """Error with which a run would fail; `None` if it would not."""
     secrets: Sequence[str | None] = field(default=(), repr=False)
+    """Secrets that the text of the error may contain."""
 
 
 def probe(settings: Settings, resources: Sequence[Resource] = RESOURCES) -> Iterator[Finding]:
-    """Reads the first two pages of each resource, or its one page. They are on the wire at the same time.
+    """Reads the first two pages of each resource at the same time, and yields a finding for each.
 
-    A second page that brings no new row settles nothing: more are then asked for, until the listing ends, goes on or
-    turns out not to advance.
+    A page without new rows does not show whether the pagination advances. Then more pages are requested, until one has
+    new rows, the listing ends, or the pagination fails.
+
+    Raises:
+        SettingsError: No `hash_key` is set for fields that are to be hashed, or the certificates cannot be read.
     """
     listings = open_listings(settings, resources, most_pages=PAGES).values()
     with ExitStack() as stack:
@@ -54,12 +56,12 @@ def _find(listing: Listing) -> Finding:
     resource, stats = listing.resource, listing.stats
     intake = Intake(listing, {})
     try:
-        # Raises what is wrong with the catalogue.
+        # Raises an error if the catalog itself is wrong.
         column_hints(resource)
         while not stats.is_read:
             intake.take(listing.next_batch())
         _check_cursor(resource, stats)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others are probed
+    except Exception as error:  # noqa: BLE001 - one wrong resource does not keep the others from being probed
         return Finding(resource, stats, error=error, secrets=listing.secrets())
     return Finding(resource, stats, intake.undeclared, secrets=listing.secrets())
 
@@ -67,6 +69,7 @@ def _find(listing: Listing) -> Finding:
 def _check_cursor(resource: Resource, stats: SyncStats) -> None:
     if resource.cursor and stats.rows_read and stats.rows_without_cursor == stats.rows_read:
         raise PayloadError(
-            f"{resource.name}: none of {stats.rows_read} rows has the cursor {resource.cursor!r}, so that nothing"
-            " tells what is new. Does the dialect fit this API, or is the field called otherwise? See api/catalog.py."
+            f"{resource.name}: none of {stats.rows_read} rows has the cursor {resource.cursor!r}, so no sync can tell"
+            " which rows are new. Does the dialect fit this API? If the field has another name, change it in"
+            " api/catalog.py."
         )

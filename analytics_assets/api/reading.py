@@ -12,9 +12,9 @@ GAP = "gap"
 class Gap:
     """The rows that a listing in slices has still to bring: ids below `below`, cursor values from `since` on.
 
-    The newest row comes first and moves the cursor, when the rows below are still to be read. So each slice leaves in
-    the resource's state, which is committed with its rows, where the listing goes on: that gap is filled, by this sync
-    or the next, before anything newer is read. There is one gap at most.
+    The first slice brings the newest row, which moves the cursor past rows that are still unread. So each slice writes
+    the gap below it to the resource's state, which dlt commits with the rows. This sync or the next fills the gap
+    before it reads anything newer, so there is one gap at most.
     """
 
     below: int
@@ -22,12 +22,12 @@ class Gap:
 
 
 def read_gap(state: dict[str, Any]) -> Gap | None:
-    """The gap in the state of a resource."""
+    """Reads the gap from the state of a resource; `None` if it has none."""
     return Gap(**state[GAP]) if GAP in state else None
 
 
 def write_gap(state: dict[str, Any], gap: Gap | None) -> None:
-    """Leaves a gap in the state of a resource, or none."""
+    """Writes the gap to the state of a resource; `None` removes it."""
     state.pop(GAP, None)
     if gap:
         state[GAP] = {"below": gap.below, "since": gap.since}
@@ -35,19 +35,18 @@ def write_gap(state: dict[str, Any], gap: Gap | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How much of the incremental resources to read.
-
-    Without fields: what is new since the cursor. `everything`: all rows since the start date, and the cursor moves on.
-    `start` and `end`: the rows with a cursor value in this window (the end excluded), and the cursor stays where it is.
-    `gap`: what a sliced listing has left out, and the cursor stays likewise.
-    """
+    """How much of an incremental resource to read. With no field set: the rows that are new since the cursor."""
 
     everything: bool = False
+    """Whether to read all rows since the start date. The cursor moves on."""
     start: datetime | None = None
+    """First cursor value of a window. A window does not move the cursor."""
     end: datetime | None = None
+    """End of a window, which the window excludes."""
     gap: Gap | None = None
+    """Rows that an earlier slice left out. Reading them does not move the cursor."""
 
     @property
     def is_window(self) -> bool:
-        """Whether a bounded window is asked for."""
+        """Whether to read a window."""
         return self.start is not None or self.end is not None

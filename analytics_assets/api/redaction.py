@@ -1,4 +1,4 @@
-"""Makes texts fit to be shown: without secrets, and without characters that a terminal would obey."""
+"""Makes texts safe to show: takes out secrets, and spells out control characters that a terminal would obey."""
 
 import html
 import re
@@ -9,39 +9,39 @@ from functools import lru_cache
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 TELLING = 12
-"""Characters in a row of a secret that count as the secret, as texts may be cut within it, or show its end."""
+"""Consecutive characters of a secret that count as the secret: a text may be cut in the middle of it."""
 
 SHORTEST = 6
-"""Characters of a secret that is looked for. A shorter one, or one of letters alone that is shorter than `TELLING`, is
-as likely a word of the text (`client`, `postgres`): it protects nothing, and without it nobody could read the text."""
+"""Fewest characters of a secret that is redacted, or `TELLING` if it has letters only. A shorter secret may be a common
+word (`client`, `postgres`): it protects nothing, and redacting it would make messages unreadable."""
 
 USER_OF_URL = re.compile(
     r"(?<=https://)[^/\s?#]*@|(?<=http://)[^/\s?#]*@|(?<!http)(?<!https)(?<=://)(?!user:password@)[^/\s]*@"
 )
-"""The user and password of a connection string, of which a driver may quote what nobody has configured as a secret. Not
-those of the example that our own messages give."""
+"""User and password in a URL. A driver may quote a connection string that nobody has configured as a secret. The
+example in our own messages (`user:password@`) stays."""
 
 ESCAPED = re.compile(
     r"%[0-9a-fA-F]{2}|&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);"
     r"|\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[\\/\"'])"
 )
-"""A character as URLs, HTML, XML, JSON and Python write it."""
+"""An escaped character, as URLs, HTML, XML, JSON and Python write it."""
 
 ROUNDS = 3
-"""How often a text may have been escaped."""
+"""Layers of escapes that are undone to find a secret."""
 
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
-"""Control characters but tab and new line, what turns the direction of writing, and halves of characters."""
+"""Control characters except tab and new line, characters that reverse the direction of writing, and lone surrogates."""
 
 Spellings = tuple[frozenset[str], frozenset[str]]
-"""Of a secret: the short ones, and of long ones every part, all in lower case."""
+"""Spellings of a secret in lower case: short ones as a whole, and every part of `TELLING` characters of long ones."""
 
 
 def redact(text: str, secrets: Iterable[str | None]) -> str:
-    """The text without the secrets in any usual spelling, nor any twelve characters of one; controls are spelled out.
+    """Returns the text with `***` for each secret, or `TELLING` characters of one, and with controls spelled out.
 
-    Spellings are those of URLs, JSON, HTML, base64 (wherever in it the secret begins), hexadecimal digits, dlt's names
-    of columns, upper and lower case, and back to front.
+    A secret is found as URLs, JSON, HTML, base64 (wherever in it the secret begins), hexadecimal digits and dlt's
+    column names spell it, in upper and lower case, and reversed.
     """
     text = USER_OF_URL.sub("***@", text)
     spellings = [_spellings(secret) for secret in secrets if secret]
@@ -60,12 +60,12 @@ def redact(text: str, secrets: Iterable[str | None]) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with control characters spelled out, an escape as a backslash, x, 1 and b."""
+    """Returns the text with control characters spelled out: ESC becomes a backslash, x, 1 and b."""
     return OBEYED.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def _find(text: str, spellings: Iterable[Spellings]) -> Iterable[tuple[int, int]]:
-    """Where spellings are in a text in lower case: short ones as a whole, and of long ones every part."""
+    """Yields start and end of every spelling in a text, which is in lower case."""
     for whole, parts in spellings:
         for start in range(len(text) - TELLING + 1) if parts else ():
             if text[start : start + TELLING] in parts:
@@ -78,7 +78,7 @@ def _find(text: str, spellings: Iterable[Spellings]) -> Iterable[tuple[int, int]
 
 
 def _unescape(text: str, places: list[tuple[int, int]]) -> tuple[str, list[tuple[int, int]]]:
-    """The text with one layer of escapes undone, and where each of its characters begins and ends in the original."""
+    """Undoes one layer of escapes. Returns the text, and start and end of each of its characters in the original."""
     characters: list[str] = []
     origins: list[tuple[int, int]] = []
     done = 0
@@ -97,14 +97,14 @@ def _unescape(text: str, places: list[tuple[int, int]]) -> tuple[str, list[tuple
 
 
 def _lower(text: str) -> str:
-    """The text in lower case, as long as it is."""
+    """Returns the text in lower case without a change of its length, so that positions stay valid."""
     lower = text.lower()
     return lower if len(lower) == len(text) else "".join(each.lower()[:1] for each in text)
 
 
 @lru_cache(maxsize=32)
 def _spellings(secret: str) -> Spellings:
-    """What to look for in a text in lower case: short spellings as a whole, and of long ones every part."""
+    """Returns the spellings to search for; none if the secret is too short (see `SHORTEST`)."""
     if len(secret) < (TELLING if secret.isalpha() else SHORTEST):
         return frozenset(), frozenset()
     spelled = {_lower(spelling) for spelling in _spell(secret)}
@@ -115,11 +115,11 @@ def _spellings(secret: str) -> Spellings:
 
 def _spell(secret: str) -> set[str]:
     raw = secret.encode("utf-8", "surrogatepass")
-    # Bytes of a character beyond ASCII are escaped one by one.
+    # latin-1: escapes spell a character beyond ASCII byte by byte.
     found = {secret, secret[::-1], raw.hex(), raw.decode("latin-1"), secret.replace(" ", "+")}
     found.add(NamingConvention().normalize_identifier(secret))
     for before, lost in enumerate((0, 2, 3)):
-        # The first characters depend on what stands before the secret, the last on what follows.
+        # The first characters of base64 depend on the bytes before the secret, the last on those that follow.
         encoded = b64encode(b"\0" * before + raw).decode().rstrip("=")
         encoded = encoded[lost : len(encoded) - bool((before + len(raw)) % 3)]
         found |= {encoded, encoded.replace("+", "-").replace("/", "_")}

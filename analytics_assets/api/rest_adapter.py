@@ -1,32 +1,34 @@
-"""Lets dlt's `rest_api` ask a listing instead of the API."""
+"""Lets dlt's `rest_api` ask a listing for batches instead of the API for pages."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import PreparedRequest, Request, Response
 from requests.adapters import BaseAdapter
 
-if TYPE_CHECKING:
-    pass
 from analytics_assets.api.listing import Listing
 
 ROWS_KEY = "rows"
-"""The key of the rows in what dlt is answered, whatever the API's own is."""
+"""Key of the batch in the body that dlt gets, whatever selector the API has."""
 
 
 class ListingAdapter(BaseAdapter):
-    """Answers dlt's requests from a listing. Its first request of a listing carries the parameters for the wire."""
+    """Answers each of dlt's requests with the next batch of a listing."""
 
     def __init__(self, listing: Listing) -> None:
         super().__init__()
         self._listing = listing
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ListingAdapter":
-        """Itself, as above."""
+        """Returns the adapter itself: dlt copies the configuration of a source to validate it."""
         return self
 
     def send(self, request: PreparedRequest, *_args: Any, **_options: Any) -> Response:  # noqa: ANN401 - as requests has it
-        """The next batch."""
+        """Returns a response whose body holds the next batch.
+
+        Raises:
+            Exception: The transport, the validation or the pagination failed with this error.
+        """
         response = _Response({ROWS_KEY: [self._listing.next_batch()]})
         response.status_code = 200
         response.request = request
@@ -34,28 +36,28 @@ class ListingAdapter(BaseAdapter):
         return response
 
     def close(self) -> None:
-        """Stops reading."""
+        """Stops the listing."""
         self._listing.stop()
 
 
 class UntilLast(BasePaginator):
-    """Asks for batches until the last."""
+    """Makes dlt ask for batches until one says that it is the last."""
 
     def __init__(self, listing: Listing) -> None:
         super().__init__()
         self._listing = listing
 
     def init_request(self, request: Request) -> None:
-        """Starts the listing."""
+        """Starts the listing with the parameters of dlt's first request, such as the cursor filter."""
         self._has_next_page = True
         self._listing.start(dict(request.params or {}))
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:  # noqa: ARG002 - dlt's signature
-        """A batch knows whether it is the last."""
+        """Ends after the last batch."""
         self._has_next_page = not (data and data[0].is_last)
 
     def update_request(self, request: Request) -> None:
-        """The same request again: the adapter knows which batch is next."""
+        """Leaves the request as it is: the listing knows which batch is next."""
 
 
 class _Response(Response):

@@ -1,8 +1,8 @@
-"""What can be configured about the API, where each value comes from, and what is wrong with it.
+"""The settings of the API: their keys, types and defaults, and the error of a wrong one.
 
-Every value is a dlt config value of the section `sources.analytics`: the environment, `.dlt/secrets.toml` and
-`.dlt/config.toml` are asked in this order (https://dlthub.com/docs/general-usage/credentials/setup). The class below is
-the list of keys, their types and defaults. Settings are checked when they are read, before any request.
+Every value is a dlt config value of the section `sources.analytics`. dlt reads the environment, `.dlt/secrets.toml` and
+`.dlt/config.toml` in this order (https://dlthub.com/docs/general-usage/credentials/setup). `settings_reader` checks the
+values before any request.
 """
 
 from datetime import datetime
@@ -25,7 +25,7 @@ SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key"})
 
 
 class SettingsError(ValueError):
-    """A setting that cannot work. Names the key, the value (unless it is a secret) and what to do."""
+    """A setting that cannot work. The message names the key, the value (unless it is a secret) and the remedy."""
 
     def __init__(self, key: str, problem: str, value: object = None, remedy: str | None = None) -> None:
         shown = "" if value is None or key in SECRETS else f" = {value!r}"
@@ -39,73 +39,76 @@ class SettingsError(ValueError):
 
 @configspec
 class Settings(BaseConfiguration):
-    """Settings of the API, resolved and checked by `read_settings`."""
+    """Settings of the API. `read_settings` resolves and checks them."""
 
     base_url: str = DEMO
     """Base URL of the API, or `demo` for the built-in one."""
     api_key: TSecretStrValue | None = None
-    """Bearer token. Not needed for `demo`, nor beside a client."""
+    """Bearer token. Not needed for `demo`, nor with a client."""
     client_id: TSecretStrValue | None = None
-    """The client that fetches tokens (OAuth 2 client credentials); wins over `api_key`, which ends in mid-run."""
+    """Id of the client that fetches tokens (OAuth 2 client credentials). It wins over `api_key`: a pasted token may
+    expire during a run."""
     client_secret: TSecretStrValue | None = None
-    """Its secret."""
+    """Secret of the client."""
     token_url: str | None = None
-    """Where tokens are fetched; the dialect's path under `base_url` by default."""
+    """URL of the OAuth token endpoint; by default the dialect's path under `base_url`."""
     scope: str | None = None
-    """What the tokens are for; the dialect's by default."""
+    """OAuth scope to request; by default the dialect's."""
     start_date: str = "2024-01-01T00:00:00Z"
-    """Where the first sync of an incremental resource starts; ISO 8601."""
+    """Cursor value from which the first sync of an incremental resource reads; ISO 8601."""
     dialect: str = "analytics"
-    """Wire format of the API."""
+    """Wire format of the API, by name."""
     page_size: int | None = None
-    """Rows a page; the dialect's by default."""
+    """Rows per page; by default the dialect's."""
     lag_seconds: int | None = None
-    """How far behind its cursor an incremental sync starts, for rows that appear late; per resource by default."""
+    """Seconds before its cursor at which an incremental sync starts, for rows that appear late; by default each
+    resource's."""
     max_pages: int = 100_000
-    """Pages of one listing after which the sync fails (it never truncates)."""
+    """Pages of one listing after which the sync fails; it never truncates a listing."""
     max_response_mb: float = 64
-    """Megabytes of one answer, decoded, above which the sync fails; a page of 50 MB passes."""
+    """Megabytes of one decoded response above which the sync fails."""
     max_deleted_share: float = 0.5
-    """Share of a table's live rows that one sync may find gone upstream; above it nothing is marked and it fails."""
+    """Share (0 to 1) of a table's live rows that may be gone upstream; above it the sync marks none and fails."""
     max_rescued_share: float = 0.1
-    """Share of a column's values in one listing that may not fit its type; above it the sync fails, from eleven on."""
+    """Share (0 to 1) of a column's values in one listing that may not fit its type; above it the sync fails. Ten
+    values are always tolerated."""
     requests_in_flight: int = 8
     """Most requests at once, over all resources of a run."""
     requests_per_second: float | None = None
-    """Most requests a second, over all resources of a run; unlimited by default."""
+    """Most requests per second, over all resources of a run; by default unlimited."""
     allowed_hosts: Any | None = None
-    """Origins beside that of `base_url` which run config may name: a list, or a text with commas between them."""
+    """Origins that run config may name besides that of `base_url`: a list, or a text with commas between them."""
     allow_http: bool = False
-    """Whether `base_url` may be unencrypted `http://` on another host than this one."""
+    """Whether `base_url` may be unencrypted `http://` on another host than this machine."""
     duckdb_memory: str | None = None
-    """What DuckDB keeps in memory at most, as it spells sizes (`1GB`); more of it goes to disk. 512MB by default."""
+    """Most memory that DuckDB uses, as DuckDB spells sizes (`1GB`); it puts the rest on disk. By default 512MB."""
     hash_key: TSecretStrValue | None = None
-    """Secret with which sensitive fields are hashed; needed where the catalogue has any."""
+    """Secret key with which sensitive fields are hashed; needed if the catalog declares hashed fields."""
 
     @property
     def is_demo(self) -> bool:
-        """Whether the built-in API is asked for."""
+        """Whether `base_url` selects the built-in API."""
         return self.base_url == DEMO
 
     @property
     def token(self) -> str:
-        """The bearer token, which there is where no client fetches one."""
+        """The bearer token from `api_key`. Only valid without a client."""
         assert self.api_key  # noqa: S101 - checked when the settings were read
         return self.api_key
 
     @property
     def has_client(self) -> bool:
-        """Whether tokens are to be fetched."""
+        """Whether a client fetches the tokens."""
         return self.client_id is not None
 
     @property
     def token_endpoint(self) -> str:
-        """Where they are fetched."""
+        """URL of the OAuth token endpoint."""
         return self.token_url or f"{self.base_url}{self.wire_format.token_path}"
 
     @property
     def wanted_scope(self) -> str | None:
-        """What they are for."""
+        """OAuth scope to request; `None` if neither the setting nor the dialect names one."""
         return self.scope or self.wire_format.scope
 
     def secrets(self) -> tuple[str | None, ...]:
@@ -114,25 +117,28 @@ class Settings(BaseConfiguration):
 
     @property
     def start(self) -> datetime:
-        """`start_date` as an instant."""
+        """`start_date` as a point in time."""
         return parse_timestamp(self.start_date)
 
     @property
     def wire_format(self) -> Dialect:
-        """The dialect itself."""
+        """The dialect that the setting `dialect` names."""
         return DIALECTS[self.dialect]
 
     def endpoint(self, resource_name: str) -> Endpoint:
-        """Where a resource is in this dialect."""
+        """Returns the endpoint that the dialect has for a resource."""
         return self.wire_format.endpoints[resource_name]
 
     @property
     def rows_per_page(self) -> int:
-        """Rows to ask for with each request of a paged resource."""
+        """Rows to request per page."""
         return self.page_size or self.wire_format.page_size
 
 
 def configured_endpoint(resource_name: str) -> Endpoint:
-    """Where a resource is in the configured dialect, for texts; an unknown one is an error when a run starts."""
+    """Returns the endpoint that the configured dialect has for a resource, for texts about it.
+
+    An unknown dialect counts as the default one here; it is an error as soon as a run reads the settings.
+    """
     name = dlt.config.get(".".join((*SECTION, "dialect")), str)
     return DIALECTS.get(name or "", DIALECTS[Settings.dialect]).endpoints[resource_name]

@@ -1,4 +1,4 @@
-"""Reads the settings the dlt way and checks them, before any request."""
+"""Reads the settings as dlt does, and checks them before any request."""
 
 import re
 from collections.abc import Collection
@@ -15,35 +15,39 @@ from analytics_assets.api.settings import SECRETS, SECTION, Settings, SettingsEr
 from analytics_assets.api.values.timestamps import parse_timestamp
 
 LEADS_ELSEWHERE = frozenset({"base_url", "token_url", "allow_http"})
-"""Settings that decide where credentials go, and whether anybody can read them on the way."""
+"""Settings that decide where credentials go, and whether the connection is encrypted."""
 
 MEMORY = re.compile(r"(?=.*[1-9])\s*\d+(\.\d+)?\s*[KMGT]i?B\s*", re.IGNORECASE)
 """A size as DuckDB spells it."""
 
 SHORTEST_HASH_KEY = 16
-"""Characters. A key that can be guessed lets the hashed values be guessed."""
+"""Characters. With a key that can be guessed, the hashed values can be guessed, too."""
 
 EARLIEST, LATEST = datetime(1500, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
-"""Where reading may start and end. Python's calendar goes from year 1 to 9999, and neither the thousand years by which
-everything is read again must lead out of it, nor a time zone, nor seconds that a filter adds."""
+"""Bounds of a start or an end. Python's calendar covers the years 1 to 9999. Some steps go beyond a bound: a full sync
+subtracts a thousand years, a time zone shifts it by hours, and a filter adds seconds."""
 
 LONGEST_LAG = 200 * 365 * 24 * 3600
-"""Seconds, likewise."""
+"""Seconds. A longer lag could lead from `EARLIEST` out of Python's calendar."""
+
+TYPE_NAMES: dict[object, str] = {bool: "true or false", float: "a number", int: "a whole number", str: "a text"}
+"""Types of settings in words, for error messages."""
 
 DATES = f"is not an ISO 8601 date-time from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}, such as 2024-01-01T00:00:00Z"
-"""What is wrong with a text that says otherwise."""
+"""Problem of a text that `read_date` refuses, for error messages."""
 
 
 def read_settings(by_run_config: Collection[str] = (), /, **explicit: Any) -> Settings:  # noqa: ANN401 - the values of the fields, which differ in type
-    """Resolves the settings the dlt way and checks them; does no other I/O than reading `.dlt`.
+    """Resolves the settings as dlt does, and checks them. The only I/O is to read `.dlt`.
 
     Args:
-        by_run_config: Names of those explicit values that whoever launches a run has given. They may lead the
-            credentials to no other origin than the configured one and `allowed_hosts`.
-        explicit: Values that win over dlt's configuration; `None` stands for not given.
+        by_run_config: Names of those explicit values that come from run config. They may send the credentials only to
+            the configured origin and to `allowed_hosts`.
+        explicit: Values that win over dlt's configuration; `None` means not given.
 
     Raises:
-        SettingsError: A value is missing, malformed, unknown, out of bounds, or leads the credentials elsewhere.
+        SettingsError: A value is missing, malformed, unknown or out of bounds, or it would send the credentials to an
+            origin that is not allowed.
     """
     given = {key: value for key, value in explicit.items() if value is not None}
     settings = _resolve(given)
@@ -51,9 +55,9 @@ def read_settings(by_run_config: Collection[str] = (), /, **explicit: Any) -> Se
         configured = _resolve({key: value for key, value in given.items() if key not in by_run_config})
         _check_origins(settings, configured)
         if "allow_http" in by_run_config:
-            # Unless the configuration has named the unencrypted origin as one that run config may name.
-            asked = {origin_of(settings.base_url), origin_of(settings.token_url or settings.base_url)}
-            settings.allow_http = configured.allow_http or asked <= _allowed(configured)
+            # Run config may turn encryption off only for origins that the configuration names in `allowed_hosts`.
+            requested = {origin_of(settings.base_url), origin_of(settings.token_url or settings.base_url)}
+            settings.allow_http = configured.allow_http or requested <= _read_allowed_hosts(configured)
     _check(settings)
     return settings
 
@@ -62,34 +66,34 @@ def _resolve(given: dict[str, Any]) -> Settings:
     try:
         settings = resolve_configuration(Settings(), sections=SECTION, explicit_value=given)
     except ConfigValueCannotBeCoercedException as error:
-        wanted = getattr(error.hint, "__name__", str(error.hint))
-        raise SettingsError(error.field_name, f"is not of type {wanted}", error.field_value) from error
+        kind = TYPE_NAMES.get(error.hint, "of the right type")
+        raise SettingsError(error.field_name, f"is not {kind}", error.field_value) from error
     except ValueNotSecretException as error:
         key = error.key.rpartition(".")[2]
         remedy = "Move it to .dlt/secrets.toml, which git ignores, or to the environment."
-        raise SettingsError(key, f"is a secret, and stands in {error.provider_name}", remedy=remedy) from error
+        raise SettingsError(key, f"is a secret, but {error.provider_name} contains it", remedy=remedy) from error
     settings.base_url = settings.base_url.strip().rstrip("/")
     for key in (*SECRETS, "token_url", "scope"):
         setattr(settings, key, (getattr(settings, key) or "").strip() or None)
     return settings
 
 
-def _check_origins(asked: Settings, configured: Settings) -> None:
-    """Refuses what comes by run config if it would lead the configured credentials to another origin.
+def _check_origins(requested: Settings, configured: Settings) -> None:
+    """Refuses run config that would send the configured credentials to an origin that is not allowed.
 
-    A run can be launched by whoever reaches Dagster's webserver, which has no authentication of its own.
+    Dagster's webserver has no authentication of its own, so anybody who reaches it can launch a run.
     """
-    if asked.is_demo:
+    if requested.is_demo:
         return
-    allowed = _allowed(configured)
-    home = {origin_of(configured.base_url)}
-    places = [("base_url", asked.base_url, home)]
-    if asked.token_url or asked.has_client:
-        token_home = home | {origin_of(configured.token_url or "")}
-        places.append(("token_url", asked.token_url or asked.base_url, token_home))
-    for key, url, known in places:
+    allowed = _read_allowed_hosts(configured)
+    api_origins = {origin_of(configured.base_url)}
+    urls = [("base_url", requested.base_url, api_origins)]
+    if requested.token_url or requested.has_client:
+        token_origins = api_origins | {origin_of(configured.token_url or "")}
+        urls.append(("token_url", requested.token_url or requested.base_url, token_origins))
+    for key, url, known in urls:
         origin = origin_of(url)
-        # What is no URL is refused as such.
+        # `_check_url` refuses a text that is no URL, with a better message.
         if origin is not None and origin not in known | allowed:
             raise SettingsError(
                 key,
@@ -100,7 +104,7 @@ def _check_origins(asked: Settings, configured: Settings) -> None:
             )
 
 
-def _allowed(settings: Settings) -> frozenset[str]:
+def _read_allowed_hosts(settings: Settings) -> frozenset[str]:
     try:
         return read_origins(settings.allowed_hosts)
     except ValueError as error:
@@ -108,7 +112,7 @@ def _allowed(settings: Settings) -> frozenset[str]:
 
 
 def _check(settings: Settings) -> None:
-    _allowed(settings)
+    _read_allowed_hosts(settings)
     if settings.dialect not in DIALECTS:
         raise SettingsError("dialect", f"is unknown; known: {', '.join(sorted(DIALECTS))}", settings.dialect)
     if not settings.is_demo:
@@ -155,10 +159,10 @@ def _check_credentials(settings: Settings) -> None:
 
 
 def read_date(text: str) -> datetime:
-    """Reads where reading is to start or to end.
+    """Parses the start or the end of a reading.
 
     Raises:
-        ValueError: It is no date-time, or one at the ends of the calendar: see `DATES`.
+        ValueError: The text is no date-time, or lies outside `EARLIEST` to `LATEST`.
     """
     try:
         moment = parse_timestamp(text)

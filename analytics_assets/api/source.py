@@ -1,4 +1,4 @@
-"""The catalog as a dlt source: dlt's `rest_api` does the work, guards and steps of ours stand around it."""
+"""The catalog as a dlt source: dlt's `rest_api` builds the resources, and this module adds steps to their pipes."""
 
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -25,36 +25,39 @@ from analytics_assets.api.values.columns import column_hints, column_name
 SOURCE_NAME = "analytics"
 
 EVERYTHING = timedelta(days=365 * 1000)
-"""A lag that reaches behind every start date: dlt then starts at the start date and keeps the cursor."""
+"""A lag that is longer than any history: dlt then reads from the start date, and does not reset the cursor."""
 
 
 class Position(IntEnum):
-    """Where our steps stand in the pipe of a resource that `rest_api` has built, given as `insert_at` of `add_step`.
+    """Positions of our steps in the pipe of a resource, for `insert_at` of `add_step`.
 
-    `rest_api` itself has the requests at 0 and dlt's incremental, which filters by the cursor, behind all that is there
-    when it is added. So: requests, reader, incremental, change filter, writer.
+    `rest_api` has the requests at 0, and adds dlt's incremental, which filters by the cursor, as the last step. So the
+    order is: requests, reader, incremental, change filter, writer.
     """
 
     READER = 1
     CHANGE_FILTER = 3
     WRITER = 1_000
-    """Beyond the last. Without a position a step comes before dlt's incremental."""
+    """Beyond the last step. Without `insert_at`, dlt would insert the step before its incremental."""
 
 
 def read_listing(listing: Listing, *, name: str = SOURCE_NAME, reading: Reading | None = None) -> DltSource:
-    """A listing as a dlt source of Arrow tables; its stats are filled while it is run.
+    """Returns a dlt source with one resource, which yields the listing as Arrow tables.
+
+    The stats of the listing are counted while dlt runs the source.
 
     Args:
-        listing: What to read, perhaps started already.
+        listing: The listing; it may have been started already.
         name: Name of the source, and so of dlt's schema.
-        reading: How much to read; what is new by default.
+        reading: How much to read; by default only what is new.
     """
-    # Built outside of the source's function: in it, dlt seeks each of its own settings in more places, 40 ms a sync.
+    # Resources are built outside of the `dlt.source` function: inside it dlt looks for each of its own settings in more
+    # sections, which takes 40 ms per sync.
     return _as_source([_build_resource(listing, reading or Reading())], name)
 
 
 def source_shape() -> DltSource:
-    """The source's names and tables alone, for definitions: needs no settings and cannot be read."""
+    """Returns an empty source with the names and tables of all resources, for definitions: it needs no settings."""
     shapes: list[DltResource] = [
         dlt.resource([], name=resource.name, primary_key=PRIMARY_KEY, write_disposition="merge")
         for resource in RESOURCES
@@ -63,7 +66,7 @@ def source_shape() -> DltSource:
 
 
 def _as_source(resources: list[DltResource], name: str) -> DltSource:
-    # Nested values stay JSON in their column. A field that is new becomes a column.
+    # Nested values stay JSON in their column. A new field becomes a new column. A column never changes its type.
     contract: TSchemaContractDict = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}
     source = dlt.source(
         lambda: resources, name=name, section=SOURCE_NAME, max_table_nesting=0, schema_contract=contract
@@ -79,7 +82,7 @@ def _build_resource(listing: Listing, reading: Reading) -> DltResource:
     session.trust_env = False
     for scheme in ("http://", "https://"):
         session.mount(scheme, ListingAdapter(listing))
-    # Credentials are the wire's: what dlt sends goes no further than to the adapter.
+    # No credentials: dlt's requests go no further than the adapter, and the transport has the token.
     client: ClientConfig = {"base_url": settings.base_url, "session": session}
     [built] = rest_api_resources({"client": client, "resources": [_endpoint(listing, reading)]})
     lag = _lag(resource, settings, reading)
@@ -87,9 +90,10 @@ def _build_resource(listing: Listing, reading: Reading) -> DltResource:
     reader = BatchReader(listing, start, lag, stateful=not reading.is_window)
     built.add_step(reader, insert_at=Position.READER)
     if reader.cursor and not reading.is_window:
-        usual = _lag(resource, settings, Reading())
-        settler = ChangeFilter(reader, reader.cursor, usual, reload=reading.everything, keep=reading.gap is not None)
-        built.add_step(settler, insert_at=Position.CHANGE_FILTER)
+        usual_lag = _lag(resource, settings, Reading())
+        reload, keep = reading.everything, reading.gap is not None
+        change_filter = ChangeFilter(reader, reader.cursor, usual_lag, reload=reload, keep=keep)
+        built.add_step(change_filter, insert_at=Position.CHANGE_FILTER)
     return built
 
 
@@ -114,7 +118,7 @@ def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
 
 @cache
 def _compiled_rows() -> TJsonPath:
-    """The selector of the rows; dlt would otherwise parse it again for every page."""
+    """Returns the compiled selector of the rows. Given as text, dlt would parse it again for every batch."""
     return compile_path(ROWS_KEY)
 
 
@@ -123,7 +127,7 @@ def _filters(listing: Listing, reading: Reading) -> dict[str, Any]:
     if listing.endpoint.since_param:
         filters[listing.endpoint.since_param] = "{incremental.start_value}"
     if listing.endpoint.until_param and reading.end:
-        # A little later, as dialects may spell it coarsely; dlt leaves out what is too new.
+        # Two seconds later, because a dialect may round it down to whole seconds. dlt drops rows that are too new.
         filters[listing.endpoint.until_param] = listing.settings.wire_format.format_datetime(
             reading.end + timedelta(seconds=2)
         )
@@ -138,9 +142,10 @@ def _incremental(resource: Resource, cursor: str, settings: Settings, reading: R
         "cursor_path": cursor,
         "initial_value": _start(settings, reading),
         "on_cursor_value_missing": "include",
-        # Only in the request, if the API has a parameter for it.
+        # Converts the value in the request only, and only if the endpoint has a `since_param`.
         "convert": settings.wire_format.format_datetime,
-        # No deduplication by key on the boundary: a row that was edited within its cursor's resolution is news.
+        # Without keys dlt does not deduplicate rows at the cursor value: a row that was edited again within the
+        # cursor's resolution has to be loaded.
         "primary_key": [],
     }
     if reading.is_window:

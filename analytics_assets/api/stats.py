@@ -1,4 +1,4 @@
-"""What one sync of one resource did, counted while it runs, and what it has left to the next."""
+"""Stats of one sync of one resource, counted while it runs."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,62 +13,72 @@ from analytics_assets.api.reading import Gap
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What a request is waiting for, and until when on the monotonic clock."""
+    """A wait of a request, shown as progress."""
 
     why: str
     until: float
+    """End of the wait, in seconds on the monotonic clock."""
 
 
 @dataclass(slots=True)
 class Misfits:
-    """Values that do not fit their column: how many, the keys of some rows, and one of the values as JSON."""
+    """Values of one column that do not fit its type."""
 
     count: int = 0
     ids: list[Any] = field(default_factory=list)
+    """Keys of the first few rows that have such a value."""
     example: Any = None
+    """One of the values, as a JSON token."""
 
 
 @dataclass(slots=True)
 class SyncStats:
-    """Counts of one sync of one resource.
-
-    `requests` are attempts on the wire, `retries` those of them that repeat an earlier one, `seconds_waited` the time
-    between them. `body_bytes` are decoded response bodies, `weight` is what `guards.weigh` says of them. `rows_read`
-    are rows of the listing before the cursor's filter, `rows_unchanged` those of them that were read again because of
-    the lag and dropped because nothing about them had changed, `values_rescued` values of the rows read that
-    fit no column. `values` are those of the declared fields that are not null, `misfits` those of them that do not fit.
-    `left_at` is the position at which a listing was cut,
-    `gap` what has still to be read of one in slices. The cursors are where an incremental resource stood before and
-    after (`None` where there is none).
-
-    `pages` are the answers that hold a list, `total` is how many rows the API says that the listing has, if it does.
-    `waits` are what requests wait for now, and `is_read` tells whether the listing has come to its end.
-    """
+    """Stats of one sync of one resource."""
 
     requests: int = 0
+    """Attempts on the wire, retries included."""
     pages: int = 0
+    """Responses that held a list."""
     retries: int = 0
+    """Attempts that repeat an earlier one."""
     body_bytes: int = 0
+    """Bytes of decoded response bodies."""
     weight: int = 0
+    """Bytes of memory that the rows take, as `http.body.weigh` estimates them."""
     seconds_waited: float = 0.0
+    """Seconds between attempts of the same request."""
     rows_read: int = 0
+    """Rows of the listing, before the cursor filters them."""
     rows_unchanged: int = 0
+    """Rows that were read again because of the lag, and dropped because nothing in them had changed."""
     rows_without_cursor: int = 0
+    """Rows whose cursor field is null."""
     rows_in_future: int = 0
+    """Rows whose cursor value is later than the clock, by more than `CLOCK_SKEW`."""
     values_rescued: int = 0
+    """Values that do not fit their column."""
     values: Counter[str] = field(default_factory=Counter)
+    """Values that are not null, by declared field."""
     misfits: dict[str, Misfits] = field(default_factory=dict)
+    """Values that do not fit their column, by declared field."""
     left_at: int | None = None
+    """Position at which the listing was cut; `None` if it was not."""
     gap: Gap | None = None
+    """Rows that a listing in slices has still to bring."""
     cursor_before: datetime | None = None
+    """Cursor before the sync; `None` if the resource has none, and for a window."""
     cursor_after: datetime | None = None
+    """Cursor after the sync; `None` if the resource has none, and for a window."""
     total: int | None = None
+    """Rows that the listing has, if the API says so."""
     waits: list[Wait] = field(default_factory=list)
+    """Waits of requests at the moment."""
     is_read: bool = False
+    """Whether the listing has been read to its end."""
 
     @contextmanager
     def waiting(self, why: str, seconds: float) -> Iterator[None]:
-        """Says meanwhile that a request waits so many seconds."""
+        """Lists the wait of a request in `waits` while the context is open."""
         wait = Wait(why, monotonic() + seconds)
         self.waits.append(wait)
         try:

@@ -51,7 +51,7 @@ def test_the_specifications_names_work_and_the_longer_ones_win(monkeypatch: pyte
         ({"start_date": "yesterday"}, "start_date = 'yesterday' is not an ISO 8601 date-time"),
         ({"dialect": "klingon"}, "dialect = 'klingon' is unknown; known: analytics"),
         ({"page_size": 0}, "page_size = 0 is below 1"),
-        ({"page_size": "many"}, "page_size = 'many' is not of type int"),
+        ({"page_size": "many"}, "page_size = 'many' is not a whole number"),
         ({"lag_seconds": -1}, "lag_seconds = -1 is below 0"),
         ({"lag_seconds": 10**12}, "lag_seconds = 1000000000000 is above 6307200000, two hundred years"),
         ({"max_pages": 0}, "max_pages = 0 is below 1"),

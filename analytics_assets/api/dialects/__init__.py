@@ -1,1 +1,1 @@
-"""A file for each dialect, and `registry` with all of them."""
+"""One file per dialect, and `registry`, which lists them all."""

@@ -1,4 +1,4 @@
-"""The specification's wire format."""
+"""The wire format of the specification."""
 
 from analytics_assets.api.dialects.base import ByOffset, Dialect, Endpoint
 

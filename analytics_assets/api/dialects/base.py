@@ -1,6 +1,6 @@
-"""What a dialect is: the wire side of the resources, as data. The dialects themselves are in `dialects/`.
+"""A dialect as data: how one API offers the resources. Each dialect has a file of its own in this folder.
 
-What a row is, its columns, key and cursor, is the catalogue's, so that every dialect fills the same tables.
+The catalog says what a row is (columns, key, cursor), so every dialect fills the same tables.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True, slots=True)
 class ByOffset:
-    """`param` carries the number of rows to skip, `size_param` the rows a page."""
+    """Pagination in which `param` carries the number of rows to skip, and `size_param` the rows per page."""
 
     param: str
     size_param: str
@@ -21,9 +21,10 @@ class ByOffset:
 
 @dataclass(frozen=True, slots=True)
 class ById:
-    """`param` carries the last id of the page before, `size_param` the rows a page.
+    """Pagination in which `param` carries an id of the previous page, and `size_param` the rows per page.
 
-    Ids ascend, or `descending` they go down from the newest row, and the last is the smallest.
+    Ids ascend, and `param` carries the last one. With `descending` they go down from the newest row, and `param`
+    carries the smallest one.
     """
 
     param: str
@@ -36,63 +37,69 @@ class ById:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a resource is, and how it is asked for.
-
-    `selector` is the key of the body that holds the rows; without one the body is the list itself. Without `paging` the
-    listing comes in one response. `since_param` and `until_param` leave out rows whose cursor is before, or after, an
-    instant. A listing by descending cursor is `newest_first`: reading stops where the rows are old enough.
-    """
+    """Where a dialect has a resource, and which parameters its requests take."""
 
     path: str
+    """Path under the base URL, with a leading slash."""
     selector: str | None = None
+    """Key of the body that holds the rows; with `None` the body itself is the list."""
     pagination: ByOffset | ById | None = None
+    """How the next page is requested; with `None` the listing comes in one response."""
     since_param: str | None = None
+    """Parameter with a point in time: the API leaves out rows whose cursor is before it."""
     until_param: str | None = None
+    """Parameter with a point in time: the API leaves out rows whose cursor is after it."""
     newest_first: bool = False
+    """Whether the API lists rows by descending cursor, so that reading can stop at rows that are old enough."""
 
     def __str__(self) -> str:
         return f"GET {self.path}"
 
     @property
     def pagination_is(self) -> str:
-        """How pages are asked for, in words."""
+        """The pagination in words, for people."""
         return str(self.pagination or "none, one response")
 
     @property
     def rows_are(self) -> str:
-        """Where the rows are in the body, in words."""
+        """Where the body holds the rows, in words, for people."""
         return f"key {self.selector!r} of the body" if self.selector else "the body"
 
     def find(self, body: object) -> object:
-        """What stands in a body where the rows belong; `None` if there is nothing."""
+        """Returns the value in a body where the rows belong; `None` if the body has no such key."""
         if self.selector is None:
             return body
         return body.get(self.selector) if isinstance(body, dict) else None
 
 
 def as_iso(moment: datetime) -> str:
-    """An instant in ISO 8601."""
+    """Writes a point in time in ISO 8601 and UTC, such as `2024-01-01T00:00:00Z`."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The endpoints of the resources, by name, and what they have in common.
-
-    `page_size` is what is asked for by default, between `least_page_size` and `largest_page_size`. `spell` writes an
-    instant as the parameters of endpoints want it. `token_path` is where the API issues tokens, `scope` what for by
-    default, `hosts` are where there is such an API. In the body of a 401 `expired_code` is the `error_code` of a token
-    whose time is over; `unreadable_token` is the status of an answer to what the API does not take for a token.
-    """
+    """The endpoints of all resources, and what they have in common."""
 
     name: str
+    """Value of the setting `dialect` that selects it."""
     endpoints: Mapping[str, Endpoint]
+    """Endpoint of each resource, by the resource's name."""
     page_size: int
+    """Rows per page that are requested by default."""
     least_page_size: int = 1
+    """Smallest page size that the API accepts, in rows."""
     largest_page_size: int | None = None
+    """Largest page size that the API accepts, in rows; `None` if it documents no limit."""
     format_datetime: Callable[[datetime], str] = as_iso
+    """Writes a point in time as `since_param` and `until_param` of the endpoints expect it."""
     token_path: str | None = None
+    """Path under the base URL of the OAuth token endpoint; `None` if the API has none."""
     scope: str | None = None
+    """OAuth scope that is requested by default."""
     hosts: tuple[str, ...] = ()
+    """Known hosts of the API, shown in error messages."""
     expired_code: int | None = None
+    """`error_code` in the body of a 401 by which the API says that the token has expired."""
     unreadable_token: int = 401
+    """Status with which the API answers a token that it cannot read."""

@@ -1,8 +1,8 @@
 """The public API that the specification was derived from: NinjaOne RMM, version 2.
 
-`after` is the last id of the page before for organizations and locations, and a date for activities. Activities are
-listed from the newest, in the order of their ids, which is roughly that of their times: `lastActivityId` of the body is
-the newest id of the account, and no cursor.
+For organizations and locations, `after` is the last id of the previous page; for activities it is a date. The API lists
+activities by descending id, which is roughly by descending time. `lastActivityId` in the body is the newest id of the
+account, so it does not lead to the next page.
 """
 
 import math
@@ -14,7 +14,7 @@ LAST_ID = ById("after", size_param="pageSize")
 
 
 def as_epoch_seconds(moment: datetime) -> str:
-    """The last whole second before an instant: whether the API includes its bound is not documented."""
+    """Writes the last whole second before a point in time: the API does not document whether it includes the bound."""
     return str(max(0, math.ceil(moment.timestamp()) - 1))
 
 

@@ -10,7 +10,10 @@ DIALECTS = {dialect.name: dialect for dialect in (ANALYTICS, NINJAONE)}
 
 
 def suggest_dialect(resource_name: str, fits: Callable[[Endpoint], bool]) -> str:
-    """The sentence that names the dialects whose endpoint of a resource fits what the API does; may be empty."""
+    """Returns advice for an error message: the dialects whose endpoint of a resource `fits` what the API does.
+
+    The text begins with a space; it is empty if no dialect fits.
+    """
     names = [
         dialect.name
         for dialect in DIALECTS.values()

@@ -1,1 +1,1 @@
-"""The API's HTTP: requests, retries, tokens, and what a response must satisfy."""
+"""HTTP to the API: requests, retries, tokens, and the validation of responses."""

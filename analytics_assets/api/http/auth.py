@@ -1,4 +1,4 @@
-"""Bearer tokens: one that was pasted, or those that an endpoint issues to a client (OAuth 2 client credentials)."""
+"""Bearer tokens: one pasted into the settings, or those that a client fetches (OAuth 2 client credentials)."""
 
 import asyncio
 import json
@@ -7,34 +7,34 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
-from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, shortened
+from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, shortened
 from analytics_assets.api.http.response import ApiResponse
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.settings_reader import is_token
 
 LEEWAY = 60.0
-"""Seconds before its end at which a token is no longer used, so that it outlasts its request."""
+"""Seconds before its expiry at which a token is renewed, so that it outlasts the request that carries it."""
 
 LAST_ISSUED = 4
-"""Tokens before the present one that no message may show either."""
+"""Earlier tokens that messages redact besides the present one."""
 
 LIFETIME = 3600.0
-"""Seconds that a token lasts whose endpoint does not say, or not so that anybody could tell."""
+"""Seconds that a token is assumed to last if the endpoint sends no usable `expires_in`."""
 
 MOST_KEYS = 8
-"""Keys of a body without a token that an error names."""
+"""Keys that an error names of a body without a token."""
 
 Post = Callable[[str, dict[str, str]], Awaitable[ApiResponse]]
 
 
 class Auth:
-    """The token that requests carry. One that was issued is renewed before its end, and when the API refuses it.
+    """The token that requests carry. A fetched token is renewed before it expires, and when the API refuses it.
 
-    However many requests need a token at once, it is fetched once.
+    If several requests need a new token at the same time, it is fetched once.
 
     Args:
-        settings: Where tokens come from: a client, or the token itself.
+        settings: Hold the token, or the client that fetches tokens.
         post: Posts a form to a URL.
     """
 
@@ -47,23 +47,28 @@ class Auth:
         self.issued: list[str] = []
 
     async def current(self) -> str:
-        """The token to send.
+        """Returns the token to send.
 
         Raises:
             NoResponseError: The token endpoint cannot be reached.
-            StatusError: It refuses.
-            PayloadError: It answers something else than a token.
+            RefusedResponseError: The response of the token endpoint is too large.
+            StatusError: The token endpoint refuses the client.
+            PayloadError: The response of the token endpoint holds no token.
         """
         if self._token is not None and monotonic() < self._renewed_at:
             return self._token
         if self._fetching is None:
             self._fetching = asyncio.ensure_future(self._fetch())
             self._fetching.add_done_callback(self._forget)
-        # One that no longer needs it does not take it from the others.
+        # The shield: a request that is cancelled must not cancel the fetch for the others.
         return await asyncio.shield(self._fetching)
 
     async def after(self, refused: str) -> str | None:
-        """Another token than one that the API refused, or `None` where there is none to be had."""
+        """Returns a token that replaces one that the API refused; `None` without a client.
+
+        Raises:
+            NoResponseError, RefusedResponseError, StatusError, PayloadError: No token can be fetched (see `current`).
+        """
         if not self._settings.has_client:
             return None
         if self._token == refused:
@@ -79,27 +84,27 @@ class Auth:
         }
         if settings.wanted_scope:
             form["scope"] = settings.wanted_scope
-        asked = monotonic()
+        requested_at = monotonic()
         response = await self._post(settings.token_endpoint, form)
         token, lifetime = _read_token(response, settings)
-        # A run of days has many; those that are over open nothing.
+        # A long run fetches many tokens. Expired ones open nothing, so only the last few have to be redacted.
         self.issued = [*self.issued[-LAST_ISSUED:], token]
         self._token = token
-        self._renewed_at = asked + lifetime - min(LEEWAY, lifetime / 2)
+        self._renewed_at = requested_at + lifetime - min(LEEWAY, lifetime / 2)
         return token
 
     def _forget(self, done: "asyncio.Task[str]") -> None:
         self._fetching = None
-        # Who waited for it has got its error.
+        # Marks the error as retrieved: the requests that waited for the token have raised it.
         _ = done.cancelled() or done.exception()
 
 
 def _read_token(response: ApiResponse, settings: Settings) -> tuple[str, float]:
-    """The token and the seconds that it lasts."""
-    where = f"POST {settings.token_endpoint} answered {response.status} {response.reason}"
+    """Returns the token and the seconds that it lasts."""
+    answered = f"POST {settings.token_endpoint} answered {response.status} {response.reason}"
     body = unreadable = None
     try:
-        # The standard library's, as it reads NaN and numbers of any length.
+        # The standard library's parser, because it accepts NaN and numbers of any length.
         body = json.loads(response.body, parse_int=float)
     except ValueError as error:
         unreadable = str(error)
@@ -109,27 +114,27 @@ def _read_token(response: ApiResponse, settings: Settings) -> tuple[str, float]:
     if response.status >= 300:
         advice = _explain_refusal(response.status, found.get("error"), settings)
         shown = excerpt(response, settings.secrets())
-        raise StatusError(f"No token: {where}. {advice} Its body begins: {shown}", response.status)
+        raise StatusError(f"No token: {answered}. {advice} Its body begins: {shown}", response.status)
     if unreadable:
         page = " It looks like a page, to log in at perhaps." if is_page(response) else ""
         raise PayloadError(
-            f"No token: {where} with {response.content_type} of {len(response.body)} bytes, which are not JSON:"
+            f"No token: {answered} with {response.content_type} of {len(response.body)} bytes, which are not JSON:"
             f" {unreadable}.{page} Is sources.analytics.token_url the token endpoint?"
         )
     token = found.get("access_token")
     if not isinstance(token, str) or not token:
-        raise PayloadError(f"No token: {where} with JSON, but {_describe_lack(body, settings)}")
+        raise PayloadError(f"No token: {answered} with JSON, but {_describe_lack(body, settings)}")
     if not is_token(token):
-        raise PayloadError(f"No token: {where} with one that has a space, a line break or the like in it.")
+        raise PayloadError(f"No token: {answered} with one that has a space, a line break or the like in it.")
     return token, _read_lifetime(found.get("expires_in"))
 
 
 def _describe_lack(body: object, settings: Settings) -> str:
-    """What a body has instead of a token, and what to do."""
+    """Says what a body holds instead of a token, and what to do."""
     if not isinstance(body, dict):
-        lack = f"it is {type(body).__name__} instead of an object"
+        lack = f"it is {kind_of(body)} instead of an object"
     elif isinstance(error := body.get("error"), str):
-        # Some endpoints refuse with a status that says otherwise.
+        # Some endpoints refuse a client with status 200.
         return redact(
             f"with the error {shortened(error)}. {_explain_refusal(200, error, settings)}", settings.secrets()
         )
@@ -140,10 +145,10 @@ def _describe_lack(body: object, settings: Settings) -> str:
     return redact(f"{lack}. Is sources.analytics.token_url the token endpoint?", settings.secrets())
 
 
-def _read_lifetime(said: object) -> float:
-    """The seconds that a token lasts. It is used whatever the endpoint says of its end."""
+def _read_lifetime(expires_in: object) -> float:
+    """Returns the seconds that a token lasts: `LIFETIME` if `expires_in` is unusable, as the token works anyway."""
     try:
-        lifetime = float(said) if isinstance(said, str | float) else LIFETIME
+        lifetime = float(expires_in) if isinstance(expires_in, str | float) else LIFETIME
     except ValueError:
         return LIFETIME
     return lifetime if 0 < lifetime < math.inf else LIFETIME
@@ -156,7 +161,7 @@ def _explain_refusal(status: int, error: object, settings: Settings) -> str:
             f"The client may not have the scope {settings.wanted_scope!r}: allow it where the client is registered, or"
             " set sources.analytics.scope to one that it has."
         )
-    # No set: what JSON holds may be nothing that one can look for in it.
+    # A tuple, not a set: `error` is any JSON value, and a list or an object cannot be looked up in a set.
     if error in ("unauthorized_client", "unsupported_grant_type"):
         return "The client may not use client credentials: allow this grant where the client is registered."
     if status == 404:

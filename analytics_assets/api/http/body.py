@@ -1,4 +1,4 @@
-"""From the body of a response to rows of tokens: JSON, and what Python's `json` reads beyond it."""
+"""Splits the body of a response into rows of tokens. Reads JSON, and what Python's `json` accepts beyond it."""
 
 import codecs
 import json
@@ -12,28 +12,29 @@ from analytics_assets.api.dialects.base import Endpoint
 from analytics_assets.api.values.tokens import DEEPEST, REPLACEMENT, TEXTS, UNFIT, is_list, is_object
 
 MOST_WEIGHT = 400_000_000
-"""Bytes, about, that the rows of one answer may take in memory."""
+"""Most bytes that the rows of one response may take in memory, by the estimate of `weigh`."""
 
 PIECES = re.compile(rb'(?:[^"]++|"(?:[^"\\]|\\.)*+"){1,10000}+|"')
-"""A JSON body in pieces, none of which ends within a text."""
+"""One piece of a JSON body; no piece ends within a text."""
 
 NULS = re.compile(rb"\\(?:u(?P<nul>0000)|.)", re.DOTALL)
-"""The escapes in a body, with those of NULs by name."""
+"""One escape in a body; the group `nul` matches if it escapes a NUL."""
 
 SURROGATES = re.compile(
     r"\\(?:u[dD][89abAB]XX\\u[dD][c-fC-F]XX|u(?P<lone>[dD][89a-fA-F]XX|0000)|.)|(?P<raw>[\ud800-\udfff])".replace(
         "X", "[0-9a-fA-F]"
     )
 )
-"""The escapes in a text, with those of NULs and halves of characters by name; and such halves themselves."""
+"""One escape in a text, or an unescaped lone surrogate (`raw`). The group `lone` matches an escaped NUL or lone
+surrogate."""
 
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"|(?P<bracket>[\[\]{}])')
 
 CONSTANTS = re.compile(r'"(?:[^"\\]|\\.)*+"|(?P<constant>-?Infinity|NaN)')
-"""What Python writes into JSON, which has no such numbers; outside of texts."""
+"""A text, or a number that Python writes into JSON although JSON has no such number (`constant`)."""
 
 PIECE = 1_000_000
-"""Bytes of a body whose encoding is checked at once."""
+"""Bytes whose encoding is checked at once, so that a large body is not decoded as a whole."""
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
@@ -43,14 +44,14 @@ _LIST = msgspec.json.Decoder(list[Raw])
 
 
 def split_body(body: bytes, endpoint: Endpoint) -> tuple[Any, list[Any] | None]:
-    """The values of a body by key, and the rows in it; `None` if there is no list where they belong.
+    """Returns the values of a body by key, and its rows: `None` if there is no list where the endpoint has its rows.
 
-    What Python's `json` reads beyond JSON is looked for where a body is none.
+    A body that is not JSON is read once more, as Python's `json` would read it.
 
     Raises:
-        msgspec.DecodeError: It is not JSON then either.
-        UnicodeDecodeError: It is no text.
-        RecursionError: It is nested too deep elsewhere than in a value.
+        msgspec.DecodeError: The body is not even what Python's `json` reads.
+        UnicodeDecodeError: The body is no text.
+        RecursionError: The body is nested too deep outside of a row's values.
     """
     if b"\\u0000" in body:
         body = NULS.sub(lambda match: REPLACEMENT.encode() if match["nul"] else match[0], body)
@@ -65,7 +66,7 @@ def split_body(body: bytes, endpoint: Endpoint) -> tuple[Any, list[Any] | None]:
 
 
 def _find_rows(body: bytes, endpoint: Endpoint) -> tuple[Any, list[Any] | None]:
-    # Without blanks between them, equal values are equal texts, however the API lays them out.
+    # Without white space, equal values are equal tokens, however the API formats its JSON.
     body = msgspec.json.format(body, indent=-1)
     values = _OBJECT.decode(body) if body[:1] == b"{" else msgspec.json.decode(body, type=Raw)
     listed = endpoint.find(values)
@@ -74,12 +75,15 @@ def _find_rows(body: bytes, endpoint: Endpoint) -> tuple[Any, list[Any] | None]:
     try:
         return values, _ROWS.decode(listed)
     except msgspec.ValidationError:
-        # One is not an object; whose keys are looked for finds it.
+        # One row is not an object. `validation` names it when it reads the keys.
         return values, [_OBJECT.decode(row) if is_object(row) else row for row in _LIST.decode(listed)]
 
 
 def _mend(body: bytes, endpoint: Endpoint) -> bytes:
-    """What Python's `json` reads as JSON in UTF-8; texts after `UNFIT` stand for what is not in JSON, or too deep."""
+    """Rewrites a body that Python's `json` reads as JSON in UTF-8.
+
+    A text after `UNFIT` replaces a number that JSON does not have, and a value that is too deep.
+    """
     text = body.decode(json.detect_encoding(body), "surrogatepass")
     text = SURROGATES.sub(lambda match: REPLACEMENT if match["lone"] or match["raw"] else match[0], text)
     text = _fold_deep(text, 3 if endpoint.selector else 2)
@@ -88,7 +92,7 @@ def _mend(body: bytes, endpoint: Endpoint) -> bytes:
 
 
 def _fold_deep(text: str, above: int) -> str:
-    """JSON in which what is too deep is a text after `UNFIT`: values of rows, which have so many levels above them."""
+    """Replaces each value that is too deep by a text after `UNFIT`; `above` is how many levels contain the values."""
     pieces, end = [], 0
     level = start = deepest = 0
     for match in BRACKETS.finditer(text):
@@ -108,10 +112,10 @@ def _fold_deep(text: str, above: int) -> str:
 
 
 def weigh(body: bytes) -> int:
-    """Bytes that the rows of a JSON body take in memory, about and at most, by its objects and their keys."""
+    """Estimates the most bytes that the rows of a JSON body take in memory, by its length, objects and keys."""
     objects = _weigh_objects(body)
     if len(body) + objects > MOST_WEIGHT:
-        # What looks like an object may stand in a text; that is looked at where it matters.
+        # Braces and colons inside texts were counted, too. Now it matters, so the texts are taken out.
         objects = sum(_weigh_objects(TEXTS.sub(b"", piece[0])) for piece in PIECES.finditer(body))
     return len(body) + objects
 

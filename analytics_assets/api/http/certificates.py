@@ -1,4 +1,4 @@
-"""Which certificate authorities requests trust."""
+"""The certificate authorities that requests trust."""
 
 import os
 import re
@@ -10,16 +10,16 @@ import certifi
 from analytics_assets.api.settings import SettingsError
 
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""The first that is not empty counts, as for `requests`."""
+"""Environment variables that name a bundle. The first one that is not empty wins, as in `requests`."""
 
 HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
-"""The name of a certificate's file in a directory of certificates; what is called otherwise is none of OpenSSL's."""
+"""Name of a certificate file as `openssl rehash` makes it. OpenSSL ignores all other files of a directory."""
 
 CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class AuthorityError(SettingsError):
-    """A variable of the environment that names no certificates to trust."""
+    """An environment variable that does not name certificates to trust."""
 
     def __init__(self, variable: str, problem: str) -> None:
         ValueError.__init__(
@@ -30,15 +30,15 @@ class AuthorityError(SettingsError):
 
 
 def named_by() -> str | None:
-    """The variable that names authorities of one's own, if any does."""
+    """Returns the environment variable that names the authorities; `None` if none is set."""
     return next((name for name in BUNDLES if os.environ.get(name)), None)
 
 
 def read_certificates() -> bytes:
-    """The certificates, in PEM: those that the environment names, or else those of `requests` itself.
+    """Returns certificates in PEM: those that the environment names, or else those of `certifi`, as `requests` does.
 
     Raises:
-        AuthorityError: There are none where it says.
+        AuthorityError: The path in the environment variable cannot be read, or holds no certificate.
     """
     variable = named_by()
     if variable is None:
@@ -50,13 +50,13 @@ def read_certificates() -> bytes:
     except OSError as error:
         raise AuthorityError(variable, f"cannot be read: {error.strerror}") from error
     if not found:
-        where = "no file that is named by a hash, such as 9d66eef0.0, with a" if path.is_dir() else "no"
-        raise AuthorityError(variable, f"has {where} certificate in it (-----BEGIN CERTIFICATE-----)")
+        no = "no file that is named by a hash, such as 9d66eef0.0, with a" if path.is_dir() else "no"
+        raise AuthorityError(variable, f"has {no} certificate in it (-----BEGIN CERTIFICATE-----)")
     return b"\n".join(found)
 
 
 def _read_directory(path: Path) -> Iterator[bytes]:
     for file in sorted(path.iterdir()):
-        # A link that leads nowhere is passed over, as by OpenSSL: the system's own directory may have some.
+        # `is_file` is false for a broken link. OpenSSL ignores those, and the system's directory may have some.
         if HASHED.fullmatch(file.name) and file.is_file():
             yield file.read_bytes()

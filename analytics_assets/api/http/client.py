@@ -1,9 +1,9 @@
-"""HTTP by pyreqwest, on an event loop in a thread of its own.
+"""HTTP requests by pyreqwest, on an event loop in a thread of its own.
 
-The bytes on the wire are Rust's work, in another thread and without Python's lock: a request costs Python a quarter of
-what it does with a client in Python, and the other core is used.
+pyreqwest reads and writes in Rust, in another thread and without Python's lock. So a request costs Python a quarter of
+what it costs with a client in Python, and a second core is used.
 
-Imported with the first request, as definitions can do without.
+This module is imported with the first request, because definitions do not need it.
 """
 
 import os
@@ -30,91 +30,98 @@ from analytics_assets.api.http.origin import DEFAULT_PORTS, is_loopback
 from analytics_assets.api.http.response import ApiResponse, LargeResponseError, NoResponseError, RefusedResponseError
 
 BROKEN_OFF = "error reading a body from connection"
-"""Among the causes of an error in the middle of a body, if it is not the body itself that is wrong."""
+"""pyreqwest's message if the connection broke in the middle of a body; it is absent if the body itself is wrong."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 MOST_HOPS = 10
-"""Redirects of one request that are followed."""
+"""Redirects that are followed for one request."""
 
 WHOLE = 5
-"""How many times as long as for a piece of it is waited for a whole answer."""
+"""A whole response may take this many times the timeout of one piece of it."""
 
 MOST_TOKEN_BYTES = 64_000
-"""Bytes of the answer of a token endpoint. Servers take no longer header than some 16,000."""
+"""Most bytes of a token endpoint's response. Servers accept headers of about 16,000 bytes, so no token is longer."""
 
 LONGEST_PLACE = 200
-"""Characters of the URL that a redirect leads to that are shown."""
+"""Characters of a URL that errors of redirects show."""
 
 LONGEST_TYPE = 100
-"""Characters of a content type that are shown."""
+"""Characters of a content type that errors show."""
 
 
-async def get(base_url: str, where: str, token: str, read_timeout: float, most: int) -> ApiResponse:
-    """Sends one GET request, on that event loop. Redirects are followed as long as they stay at the origin.
+async def get(base_url: str, path_and_query: str, token: str, read_timeout: float, max_bytes: int) -> ApiResponse:
+    """Sends one GET request. Follows redirects as long as they stay at the origin.
+
+    Must run on the event loop of `event_loop`.
 
     Args:
         base_url: Base URL of the API.
-        where: Path and query, encoded.
+        path_and_query: Encoded path and query, with a leading slash.
         token: Bearer token.
-        read_timeout: Seconds to wait for a connection, and for each piece of the answer; the whole may take five times
-            as long.
-        most: Bytes of the answer's decoded body.
+        read_timeout: Seconds to wait for a connection, and for each piece of the response. The whole response may take
+            five times as long.
+        max_bytes: Most bytes of the decoded body.
 
     Raises:
-        NoResponseError: There is none, or not a whole one.
-        RefusedAnswerError: It leads to another origin, or is larger than it may be.
+        NoResponseError: No response arrived, or not the whole of it.
+        RefusedResponseError: The response leads to another origin, or exceeds `max_bytes`.
     """
     try:
-        url = Url(base_url + where)
+        url = Url(base_url + path_and_query)
     except ValueError as error:
         raise RefusedResponseError(f"sources.analytics.base_url = {base_url!r} is no URL: {error}.") from error
     for _ in range(MOST_HOPS + 1):
         request = _client(url, read_timeout).get(url).bearer_auth(token)
-        response, leads_to = await _ask(request, str(url), where, token, read_timeout, most)
-        if leads_to is None:
+        response, location = await _send(request, str(url), path_and_query, token, read_timeout, max_bytes)
+        if location is None:
             return response
-        url = _follow(url, leads_to, response.status)
-    raise RefusedResponseError(f"GET {where} was redirected more than {MOST_HOPS} times, at last to {_place(url)}.")
-
-
-def _follow(url: Url, leads_to: str, status: int) -> Url:
-    """Where a redirect leads, if the token may go there: within the origin, or from http to https of the host."""
-    try:
-        target = url.join(leads_to)
-    except ValueError:
-        target = None
-    if target is not None and target.scheme in DEFAULT_PORTS and not target.username and target.password is None:
-        is_encrypted = (url.scheme, target.scheme) == ("http", "https") and url.host_str == target.host_str
-        if is_encrypted or target.origin_ascii == url.origin_ascii:
-            return target
+        url = _follow(url, location, response.status)
     raise RefusedResponseError(
-        f"{_place(url)} answered {status} {responses[status]}, which leads to"
-        f" {'no URL' if target is None else _place(target)}. Redirects are followed within the origin only, as the"
-        " token belongs to it: check sources.analytics.base_url, and that nothing answers in the API's place."
+        f"GET {path_and_query} was redirected more than {MOST_HOPS} times, at last to {_without_secrets(url)}."
     )
 
 
-def _place(url: Url) -> str:
-    """A URL as far as a message may show it."""
+def _follow(url: Url, location: str, status: int) -> Url:
+    """Returns the URL of a redirect, if the token may go there: within the origin, or from http to https of a host."""
+    try:
+        target = url.join(location)
+    except ValueError:
+        target = None
+    if target is not None and target.scheme in DEFAULT_PORTS and not target.username and target.password is None:
+        is_upgrade = (url.scheme, target.scheme) == ("http", "https") and url.host_str == target.host_str
+        if is_upgrade or target.origin_ascii == url.origin_ascii:
+            return target
+    raise RefusedResponseError(
+        f"{_without_secrets(url)} answered {status} {responses[status]}, which leads to"
+        f" {'no URL' if target is None else _without_secrets(target)}. Redirects are followed within the origin only,"
+        " as the token belongs to it: check sources.analytics.base_url, and that nothing answers in the API's place."
+    )
+
+
+def _without_secrets(url: Url) -> str:
+    """Returns a URL as messages may show it: without user, password, query and fragment."""
     return f"{url.scheme}://{url.authority.rpartition('@')[2]}{url.path}"[:LONGEST_PLACE]
 
 
 async def post_form(url: str, form: dict[str, str], read_timeout: float) -> ApiResponse:
-    """Posts a form with secrets in it, on that event loop. They go nowhere else: redirects are answers.
+    """Posts a form that holds secrets, once. Returns a redirect as it is, because the secrets must go nowhere else.
+
+    Must run on the event loop of `event_loop`.
 
     Args:
-        url: Where to.
-        form: What to send.
-        read_timeout: As for `get`.
+        url: URL of the token endpoint.
+        form: Fields of the form.
+        read_timeout: Seconds to wait for a connection, and for each piece of the response. The whole response may take
+            five times as long.
 
     Raises:
-        NoResponseError: There is no answer, or not a whole one.
-        RefusedAnswerError: It is larger than any answer with a token.
+        NoResponseError: No response arrived, or not the whole of it.
+        RefusedResponseError: The response exceeds `MOST_TOKEN_BYTES`.
     """
     request = _client(Url(url), read_timeout).post(url).form(form)
     try:
-        response, _ = await _ask(request, url, url, "", read_timeout, MOST_TOKEN_BYTES)
+        response, _ = await _send(request, url, url, "", read_timeout, MOST_TOKEN_BYTES)
     except LargeResponseError as error:
         raise RefusedResponseError(
             f"No token: {url} answered with more than {MOST_TOKEN_BYTES:,} bytes. Is sources.analytics.token_url the"
@@ -124,15 +131,17 @@ async def post_form(url: str, form: dict[str, str], read_timeout: float) -> ApiR
 
 
 async def post(url: str, body: dict[str, str], read_timeout: float) -> int:
-    """Sends JSON to another service than the API, once; returns the status of the answer.
+    """Posts JSON to another service than the API, once. Returns the status of the response.
+
+    Must run on the event loop of `event_loop`.
 
     Args:
-        url: Where to. It is a secret, and in no error.
-        body: What to send.
-        read_timeout: Seconds that the answer may take.
+        url: URL of the service. It is a secret, so no error shows it.
+        body: The JSON object.
+        read_timeout: Seconds that the whole response may take.
 
     Raises:
-        NoResponseError: There was none, or it is no URL.
+        NoResponseError: No response arrived, or `url` is no URL.
     """
     try:
         request = _client(Url(url), read_timeout).post(url).body_json(body).timeout(timedelta(seconds=read_timeout))
@@ -145,28 +154,28 @@ async def post(url: str, body: dict[str, str], read_timeout: float) -> int:
     raise NoResponseError(problem)
 
 
-async def _ask(  # noqa: PLR0913, PLR0917 - what a request is, and what its answer may be
-    request: RequestBuilder, url: str, where: str, token: str, read_timeout: float, most: int
+async def _send(  # noqa: PLR0913, PLR0917 - a request, and the limits of its response
+    request: RequestBuilder, url: str, shown_url: str, token: str, read_timeout: float, max_bytes: int
 ) -> tuple[ApiResponse, str | None]:
-    """The answer, and where it leads if it is a redirect."""
+    """Returns the response, and the header `Location` if it is a redirect."""
     try:
         async with request.timeout(timedelta(seconds=WHOLE * read_timeout)).build_streamed() as received:
             length = read_header(received, "Content-Length") or ""
-            if length.isdecimal() and int(length) > most:
-                raise too_large(where, most)
-            # One more than may come tells that there is more, which is then not read.
-            raw = await received.body_reader.read(most + 1)
-            body = decode(raw.to_bytes() if raw else b"", received, url, where, most)
+            if length.isdecimal() and int(length) > max_bytes:
+                raise too_large(shown_url, max_bytes)
+            # One byte too many shows that the body is too large, without reading the rest of it.
+            raw = await received.body_reader.read(max_bytes + 1)
+            body = decode(raw.to_bytes() if raw else b"", received, url, shown_url, max_bytes)
             del raw
     except RequestError as error:
-        raise NoResponseError(_problem(error, url, WHOLE * read_timeout)) from error
+        raise NoResponseError(_explain_failure(error, url, read_timeout)) from error
     except BuilderError as error:
-        raise RefusedResponseError(f"GET {where} led to a URL that cannot be asked: {error}") from error
+        raise RefusedResponseError(f"GET {shown_url} led to a URL that cannot be requested: {error}") from error
     if isinstance(body, Exception):
         raise body
-    leads_to = read_header(received, "Location") if received.status in REDIRECTS else None
+    location = read_header(received, "Location") if received.status in REDIRECTS else None
     response = ApiResponse(
-        where=where,
+        where=shown_url,
         token=token,
         status=received.status,
         reason=responses.get(received.status, ""),
@@ -174,21 +183,21 @@ async def _ask(  # noqa: PLR0913, PLR0917 - what a request is, and what its answ
         retry_after=read_header(received, "Retry-After"),
         body=body,
     )
-    return response, leads_to
+    return response, location
 
 
-def _problem(error: RequestError, url: str, read_timeout: float) -> str:
+def _explain_failure(error: RequestError, url: str, read_timeout: float) -> str:
     causes = [cause["message"] for cause in error.details["causes"] or []]
     text = causes[-1] if causes else error.message
     if isinstance(error, ReadTimeoutError):
         return (
-            f"The answer of {url} did not come whole: {text}. It may take {read_timeout:g} s, and each piece of it"
-            f" {read_timeout / WHOLE:g} s: runtime.request_timeout."
+            f"The response of {url} did not come whole: {text}. It may take {WHOLE * read_timeout:g} s, and each piece"
+            f" of it {read_timeout:g} s. If the API is so slow, raise runtime.request_timeout in .dlt/config.toml."
         )
     if not isinstance(error, BodyDecodeError | ReadError):
-        # What cannot be reached cannot, whatever the path: eight resources then fail in the same words.
-        asked = Url(url).origin_ascii if isinstance(error, ConnectError | ConnectTimeoutError) else url
-        return f"No answer from {asked}: {text}. Check sources.analytics.base_url and the network."
+        # Without the path, all eight resources fail with the same text, which is then shown once.
+        server = Url(url).origin_ascii if isinstance(error, ConnectError | ConnectTimeoutError) else url
+        return f"No answer from {server}: {text}. Check sources.analytics.base_url and the network."
     if BROKEN_OFF in causes:
         return f"The connection broke in the middle of an answer of {url}, in every attempt: {text}."
     return not_decodable(url, text)
@@ -203,10 +212,10 @@ def _client(url: Url, read_timeout: float) -> Client:
 
 
 def _build_client(read_timeout: timedelta, *, direct: bool) -> Client:
-    """A client that reads proxies from the environment, unless it asks this machine, which is no proxy's business.
+    """Builds a client. It uses the proxies of the environment, unless it is `direct`: for servers on this machine.
 
     Raises:
-        AuthorityError: The environment names certificates that are none.
+        AuthorityError: The environment names certificates that cannot be read.
     """
     builder = (
         ClientBuilder()
@@ -225,15 +234,15 @@ def _build_client(read_timeout: timedelta, *, direct: bool) -> Client:
     except BuilderError as error:
         if variable is None:
             raise
-        why = (error.details["causes"] or [{"message": error.message}])[-1]["message"]
-        raise AuthorityError(variable, f"has a certificate that cannot be read: {why}") from error
+        reason = (error.details["causes"] or [{"message": error.message}])[-1]["message"]
+        raise AuthorityError(variable, f"has a certificate that cannot be read: {reason}") from error
 
 
 def check_authorities() -> None:
-    """Sees that there can be a client, so that what hinders all requests is said once, and before the first.
+    """Builds a client and drops it, so that unreadable certificates fail once, before the first request.
 
     Raises:
-        AuthorityError: The environment names certificates that are none.
+        AuthorityError: The environment names certificates that cannot be read.
     """
     if named_by():
         _build_client(timedelta(seconds=1), direct=True)

@@ -1,4 +1,4 @@
-"""Undoes the compression of a response, within bounds."""
+"""Decompresses the body of a response, within limits."""
 
 import zlib
 
@@ -7,17 +7,25 @@ from pyreqwest.response import Response
 from analytics_assets.api.http.response import LargeResponseError, NoResponseError, RefusedResponseError
 
 MOST_EXPANSION = 500
-"""Bytes that a byte on the wire may stand for in an answer of more than a megabyte. Rows reach a tenth of it; what is
-made to fill a memory reaches a thousand."""
+"""Decompressed bytes per byte on the wire, at most, in a response larger than `SMALL`. Rows reach a tenth of it; a
+decompression bomb reaches a thousand."""
 
 SMALL = 1_000_000
-"""Bytes of an answer that do no harm, however they were compressed."""
+"""Bytes of a response that are harmless, however much they were compressed."""
 
 
-def decode(raw: bytes, response: Response, url: str, where: str, most: int) -> bytes | Exception:
-    """The body without its compression, which is undone here so that it can be stopped; or what is wrong with it.
+def decode(raw: bytes, response: Response, url: str, shown_url: str, max_bytes: int) -> bytes | Exception:
+    """Returns the decompressed body, or the error of a body that is broken or too large.
 
-    An error that is raised keeps the body in memory for as long as anybody has the error.
+    The HTTP client could decompress, too, but would not stop at a limit. The error is returned and not raised, because
+    the traceback of a raised error would keep the body in memory.
+
+    Args:
+        raw: Body as it came over the wire.
+        response: Its header `Content-Encoding` names the compression: gzip, deflate or several.
+        url: URL of the request, for errors of the connection.
+        shown_url: URL as it begins the other errors.
+        max_bytes: Most bytes of the decompressed body.
     """
     encodings = [each.strip() for each in (read_header(response, "Content-Encoding") or "").lower().split(",")]
     body = raw
@@ -25,27 +33,27 @@ def decode(raw: bytes, response: Response, url: str, where: str, most: int) -> b
         if encoding not in {"gzip", "x-gzip", "deflate"} or not body:
             continue
         try:
-            body, is_whole = _unpack(body, encoding, most)
+            body, is_whole = _unpack(body, encoding, max_bytes)
         except zlib.error as error:
             return NoResponseError(not_decodable(url, str(error)))
         if len(body) > max(SMALL, MOST_EXPANSION * len(raw)):
             return RefusedResponseError(
-                f"{where} answered with {len(raw):,} bytes that unpack to more than {MOST_EXPANSION} times as many:"
-                " nothing that holds rows does. Is this the API itself?"
+                f"{shown_url} answered with {len(raw):,} bytes that unpack to more than {MOST_EXPANSION} times as many:"
+                " no list of rows does that. Is this the API itself?"
             )
-        if len(body) <= most and not is_whole:
+        if len(body) <= max_bytes and not is_whole:
             return NoResponseError(not_decodable(url, "it ends too early"))
-    return body if len(body) <= most else too_large(where, most)
+    return body if len(body) <= max_bytes else too_large(shown_url, max_bytes)
 
 
-def _unpack(packed: bytes, encoding: str, most: int) -> tuple[bytes, bool]:
-    """What is packed, one byte more than `most` at most, and whether that is the whole of it."""
-    # Of deflate there are two kinds: as the standard has it, and without a header.
-    bare = encoding == "deflate" and (packed[0] & 0x0F != 8 or int.from_bytes(packed[:2]) % 31)
+def _unpack(packed: bytes, encoding: str, max_bytes: int) -> tuple[bytes, bool]:
+    """Returns up to `max_bytes` + 1 decompressed bytes, and whether they are the whole body."""
+    # The standard's deflate has a zlib header, but some servers send it without one.
+    is_bare = encoding == "deflate" and (packed[0] & 0x0F != 8 or int.from_bytes(packed[:2]) % 31)
     body = b""
-    while packed and len(body) <= most:
-        unpack = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
-        body += unpack.decompress(packed, most + 1 - len(body))
+    while packed and len(body) <= max_bytes:
+        unpack = zlib.decompressobj(-zlib.MAX_WBITS if is_bare else zlib.MAX_WBITS | 32)
+        body += unpack.decompress(packed, max_bytes + 1 - len(body))
         if not unpack.eof:
             return body, False
         # gzip may have several members.
@@ -54,21 +62,21 @@ def _unpack(packed: bytes, encoding: str, most: int) -> tuple[bytes, bool]:
 
 
 def read_header(response: Response, name: str) -> str | None:
-    """A header; one that is no text counts as absent."""
+    """Returns the value of a header; `None` if it is absent or no text."""
     try:
         return response.get_header(name)
     except ValueError:
         return None
 
 
-def too_large(where: str, most: int) -> LargeResponseError:
-    """The error of a response that is larger than it may be."""
+def too_large(shown_url: str, max_bytes: int) -> LargeResponseError:
+    """Returns the error of a response that exceeds `max_bytes`."""
     return LargeResponseError(
-        f"{where} answered with more than {most / 1e6:g} MB. If the API's pages are really so large, set"
+        f"{shown_url} answered with more than {max_bytes / 1e6:g} MB. If the API's pages are really so large, set"
         " sources.analytics.page_size to less, or max_response_mb to more."
     )
 
 
-def not_decodable(url: str, why: str) -> str:
-    """Says that a body cannot be decoded, and why."""
-    return f"The answer of {url} cannot be decoded: its Content-Encoding does not fit its body (a proxy?): {why}."
+def not_decodable(url: str, reason: str) -> str:
+    """Returns the message of a body that cannot be decoded."""
+    return f"The response of {url} cannot be decoded: its Content-Encoding does not fit its body (a proxy?): {reason}."

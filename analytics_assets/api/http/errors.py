@@ -1,4 +1,4 @@
-"""What is wrong with a response, and how much of it an error shows."""
+"""The errors of a wrong response, and how much of its text they show."""
 
 from collections.abc import Iterable
 
@@ -15,11 +15,22 @@ QUOTED = 60
 """Characters of a value that an error shows."""
 
 SEARCHED = 10_000
-"""Bytes of a wrong body that are searched for the token, which some servers send back."""
+"""Bytes of a wrong body that are redacted before the excerpt is cut: some servers send the token back."""
+
+JSON_KINDS: dict[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    float: "a number",
+    int: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}
+"""JSON's name of each Python type that JSON is read into."""
 
 
 class StatusError(ValueError):
-    """The API answered with an error status."""
+    """The API or the token endpoint answered with an error status, which is in `status`."""
 
     def __init__(self, problem: str, status: int) -> None:
         super().__init__(problem)
@@ -27,16 +38,21 @@ class StatusError(ValueError):
 
 
 class PayloadError(ValueError):
-    """The API answered 200, but not with what the resource's rows look like."""
+    """The response has no error status, but its body is not what the resource or the token endpoint should send."""
 
 
 def is_page(response: ApiResponse) -> bool:
-    """Whether an answer looks like HTML."""
+    """Whether a response looks like HTML."""
     return "html" in response.content_type.lower() or response.body.lstrip()[:5].lower() in {b"<html", b"<!doc"}
 
 
+def kind_of(value: object) -> str:
+    """Says what a JSON value is, with its article: `null`, `a text`, `an object`."""
+    return JSON_KINDS[type(value)]
+
+
 def shortened(value: int | str | Raw) -> str:
-    """A value or a token of the API as a message shows it."""
+    """Returns a value or a token of the API as a message shows it: quoted, and `QUOTED` characters at most."""
     if isinstance(value, Raw):
         text = bytes(memoryview(value)[: 4 * QUOTED]).replace(UNFIT, b'"').decode(errors="replace")
     else:
@@ -45,6 +61,6 @@ def shortened(value: int | str | Raw) -> str:
 
 
 def excerpt(response: ApiResponse, secrets: Iterable[str | None] = ()) -> str:
-    """How the body of an answer begins, without the token that was sent, nor other secrets."""
+    """Returns the beginning of a body, quoted, without the token of the request and without other secrets."""
     text = redact(response.body[:SEARCHED].decode("utf-8", errors="replace"), [response.token, *secrets])
     return repr(" ".join(text.split())[:EXCERPT])

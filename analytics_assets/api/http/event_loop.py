@@ -1,4 +1,4 @@
-"""The event loop of this process, in a thread of its own, and its connections."""
+"""The event loop of this process, in a thread of its own, and the HTTP clients that run on it."""
 
 import asyncio
 import atexit
@@ -22,7 +22,7 @@ def run_in_background(coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
 
 
 class _Background:
-    """An event loop in a thread of its own, and connections that outlast a run."""
+    """An event loop in a thread of its own, and HTTP clients whose connections outlast a run."""
 
     def __init__(self) -> None:
         self.loop = _new_loop()
@@ -38,21 +38,21 @@ class _Background:
         self.loop.close()
 
     async def _end(self) -> None:
-        # Of a process that was interrupted.
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
+        # An interrupted process leaves tasks behind.
+        remaining = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in remaining:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*remaining, return_exceptions=True)
         for client in self.clients.values():
             await client.close()
 
 
 @cache
 def background(_process: int) -> _Background:
-    """One for the process.
+    """Returns the event loop and clients of a process; the process id is the key of the cache.
 
-    In a fork of a process that has used its own, pyreqwest refuses to make another: better than to wait for a thread
-    that is not there.
+    In a fork of a process that has sent requests, pyreqwest refuses to build a client. That is better than to wait for
+    a thread that the fork does not have.
     """
     return _Background()
 

@@ -1,4 +1,4 @@
-"""Where a secret may go: the origin of a URL, which is its scheme, host and port."""
+"""The origin of a URL (scheme, host and port), which decides where a secret may go."""
 
 import ipaddress
 import json
@@ -10,13 +10,13 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def origin_of(url: str) -> str | None:
-    """The origin of an http or https URL, such as `https://api.example.com:443`; `None` if it is no such URL."""
+    """Returns the origin of an http or https URL, such as `https://api.example.com:443`; `None` for any other text."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
-    # A client reads a backslash as a slash, so that the host would be another one than here.
+    # A client reads a backslash as a slash, so it would connect to another host than `urlsplit` finds.
     if parts.scheme not in DEFAULT_PORTS or not host or re.search(r"[\\\s\x00-\x1f]", url):
         return None
     return f"{parts.scheme}://{host}:{DEFAULT_PORTS[parts.scheme] if port is None else port}"
@@ -24,7 +24,7 @@ def origin_of(url: str) -> str | None:
 
 @lru_cache(maxsize=16)
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine. Asked for every request, of a host or two."""
+    """Whether a host is this machine. Cached, because every request asks this of the same one or two hosts."""
     host = host.strip("[]").removesuffix(".")
     if host == "localhost":
         return True
@@ -33,12 +33,12 @@ def is_loopback(host: str) -> bool:
     except ValueError:
         return False
     address = getattr(address, "ipv4_mapped", None) or address
-    # Who connects to "any address" gets this machine.
+    # A connection to the unspecified address (0.0.0.0 or ::) reaches this machine.
     return address.is_loopback or address.is_unspecified
 
 
 def read_origins(configured: object) -> frozenset[str]:
-    """The origins that a list names, or a text with commas between them; without a scheme it is https.
+    """Returns the origins in a list, or in a text with commas between them; an entry without a scheme is https.
 
     Raises:
         ValueError: An entry is no origin.

@@ -1,28 +1,33 @@
-"""What comes back over the wire: an answer, or none."""
+"""A response of the API, and the errors of having none."""
 
 from dataclasses import dataclass, field
 
 
 class NoResponseError(ConnectionError):
-    """The API gave no whole answer, in every attempt."""
+    """No whole response arrived, in any attempt."""
 
 
 class RefusedResponseError(ValueError):
-    """An answer that is not taken, whatever is in it: it leads elsewhere, or is larger than any honest one."""
+    """A response that is refused whatever its content: it leads to another origin, or is too large."""
 
 
 class LargeResponseError(RefusedResponseError):
-    """An answer that is larger than it may be."""
+    """A response that exceeds its size limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """An answer of the API. `where` is the request, without the host; `token` the secret that was sent with it."""
+    """What the API, or the token endpoint, sent for one request."""
 
     where: str
+    """Path and query of the request to the API, or URL of the token endpoint, for messages."""
     token: str = field(repr=False)
+    """Token that the request carried; empty for the token endpoint."""
     status: int
     reason: str
+    """Standard phrase of the status, such as `Not Found`."""
     content_type: str
     retry_after: str | None
+    """Header `Retry-After`, as it was sent."""
     body: bytes
+    """Body without its compression."""

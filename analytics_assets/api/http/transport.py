@@ -1,7 +1,7 @@
-"""The wire: requests in flight, retries with backoff, a rate limit, and counts of what went over it.
+"""The transport: limits the requests in flight and their rate, retries them with backoff, and counts them.
 
-dlt reads one page after another through `requests`. Here the pages are fetched ahead of it, in the background, and that
-is where retries and limits belong: they are per request on the wire.
+dlt would read one page after another through `requests`, with its own retries. Here pages are fetched ahead in the
+background instead, so retries and limits apply to each of these requests.
 """
 
 import asyncio
@@ -21,30 +21,30 @@ from analytics_assets.api.stats import SyncStats
 T = TypeVar("T")
 
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
-"""The specification's list; dlt's own default retries every 5xx."""
+"""Statuses that the specification says to retry. dlt's default would retry every 5xx."""
 
 ATTEMPTS = 4
-"""The specification's three retries, as dlt counts."""
+"""Attempts of a request: the first one and the specification's three retries. dlt's key counts attempts, too."""
 
 BACKOFF_FACTOR = 2.0
-"""The specification's factor, as dlt reads it: waits of 2, 4 and 8 seconds."""
+"""Seconds before the first retry, from the specification; doubled for each further one: 2, 4 and 8 seconds."""
 
 LONGEST_WAIT = 300.0
-"""Seconds that a Retry-After is honoured for at most."""
+"""Most seconds before a retry, even if `Retry-After` asks for more."""
 
 TIMEOUT = 60.0
-"""Seconds to wait for a connection, and for each piece of an answer."""
+"""Seconds to wait for a connection, and for each piece of a response."""
 
 
 class Transport:
-    """The way to the API that all resources of a run share: its credentials, its limits.
+    """The way to the API that all listings of a run share: credentials, retries and limits.
 
-    Limits are those of the run, whatever the number of resources: `requests_in_flight` at once,
-    `requests_per_second`, and no request at all while a `Retry-After` lasts. Nothing is sent before the first request.
-    dlt's keys in `[runtime]` (`request_max_attempts`, ...) win over the defaults above.
+    The limits hold for the whole run, whatever the number of resources: `requests_in_flight` at once,
+    `requests_per_second`, and no request at all while a `Retry-After` lasts. dlt's keys in `[runtime]`
+    (`request_max_attempts`, ...) win over the constants of this module. The constructor sends nothing.
 
     Raises:
-        SettingsError: The environment names authorities of one's own, and there are none.
+        SettingsError: The environment names certificate authorities that cannot be read.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -61,28 +61,30 @@ class Transport:
         self._next_start = 0.0
         self._tokens = Auth(settings, self._post)
 
-    async def get(self, path: str, query: str, stats: SyncStats, most: int) -> ApiResponse:
-        """The answer to a GET request, after as many retries as are allowed, and one more with a new token on a 401.
+    async def get(self, path: str, query: str, stats: SyncStats, max_bytes: int) -> ApiResponse:
+        """Sends a GET request. Retries it as often as the settings allow, and once more with a new token after a 401.
+
+        A response with any other error status is returned, not raised.
 
         Args:
             path: Path under the base URL.
-            query: Query string, encoded.
-            stats: Where the attempts are counted.
-            most: Bytes that the answer may have.
+            query: Encoded query string; may be empty.
+            stats: Stats in which the attempts are counted.
+            max_bytes: Most bytes of the decoded body.
 
         Raises:
-            NoResponseError: The API cannot be reached, or breaks off in the middle of its answer.
-            RefusedAnswerError: The answer leads to another origin, or is larger than it may be.
-            StatusError: There is no token to be had.
-            PayloadError: Likewise.
+            NoResponseError: The API cannot be reached, or its response breaks off.
+            RefusedResponseError: The response leads to another origin, or exceeds `max_bytes`.
+            StatusError: The token endpoint refuses the client.
+            PayloadError: The token endpoint sends no token.
         """
         from analytics_assets.api.http import client  # noqa: PLC0415 - definitions need no HTTP
 
-        where = f"{path}?{query}" if query else path
+        path_and_query = f"{path}?{query}" if query else path
 
         async def send(token: str) -> ApiResponse:
             base_url, timeout = self.settings.base_url, self._timeout
-            return await self._retry(lambda: client.get(base_url, where, token, timeout, most), stats)
+            return await self._retry(lambda: client.get(base_url, path_and_query, token, timeout, max_bytes), stats)
 
         response = await send(await self._tokens.current())
         if response.status == 401 and (token := await self._tokens.after(response.token)):
@@ -91,13 +93,13 @@ class Transport:
         return response
 
     def secrets(self) -> list[str | None]:
-        """Values that no message may show."""
+        """Values that no message may show: secret settings, and the tokens that were issued."""
         return [*self.settings.secrets(), *self._tokens.issued]
 
     async def _post(self, url: str, form: dict[str, str]) -> ApiResponse:
         from analytics_assets.api.http import client  # noqa: PLC0415 - definitions need no HTTP
 
-        # Of the run, not of the resource that happens to need a token first.
+        # Stats of their own: the token serves the whole run, so no resource counts its requests.
         return await self._retry(lambda: client.post_form(url, form, self._timeout), SyncStats())
 
     async def _retry(self, send: Callable[[], Awaitable[ApiResponse]], stats: SyncStats) -> ApiResponse:
@@ -127,8 +129,8 @@ class Transport:
             raise
         self._next_start = monotonic() + self._gap
         stats.requests += 1
-        # Also when nobody needs its answer any more, the API is at work on a request that was sent: it counts as one
-        # in flight until it is answered.
+        # The API works on a request that was sent even if nobody needs the response any more. So the request counts as
+        # in flight until its response has come, and a cancellation does not end it.
         sent = asyncio.ensure_future(send())
         sent.add_done_callback(self._land)
         try:
@@ -138,23 +140,24 @@ class Transport:
 
     def _land(self, sent: "asyncio.Future[ApiResponse]") -> None:
         self._in_flight.release()
-        # What went wrong is raised where it was asked for, if it still is.
+        # Marks the error as retrieved: `_attempt` raises it, unless it was cancelled.
         _ = sent.cancelled() or sent.exception()
 
     async def _wait_after(self, outcome: ApiResponse | NoResponseError, attempt: int, stats: SyncStats) -> None:
-        asked = _seconds(outcome.retry_after) if isinstance(outcome, ApiResponse) else None
-        wait = min(self._backoff_factor * 2 ** (attempt - 1) if asked is None else asked, self._longest_wait)
-        if asked is not None:
-            # The API means the client, not this one request.
+        retry_after = _read_retry_after(outcome.retry_after) if isinstance(outcome, ApiResponse) else None
+        backoff = self._backoff_factor * 2 ** (attempt - 1)
+        wait = min(backoff if retry_after is None else retry_after, self._longest_wait)
+        if retry_after is not None:
+            # The API limits the client, not this one request, so all requests wait.
             self._next_start = max(self._next_start, monotonic() + wait)
         why = f"{outcome.status} {outcome.reason}" if isinstance(outcome, ApiResponse) else "no answer"
-        hint = "" if asked is None else ", as Retry-After asks"
+        hint = "" if retry_after is None else ", as Retry-After asks"
         with stats.waiting(f"retry {attempt} of {self._attempts - 1} after {why}{hint}", wait):
             await pause(wait)
 
 
 async def pause(seconds: float) -> None:
-    """Waits, between attempts and for the rate limit."""
+    """Waits before a retry, or for the rate limit. A function of its own, so that tests can skip the wait."""
     await asyncio.sleep(seconds)
 
 
@@ -163,11 +166,11 @@ def _runtime(key: str, default: float) -> float:
     return default if configured is None else float(configured)
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """What a Retry-After asks for: whole seconds or an HTTP date; `None` if it asks for nothing or makes no sense."""
-    if retry_after is None:
+def _read_retry_after(header: str | None) -> float | None:
+    """Returns the seconds of a `Retry-After`, which holds whole seconds or an HTTP date; `None` if it is no use."""
+    if header is None:
         return None
-    text = retry_after.strip()
+    text = header.strip()
     if text.isascii() and text.isdigit():
         seconds = float(text)
     else:

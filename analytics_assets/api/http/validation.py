@@ -1,4 +1,4 @@
-"""What a response must satisfy before its rows count: a wrong answer is an error, never zero rows."""
+"""Validation of responses: a wrong response is an error, never zero rows."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.dialects.base import Endpoint
 from analytics_assets.api.dialects.registry import suggest_dialect
 from analytics_assets.api.http.body import MOST_WEIGHT, split_body, weigh
-from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, shortened
+from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, shortened
 from analytics_assets.api.http.response import ApiResponse
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
@@ -19,7 +19,7 @@ from analytics_assets.api.values.cells import BIGINT, UnfitError, read_key
 from analytics_assets.api.values.tokens import UNFIT, Row, is_list, is_object
 
 TOTAL = "total"
-"""Key of a body that says how many rows the listing has; dlt's own default. The progress needs it, nothing else."""
+"""Key of a body with the number of rows in the listing, as dlt's default has it. Only the progress display uses it."""
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
@@ -34,45 +34,54 @@ ADVICE = {
     404: "There is no such path: check sources.analytics.base_url and its dialect.",
     429: "The API's rate limit outlasted the retries: set sources.analytics.requests_per_second.",
 }
+"""What to do about a status, for people."""
 
 
 def read_rows(response: ApiResponse, resource: Resource, settings: Settings, stats: SyncStats) -> list[Row]:
-    """The rows of an answer: the key as it is, all else as tokens, by field. Counts the answer.
+    """Returns the rows of a response and counts it in `stats`.
+
+    A row has its primary key as a Python value, and all other fields as JSON tokens.
 
     Raises:
-        StatusError: Its status is an error.
-        PayloadError: Its body is not JSON with a list of rows, each with a key, where the endpoint has them.
+        StatusError: The status is an error.
+        PayloadError: The body is not JSON, has no list where the endpoint has its rows, has a row without a usable key
+            or with the key of another row, or would take more memory than `MOST_WEIGHT`.
     """
-    where = f"{resource.name}: GET {response.where}"
+    request = f"{resource.name}: GET {response.where}"
     if response.status >= 300:
         advice = _explain_status(response, resource, settings)
-        raise StatusError(f"{where} answered {response.status} {response.reason}. {advice}", response.status)
+        raise StatusError(f"{request} answered {response.status} {response.reason}. {advice}", response.status)
     if response.status == 204:
-        raise PayloadError(f"{where} answered 204 No Content; a listing without rows has to be an empty list.")
+        raise PayloadError(
+            f"{request} answered 204 No Content; a listing without rows has to be an empty list. Does the dialect fit"
+            " this API?"
+        )
     endpoint = settings.endpoint(resource.name)
     weight = weigh(response.body)
     if weight > MOST_WEIGHT:
         raise PayloadError(
-            f"{where} answered with {len(response.body):,} bytes that hold so many values that they would take about"
+            f"{request} answered with {len(response.body):,} bytes that hold so many values that they would take about"
             f" {weight / 1e6:,.0f} MB of memory. Set sources.analytics.page_size to less."
         )
     try:
         body, rows = split_body(response.body, endpoint)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PayloadError(f"{where} answered {response.status} {_describe_body(response, resource, error)}") from error
+        problem = _describe_body(response, resource, error)
+        raise PayloadError(f"{request} answered {response.status} {problem}") from error
     if rows is None:
-        raise PayloadError(f"{where} answered {response.status}, but {_describe_mismatch(body, resource, endpoint)}")
+        raise PayloadError(f"{request} answered {response.status}, but {_describe_mismatch(body, resource, endpoint)}")
     stats.pages += 1
     stats.body_bytes += len(response.body)
     stats.weight += weight
     if isinstance(body, dict) and (total := bytes(body.get(TOTAL, b""))[:19]).isdigit():
         stats.total = int(total)
-    for row, key in zip(rows, _read_keys(rows, resource, where), strict=True):
+    for row, key in zip(rows, _read_keys(rows, resource, request), strict=True):
         row[PRIMARY_KEY] = key
     return rows
 
 
-def _read_keys(rows: Sequence[Row], resource: Resource, where: str) -> Sequence[int | str]:
+def _read_keys(rows: Sequence[Row], resource: Resource, request: str) -> Sequence[int | str]:
+    """Reads the keys of a page: all at once if they are as usual, because that is faster, or else one by one."""
     keys: Sequence[Any]
     try:
         listed = b"[%b]" % b",".join([row[PRIMARY_KEY] for row in rows])
@@ -81,11 +90,13 @@ def _read_keys(rows: Sequence[Row], resource: Resource, where: str) -> Sequence[
     except (msgspec.DecodeError, KeyError, TypeError):
         are_usual = False
     if not are_usual:
-        places = [f"{where}: row {position} of {len(rows)}" for position in range(1, len(rows) + 1)]
-        keys = [_read_key(row, resource, place) for row, place in zip(rows, places, strict=True)]
+        names = [f"{request}: row {position} of {len(rows)}" for position in range(1, len(rows) + 1)]
+        keys = [_read_key(row, resource, name) for row, name in zip(rows, names, strict=True)]
     if len(set(keys)) < len(keys):
         twice = next(key for key, count in Counter(keys).items() if count > 1)
-        raise PayloadError(f"{where} lists {PRIMARY_KEY} {shortened(twice)} twice on one page.")
+        raise PayloadError(
+            f"{request} lists {PRIMARY_KEY} {shortened(twice)} twice on one page. A merge would keep one of the rows."
+        )
     return keys
 
 
@@ -93,19 +104,19 @@ def _are_bigint(keys: Sequence[int]) -> bool:
     return not keys or (min(keys) in BIGINT and max(keys) in BIGINT)
 
 
-def _read_key(row: Row | Raw, resource: Resource, where: str) -> int | str:
+def _read_key(row: Row | Raw, resource: Resource, row_name: str) -> int | str:
     if isinstance(row, Raw):
-        raise PayloadError(f"{where} is not an object but {type(_outline(row)).__name__}.")
+        raise PayloadError(f"{row_name} is not an object but {kind_of(_outline(row))}.")
     try:
         return read_key(bytes(row[PRIMARY_KEY]), resource.key_type)
     except KeyError:
         found = f"only {_keys(row)}"
     except UnfitError:
-        found = "another" if resource.is_sensitive else shortened(row[PRIMARY_KEY])
+        found = "another value" if resource.is_sensitive else shortened(row[PRIMARY_KEY])
     kind = "an integer" if resource.key_type == "bigint" else "a text"
     if bytes(row.get(PRIMARY_KEY, b""))[:1] == b'"' and resource.key_type == "bigint":
         found += ". If ids are texts, declare it so in api/catalog.py and run with mode: rebuild"
-    raise PayloadError(f"{where} has no {PRIMARY_KEY!r} to merge on, which is {kind} in this table: found {found}.")
+    raise PayloadError(f"{row_name} has no {PRIMARY_KEY!r} to merge on, which is {kind} in this table: found {found}.")
 
 
 def _explain_status(response: ApiResponse, resource: Resource, settings: Settings) -> str:
@@ -126,7 +137,9 @@ def _explain_status(response: ApiResponse, resource: Resource, settings: Setting
         return ADVICE[status]
     unreadable = status == wire_format.unreadable_token and not settings.has_client
     hint = (
-        " The API answers so, too, if it cannot read the token: check sources.analytics.api_key." if unreadable else ""
+        " The API also sends this status if it cannot read the token: check sources.analytics.api_key."
+        if unreadable
+        else ""
     )
     return f"Its body begins: {_shown(response, resource)}.{hint}"
 
@@ -152,24 +165,24 @@ def _describe_body(response: ApiResponse, resource: Resource, error: Exception) 
 
 
 def _outline(token: Raw) -> object:
-    """What a JSON value is, without what an object or a list holds."""
+    """Decodes a JSON value; an object or a list becomes an empty one, whatever it holds."""
     if is_object(token) or is_list(token):
         return {} if is_object(token) else []
     return msgspec.json.decode(token)
 
 
 def _describe_mismatch(values: Any, resource: Resource, endpoint: Endpoint) -> str:  # noqa: ANN401 - as JSON has it
-    is_object = isinstance(values, dict)
-    body: object = {key: _outline(token) for key, token in values.items()} if is_object else _outline(values)
-    wanted, found = "the body is no list", type(body).__name__
+    has_keys = isinstance(values, dict)
+    body: object = {key: _outline(token) for key, token in values.items()} if has_keys else _outline(values)
+    problem, found = "the body is no list", kind_of(body)
     if endpoint.selector is not None:
-        wanted = f"there is no list under the key {endpoint.selector!r}"
+        problem = f"there is no list under the key {endpoint.selector!r}"
         if isinstance(body, dict) and endpoint.selector in body:
-            found = type(endpoint.find(body)).__name__
+            found = kind_of(endpoint.find(body))
     if isinstance(body, dict) and (endpoint.selector is None or endpoint.selector not in body):
         found = f"an object with {_keys(body)}"
     advice = suggest_dialect(resource.name, lambda other: isinstance(other.find(body), list))
-    return f"{wanted}: found {found}.{advice or ' Does the dialect fit this API?'}"
+    return f"{problem}: found {found}.{advice or ' Does the dialect fit this API?'}"
 
 
 def _keys(found: dict[str, Any]) -> str:

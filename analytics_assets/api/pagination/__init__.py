@@ -1,1 +1,1 @@
-"""How a listing is read page by page."""
+"""How a listing gets from one page to the next."""

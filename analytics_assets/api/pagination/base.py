@@ -1,4 +1,4 @@
-"""How a listing is read page by page: what every pagination answers, and the cap that they share."""
+"""The protocol of every pagination, and the limit of pages that they share."""
 
 from typing import Any, Protocol
 
@@ -8,29 +8,29 @@ class PaginationError(ValueError):
 
 
 class Pagination(Protocol):
-    """What to ask for next. A position is whatever tells one page of a listing from another; the first is 0."""
+    """Chooses the pages of one listing. A position, an offset or an id, tells one page from another; the first is 0."""
 
     def query(self, position: int) -> dict[str, str]:
-        """The parameters of the request for the page at a position."""
+        """Returns the request parameters of the page at a position."""
 
     def accept(self, position: int, rows: list[dict[str, Any]]) -> int | None:
-        """Takes the rows of the page at a position, in place less those of earlier pages; returns the next position.
+        """Removes rows of earlier pages from `rows`, in place, and returns the next position; `None` at the end.
 
-        Returns `None` at the end.
+        Pages must be passed in the order of the listing.
 
         Raises:
-            PaginationError: The page does not fit to those before.
+            PaginationError: The page does not fit the earlier pages, or the listing exceeds `max_pages`.
         """
 
     def ahead(self, position: int, count: int) -> list[int]:
-        """Up to `count` positions that are likely to follow a position, itself included."""
+        """Returns `position` and the positions that are likely to follow it, `count` in all at most."""
 
 
 def check_cap(name: str, pages: int, max_pages: int) -> None:
-    """Ends a listing that has come to as many pages as it may have, and still has rows.
+    """Fails if a listing has reached `max_pages` while the API still sends rows.
 
     Raises:
-        PaginationError: It has.
+        PaginationError: The listing has `max_pages` pages or more.
     """
     if pages >= max_pages:
         raise PaginationError(

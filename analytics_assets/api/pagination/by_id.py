@@ -1,7 +1,7 @@
 """Pagination by id: the next page lies behind the last id, or below the smallest.
 
-An id stays where it is, so that a listing may change while it is read. But the rows have to be ordered by id, and the
-API has to read the parameter as an id: both are checked on every page.
+A row keeps its id, so no row is lost if the listing changes while it is read. But the API has to order the rows by id,
+and has to read the parameter as an id: both are checked on every page.
 """
 
 from collections import deque
@@ -16,10 +16,10 @@ from analytics_assets.api.settings import Settings
 
 
 class IdPagination:
-    """Paging by the id where the page before has ended; a position is such an id. Only an empty page is the end.
+    """Pagination by the id at which the previous page ended. A position is such an id; an empty page is the end.
 
-    An empty page behind a full one is the end by chance, or that of a server that does not read the parameter as an id.
-    So the last row is asked for once more, from one row before it.
+    If an empty page follows a full one, either the listing ends there, or the server does not read the parameter as an
+    id. To tell these apart, the last row is requested once more, from the row before it.
     """
 
     def __init__(self, resource: Resource, by_id: ById, settings: Settings) -> None:
@@ -34,19 +34,19 @@ class IdPagination:
         self._asked_again: int | None = None
 
     def query(self, position: int) -> dict[str, str]:
-        """The page size, and from the second page on the id."""
+        """Returns the page size and, from the second page on, the id."""
         return {self._size_param: str(self._limit)} | ({self._param: str(position)} if position else {})
 
     def ahead(self, position: int, count: int) -> list[int]:  # noqa: ARG002 - the protocol's
-        """The page alone: where the next one begins is known when this one has come."""
+        """Returns `position` alone: the id of the next page is only known when this page has come."""
         return [position]
 
     def accept(self, position: int, rows: list[dict[str, Any]]) -> int | None:
-        """Takes known rows out of `rows` and chooses the id behind which the next page is.
+        """Removes known rows from `rows`, in place, and returns the id for the next page; `None` at the end.
 
         Raises:
-            PaginationError: The page does not begin behind the id, the rows are not ordered by id, there is nothing
-                where there was a row, or the listing is longer than `max_pages`.
+            PaginationError: The page does not begin behind the id, its rows are not ordered by id, a row that was read
+                before is missing, an id is no positive number, or the listing exceeds `max_pages`.
         """
         self._pages += 1
         if not rows:
@@ -56,34 +56,37 @@ class IdPagination:
         odd = [each for each in ids if type(each) is not int or each < 1]
         if odd:
             raise PaginationError(
-                f"{self._where(position)} has the {PRIMARY_KEY} {odd[0]!r:.40}, and paging by id takes numbers from 1."
+                f"{self._page_at(position)} has the {PRIMARY_KEY} {odd[0]!r:.40}, and paging by id takes numbers from"
+                " 1. Does the dialect fit this API?"
             )
-        follows = self._follow(position, ids, rows)
+        next_position = self._follow(position, ids, rows)
         self._last_page, self._last_position = ids, position
         if position == self._asked_again:
             if not rows:
                 return None
             self._asked_again = None
-        return follows
+        return next_position
 
     def _follow(self, position: int, ids: list[int], rows: list[dict[str, Any]]) -> int:
+        """Validates the order of a page, removes known rows, and returns the next position."""
         raise NotImplementedError
 
     def _row_before_last(self) -> int:
+        """Returns the id of the row before the last one, on the last page that had rows."""
         raise NotImplementedError
 
     def _find_end(self, position: int) -> int | None:
         if position == self._asked_again:
             raise PaginationError(
-                f"{self._where(position)} is empty, though a row lies behind it: after a full page"
-                f" comes nothing. The API reads {self._param!r} as something else than an id.{self._suggestion()}"
+                f"{self._page_at(position)} is empty, though a row lies behind it: after a full page comes nothing."
+                f" The API reads {self._param!r} as something else than an id.{self._suggestion()}"
             )
         if len(self._last_page) < self._limit or self._asked_again is not None:
             return None
         self._asked_again = self._row_before_last() if len(self._last_page) > 1 else self._last_position
         return self._asked_again
 
-    def _where(self, position: int) -> str:
+    def _page_at(self, position: int) -> str:
         return f"{self._name}: page {self._pages} ({f'{self._param}={position}' if position else 'the first'})"
 
     def _suggestion(self) -> str:
@@ -94,20 +97,20 @@ class IdPagination:
 
 
 class LastIdPagination(IdPagination):
-    """Ids ascend: the next page is behind the last of them."""
+    """Pagination by ascending ids: the next page lies behind the last id."""
 
     def _follow(self, position: int, ids: list[int], rows: list[dict[str, Any]]) -> int:
         if position and ids[0] <= position:
             raise PaginationError(
-                f"{self._where(position)} begins with {PRIMARY_KEY} {ids[0]}, which is not behind it: the listing does"
-                f" not advance. The API ignores {self._param!r} or reads it as something else than the last"
+                f"{self._page_at(position)} begins with {PRIMARY_KEY} {ids[0]}, which is not behind it: the listing"
+                f" does not advance. The API ignores {self._param!r} or reads it as something else than the last"
                 f" id.{self._suggestion()}"
             )
         for one, other in pairwise(ids):
             if one >= other:
                 raise PaginationError(
-                    f"{self._where(position)} is not ordered by {PRIMARY_KEY}: {other} follows {one}. With the last id"
-                    f" in {self._param!r}, rows would be lost."
+                    f"{self._page_at(position)} is not ordered by {PRIMARY_KEY}: {other} follows {one}. With the last"
+                    f" id in {self._param!r}, rows would be lost. Does the dialect fit this API?"
                 )
         if position == self._asked_again:
             rows[:] = [row for row in rows if row[PRIMARY_KEY] > self._last_page[-1]]
@@ -118,11 +121,11 @@ class LastIdPagination(IdPagination):
 
 
 class SmallestIdPagination(IdPagination):
-    """Ids descend, or nearly so: the next page is below the smallest of them.
+    """Pagination by ids that descend, or nearly so: the next page lies below the smallest id.
 
-    A server may order by time instead, to which ids are close, and pages may overlap a little. Where a full page is out
-    of order by some ids, a row with a greater id than its smallest may be on no page yet. So the next page begins that
-    much higher, and known rows are taken out of it.
+    A server may order by time instead, which is nearly the order of ids. If a full page is out of order by some ids, a
+    row whose id is above the page's smallest may still be on no page. So the next page begins that much higher, and
+    known rows are removed from it.
     """
 
     def __init__(self, resource: Resource, by_id: ById, settings: Settings) -> None:
@@ -136,22 +139,22 @@ class SmallestIdPagination(IdPagination):
         known = set(chain.from_iterable(self._recent))
         rows[:] = [row for row in rows if row[PRIMARY_KEY] not in known]
         self._recent.append(set(ids))
-        smallest = lowest = min(ids)
+        smallest = overlapping = min(ids)
         if len(ids) >= self._limit and rows:
             self._disorder = max(self._disorder, _disorder(ids))
-            lowest += self._disorder + bool(self._disorder)
+            overlapping += self._disorder + bool(self._disorder)
             if 2 * self._disorder > max(ids) - smallest:
                 raise PaginationError(
-                    f"{self._where(position)} is not ordered by {PRIMARY_KEY}, from {max(ids)} down to {smallest}. With"
-                    f" the smallest id in {self._param!r}, rows would be lost."
+                    f"{self._page_at(position)} is not ordered by {PRIMARY_KEY}, from {max(ids)} down to {smallest}."
+                    f" With the smallest id in {self._param!r}, rows would be lost. Does the dialect fit this API?"
                 )
-        # Without a new row it goes on from where it has been asked last, or the order of the API has its end.
-        for follows in (lowest, smallest, ids[-1]):
-            if follows not in self._positions:
-                return follows
+        # A page without new rows may lead to a position that was requested before. Then try the next candidate.
+        for next_position in (overlapping, smallest, ids[-1]):
+            if next_position not in self._positions:
+                return next_position
         raise PaginationError(
-            f"{self._where(position)} brings nothing new: the listing does not advance. The API ignores {self._param!r}"
-            f" or reads it as something else than the smallest id.{self._suggestion()}"
+            f"{self._page_at(position)} brings nothing new: the listing does not advance. The API ignores"
+            f" {self._param!r} or reads it as something else than the smallest id.{self._suggestion()}"
         )
 
     def _row_before_last(self) -> int:
@@ -159,9 +162,9 @@ class SmallestIdPagination(IdPagination):
 
 
 def _disorder(ids: list[int]) -> int:
-    """By how much an id is greater than one before it, at most; 0 if they descend."""
-    lowest, most = ids[0], 0
+    """Returns the most by which an id exceeds an earlier one of the page; 0 if the ids descend."""
+    lowest, largest_rise = ids[0], 0
     for each in ids:
         lowest = min(lowest, each)
-        most = max(most, each - lowest)
-    return most
+        largest_rise = max(largest_rise, each - lowest)
+    return largest_rise

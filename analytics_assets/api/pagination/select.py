@@ -10,7 +10,7 @@ from analytics_assets.api.settings import Settings
 
 
 def start_pagination(resource: Resource, settings: Settings) -> Pagination:
-    """The paging of a new listing of a resource, as its endpoint has it."""
+    """Returns the pagination of a new listing of a resource, as its endpoint declares it."""
     match settings.endpoint(resource.name).pagination:
         case ByOffset() as by_offset:
             return OffsetPagination(resource, by_offset, settings)

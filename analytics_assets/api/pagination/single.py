@@ -4,15 +4,15 @@ from typing import Any
 
 
 class SinglePage:
-    """A listing that comes whole."""
+    """Pagination of a listing that comes in one response."""
 
     def query(self, position: int) -> dict[str, str]:  # noqa: ARG002 - the protocol's
-        """No parameters."""
+        """Returns no parameters."""
         return {}
 
     def accept(self, position: int, rows: list[dict[str, Any]]) -> None:
-        """Nothing follows."""
+        """Returns `None`: no page follows."""
 
     def ahead(self, position: int, count: int) -> list[int]:  # noqa: ARG002 - the protocol's
-        """The page alone."""
+        """Returns `position` alone: it is the only page."""
         return [position]

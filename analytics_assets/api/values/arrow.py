@@ -1,8 +1,8 @@
-"""Rows as Arrow tables: the rules of `values`, a column at a time.
+"""Turns rows into Arrow tables, a column at a time.
 
-A column is read at once where each value is of the usual kind for its type, and else value by value; the outcome is the
-same. Fields that the catalogue does not know travel in a column of their own until it is known which columns the table
-has for them.
+If all values of a column are of the usual kind for its type, the column is read at once, because that is faster. Else
+`cells` reads it value by value, with the same outcome. Undeclared fields travel in the column `OTHERS` until `spread`
+gives them columns of their own.
 """
 
 import re
@@ -23,10 +23,10 @@ from analytics_assets.api.values.columns import FIELD, MOST_COLUMNS, choose_colu
 from analytics_assets.api.values.tokens import DEEPEST, NULL, UNFIT, Row, canonical, is_unfit, rescue
 
 Rescued: TypeAlias = defaultdict[int, dict[str, Raw]]
-"""What fits no column, by position of the row and by field."""
+"""Tokens of values that do not fit their column, by position of the row and by field."""
 
 OTHERS = ":others"
-"""The column of what the catalogue does not know, as JSON objects by field. No field folds to this name."""
+"""Column of the undeclared fields of a row, as a JSON object. dlt gives no field this name."""
 
 ARROW_TYPES = {
     "bigint": pa.int64(),
@@ -35,7 +35,7 @@ ARROW_TYPES = {
     "text": pa.string(),
     "timestamp": pa.timestamp("us", tz="UTC"),
 }
-"""By dlt data type, as dlt's own Parquet writer has them."""
+"""Arrow type of each dlt data type, as in dlt's own Parquet writer."""
 
 ENDS_OF_TIME = pa.array(
     [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)], ARROW_TYPES["timestamp"]
@@ -44,7 +44,7 @@ ENDS_OF_TIME = pa.array(
 LONG_FRACTION = re.compile(rb"\.[0-9]{7}|[eE]")
 
 ODD = r'"\\u0000|[0-9][eE][+-]?[0-9]{3}|[-+.0-9eE]{200}'
-"""Is in each JSON value with `UNFIT` or a number that no database takes, and in few others."""
+"""Matches every JSON value that holds `UNFIT` or a number that no database stores, and few others."""
 
 _INTEGERS = msgspec.json.Decoder(list[int | None])
 
@@ -58,7 +58,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
 
 def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table":
-    """The rows as a table: the declared columns as dlt names them, `_rescued_data`, and `OTHERS`."""
+    """Returns a table of the rows, with the declared columns as dlt names them, `_rescued_data` and `OTHERS`."""
     declared = {column.name for column in resource.columns}
     fields = list(rows[0]) if rows else []
     values: Mapping[str, Sequence[Any]]
@@ -80,12 +80,13 @@ def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table":
 
 
 def spread(table: "pa.Table", resource: Resource, columns: dict[str, str]) -> "pa.Table":
-    """The table with a column of JSON for each field that the catalogue does not know, instead of `OTHERS`.
+    """Returns the table with a json column for each undeclared field instead of `OTHERS`.
 
     Args:
-        table: As `to_table` has made it.
-        resource: Whose rows.
-        columns: The columns that such fields have, by field. Grows with each that gets one.
+        table: A table that `to_table` has made.
+        resource: The resource of the rows.
+        columns: The columns of undeclared fields, by field. New fields are added to it, up to `MOST_COLUMNS`; the
+            values of further fields go to `_rescued_data`.
     """
     others = table[OTHERS]
     table = table.drop_columns([OTHERS])
@@ -98,7 +99,8 @@ def spread(table: "pa.Table", resource: Resource, columns: dict[str, str]) -> "p
             rescued[position] = _OBJECT.decode(token.as_py())
     objects = [_OBJECT.decode(token) for token in others.to_pylist()]
     new = {field for each in objects for field, value in each.items() if value != NULL and field not in columns}
-    # In an order that does not depend on that of the rows, and first those that are spelled like a column.
+    # Sorted, so that names do not depend on the order of the rows. A field that is spelled like its column comes first
+    # and gets that name.
     for field in sorted(new, key=lambda field: (column_name(field) != field, field))[: MOST_COLUMNS - len(columns)]:
         columns[field] = choose_column(field, taken)
         taken.add(columns[field])
@@ -116,8 +118,8 @@ def spread(table: "pa.Table", resource: Resource, columns: dict[str, str]) -> "p
 
 
 def undeclared_hints(schema: "pa.Schema") -> TTableSchemaColumns:
-    """What dlt has to know of the columns that `spread` has made."""
-    return {  # dlt keeps hints that begin with x-, and does not type them
+    """Returns dlt's hints of the columns that `spread` has made."""
+    return {  # dlt keeps hints that begin with x-, but its types do not declare them
         column.name: {"name": column.name, "data_type": "json", "nullable": True, FIELD: _spelling(column)}  # type: ignore[misc]
         for column in schema
         if column.metadata
@@ -130,7 +132,7 @@ def _spelling(column: "pa.Field") -> str:
 
 
 def misfits(table: "pa.Table") -> Iterator[tuple[Any, str, Raw]]:
-    """The values in `_rescued_data`: the key of the row, the field, and its JSON."""
+    """Yields the values in `_rescued_data`: the key of the row, the field, and the value as a token."""
     kept = table.select([PRIMARY_KEY, RESCUED]).filter(pc.is_valid(table[RESCUED]))
     for row in kept.to_pylist():
         for field, token in _OBJECT.decode(row[RESCUED]).items():
@@ -164,12 +166,16 @@ def _read_timestamps(listed: bytes) -> "pa.Array":
 
 
 def _read_timestamps_without_offset(listed: bytes) -> "pa.Array":
-    instants = pa.array(_TEXTS.decode(listed), pa.string()).cast(pa.timestamp("us"))
-    return _within_time(instants.cast(ARROW_TYPES["timestamp"]))
+    timestamps = pa.array(_TEXTS.decode(listed), pa.string()).cast(pa.timestamp("us"))
+    return _within_time(timestamps.cast(ARROW_TYPES["timestamp"]))
 
 
 def _read_epochs(listed: bytes) -> "pa.Array":
-    """Epoch seconds with six digits of a fraction at most, before the year 2106: a double keeps all of them."""
+    """Reads epoch seconds up to 2**32 (the year 2106) with at most six decimals: a double keeps these digits.
+
+    Raises:
+        OverflowError: A number is larger, or has more digits.
+    """
     seconds = pa.array(_FLOATS.decode(listed), pa.float64())
     if LONG_FRACTION.search(listed):
         raise OverflowError
@@ -179,12 +185,12 @@ def _read_epochs(listed: bytes) -> "pa.Array":
     return _within_time(microseconds.cast(pa.int64()).cast(ARROW_TYPES["timestamp"]))
 
 
-def _within_time(instants: "pa.Array") -> "pa.Array":
-    extremes = pc.min_max(instants)
+def _within_time(timestamps: "pa.Array") -> "pa.Array":
+    extremes = pc.min_max(timestamps)
     first, last = ENDS_OF_TIME
     if extremes["min"].is_valid and (extremes["min"].value < first.value or extremes["max"].value > last.value):
         raise OverflowError
-    return instants
+    return timestamps
 
 
 USUAL: dict[str, tuple[Callable[[bytes], "pa.Array"], ...]] = {
@@ -193,7 +199,7 @@ USUAL: dict[str, tuple[Callable[[bytes], "pa.Array"], ...]] = {
     "text": (lambda listed: pa.array(_TEXTS.decode(listed), pa.string()),),
     "timestamp": (_read_timestamps, _read_epochs, _read_timestamps_without_offset),
 }
-"""How a whole column is read, by type; each raises where a value is not of its kind."""
+"""Readers of a whole column, by dlt data type. A reader raises if a value is not of its kind; the next one tries."""
 
 
 def _to_json(tokens: Sequence[Any], field: str, rescued: Rescued) -> "pa.Array":

@@ -1,12 +1,11 @@
-"""What becomes of a value: which column its field has, which cell it becomes there, and what is rescued instead.
+"""Reads one value into the cell of its declared column.
 
-These rules hold for every row of every resource, whatever stands beside it and wherever it lands. A value is looked at
-as the API has spelled it: a *token* is the JSON of one value, in UTF-8. What does not fit its declared column leaves
-null there and is kept in the row's column `_rescued_data`, as JSON under the name of its field. Nothing is lost, and
-no row is kept out by one of its values.
+The rules hold for every row of every resource and for every destination. They read a value as the API spelled it: a
+*token* is the JSON of one value, in UTF-8. A value that does not fit its column leaves null there, and the row keeps it
+in `_rescued_data`, as JSON under the name of its field. So no value is lost, and no row is refused because of a value.
 
-`docs/values.md` has the table of (declared type, JSON value) -> (cell, rescued), which a test tries row by row. The
-rules for whole columns at once, which are the same and faster, are in `tables`.
+`docs/values.md` has the table of (declared type, JSON value) -> (cell, rescued), and a test checks each line of it.
+`arrow` applies the same rules to whole columns, which is faster.
 """
 
 import re
@@ -39,11 +38,13 @@ class UnfitError(ValueError):
     """A value does not fit its column."""
 
 
-def read_cell(token: bytes, type_: ColumnType) -> Any:  # noqa: ANN401 - as the type has it
-    """The cell that a value becomes in a declared column, of Python's type for it. JSON is left as it is.
+def read_cell(token: bytes, type_: ColumnType) -> Any:  # noqa: ANN401 - depends on `type_`
+    """Returns the cell of a value as Python's int, bool, str or datetime, by the column's type; `None` for null.
+
+    `type_` is any but `json`: a json column keeps its tokens.
 
     Raises:
-        UnfitError: It fits no column of this type.
+        UnfitError: The value fits no column of this type.
     """
     if token == b"null":
         return None
@@ -63,7 +64,7 @@ def read_cell(token: bytes, type_: ColumnType) -> Any:  # noqa: ANN401 - as the 
 def _read_bigint(value: Scalar) -> int:
     if isinstance(value, str) and (match := INTEGER.fullmatch(value)):
         value = int(f"{match[1]}{match[2]}")
-    # A number of another magnitude is not even looked at: 1e300 has many digits.
+    # Checks the magnitude first, because to expand 1e300 into digits would take long.
     if isinstance(value, Decimal) and (not value or value.adjusted() < 19) and value == value.to_integral_value():
         value = int(value)
     if type(value) is not int or value not in BIGINT:
@@ -80,12 +81,12 @@ def _read_bool(value: Scalar) -> bool:
 
 
 def read_key(token: bytes, type_: ColumnType) -> int | str:
-    """The key that a value is, in a table whose keys are integers or texts.
+    """Returns the primary key that a value stands for: an int for `bigint`, a text for `text`.
 
-    An integer may be spelled as a text, in canonical decimal digits, and the other way round.
+    The API may send an integer as a text of canonical decimal digits, and a text key as an integer.
 
     Raises:
-        UnfitError: It is no key.
+        UnfitError: The value is no key of this type.
     """
     text = ""
     if INTEGER_TOKEN.fullmatch(token):

@@ -1,4 +1,4 @@
-"""Which column a field has."""
+"""Chooses the column of a field, and lists a table's columns for dlt."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -11,13 +11,13 @@ from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 from analytics_assets.api.catalog import DELETED_AT, PRIMARY_KEY, RESCUED, Resource
 
 MOST_COLUMNS = 200
-"""Columns of a table for fields that the catalogue does not know. The fields beyond stand in `_rescued_data`."""
+"""Most columns of a table for undeclared fields. The values of further fields go to `_rescued_data`."""
 
 LONGEST_NAME = 63
-"""Characters of a column's name, as Postgres has it: the shortest limit of the common destinations."""
+"""Most characters of a column's name. Postgres has this limit, the shortest of the common destinations."""
 
 FIELD = "x-field"
-"""Hint in dlt's schema of a column that the catalogue does not know: how the API spells its field."""
+"""Hint in dlt's schema, and key of the metadata in Arrow: how the API spells the undeclared field of a column."""
 
 RESERVED = frozenset(
     {
@@ -26,11 +26,12 @@ RESERVED = frozenset(
         *("true", "false", "nothing", "returning"),
     }
 )
-"""Names of our own columns, of those that databases have in every table, and words that SQLAlchemy does not quote."""
+"""Names that the column of a field must not have: our own columns, system columns of databases, and words that
+SQLAlchemy does not quote."""
 
 
 def column_name(field: str) -> str:
-    """The name of a field as dlt spells it: `activityTime` becomes `activity_time`; blank text folds to nothing."""
+    """Returns a field's name as dlt spells it: `activityTime` becomes `activity_time`, a blank name an empty one."""
     return _NAMING.normalize_identifier(field) if field.strip() else ""
 
 
@@ -38,13 +39,13 @@ _NAMING = NamingConvention()
 
 
 def choose_column(field: str, taken: Collection[str]) -> str:
-    """The column of a field that the catalogue does not know.
+    """Returns the column name of an undeclared field.
 
-    It is called as dlt spells the field, if that is a name, and free. Else it has a suffix that is made of the field's
-    spelling alone, so that it is the same in every run.
+    The column is called as dlt spells the field, if that is a valid name and not taken. Else it gets a suffix, which is
+    a hash of the field's spelling, so that the name is the same in every run.
 
     Args:
-        field: As the API spells it.
+        field: The field as the API spells it.
         taken: Names of the table's other columns.
     """
     name = column_name(field)
@@ -52,7 +53,7 @@ def choose_column(field: str, taken: Collection[str]) -> str:
     if is_name and name not in taken and len(name) <= LONGEST_NAME:
         return name
     stem = "field" if name.startswith("_dlt") or not name else name
-    # Four bytes, unless somebody calls another field just like that.
+    # Four bytes of hash are enough, unless another field has exactly that name.
     for size in range(4, 30):
         suffix = blake2b(field.encode(), digest_size=size).hexdigest()
         name = f"{stem[: LONGEST_NAME - 1 - len(suffix)].rstrip('_')}_{suffix}"
@@ -62,26 +63,30 @@ def choose_column(field: str, taken: Collection[str]) -> str:
 
 
 def undeclared_columns(columns: TTableSchemaColumns, resource: Resource) -> dict[str, str]:
-    """The columns of a table in dlt's schema that are for fields which the catalogue does not know, by field."""
-    # dlt keeps hints that begin with x-, and does not type them.
+    """Returns the columns of undeclared fields in dlt's schema of a table, by field."""
+    # dlt keeps hints that begin with x-, but its types do not declare them.
     untyped: Mapping[str, Mapping[str, Any]] = columns
     declared = {column_name(column.name) for column in resource.columns}
     return {hints[FIELD]: name for name, hints in untyped.items() if FIELD in hints and name not in declared}
 
 
 def column_hints(resource: Resource) -> TTableSchemaColumns:
-    """The columns of a resource's table by name, as dlt wants them.
+    """Returns dlt's hints for the columns of a resource's table, by name.
 
-    Only the key must not be null: no row is kept out for want of a value. A check tells of columns declared otherwise.
+    Only the key is not nullable, so no row is refused because a value is missing. A check reports nulls in other
+    columns that the catalog declares as not null.
 
     Raises:
-        ValueError: Two fields, or a field and a column of ours, dlt's or a database's, have one name.
+        ValueError: Two fields have the same column name, or a field has a name in `RESERVED` or one of dlt's.
     """
     hints: dict[str, TColumnSchema] = {}
     for column in resource.table_columns:
         name = column_name(column.name)
         if name in hints or name.startswith("_dlt") or (name in RESERVED and column in resource.columns):
-            raise ValueError(f"{resource.name}: {column.name!r} cannot be declared, as {name} is another column.")
+            raise ValueError(
+                f"{resource.name}: {column.name!r} cannot be declared, as {name} is another column or a reserved name."
+                " Remove it from api/catalog.py: an undeclared field gets a column with another name."
+            )
         hints[name] = {
             "name": name,
             "data_type": column.type,
@@ -89,6 +94,6 @@ def column_hints(resource: Resource) -> TTableSchemaColumns:
             "description": column.description,
         }
     if resource.cursor:
-        # Of two versions of a row in one listing, the newer one is merged.
+        # If a listing has two versions of a row, dlt merges the newer one.
         hints[column_name(resource.cursor)]["dedup_sort"] = "desc"
     return hints

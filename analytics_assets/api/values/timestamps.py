@@ -1,4 +1,4 @@
-"""Points in time, in every spelling that APIs have for them."""
+"""Parses points in time in the spellings that APIs use."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -22,17 +22,19 @@ CLOCK = re.compile(
 
 DAY_OF_YEAR = re.compile(r"[0-9]{4}-?[0-9]{3}", re.ASCII)
 
-EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - instants are reckoned without an offset, and get UTC's at the end
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the code calculates without time zones, and sets UTC at the end
 
 FIRST_MILLISECONDS = 10**11
-"""From here on epoch numbers are milliseconds: as seconds they would lie beyond the year 5138."""
+"""Smallest epoch number that is read as milliseconds: as seconds it would lie in the year 5138."""
 
 
 def parse_timestamp(value: Any) -> datetime:  # noqa: ANN401 - whatever JSON holds
-    """Reads an ISO 8601 date or date-time, epoch seconds or milliseconds, or a date-time; without an offset it is UTC.
+    """Returns a point in time in UTC, with microseconds.
 
-    Digits of a fraction beyond microseconds are cut. A second 60 is the first of the next minute. Text of eight digits
-    that is a date is one.
+    Args:
+        value: An ISO 8601 date or date-time as text, epoch seconds or milliseconds as number or text, or a `datetime`.
+            Without an offset it is UTC. Digits beyond microseconds are cut. Second 60 is the first second of the next
+            minute. A text of eight digits is a date (`20240131`) if it can be one, and epoch seconds otherwise.
 
     Raises:
         ValueError: `value` is none of these, or lies outside the years 1 to 9999.
@@ -70,7 +72,7 @@ def _parse_text(text: str) -> datetime:
     fraction = Decimal(f"0.{match['fraction'] or 0}")
     if minute > 59 or second > 60 or hour > 24 or (hour == 24 and (minute or second or fraction)):
         raise ValueError(f"{text!r:.60} is not a point in time")
-    # A fraction is one of the smallest unit that is given.
+    # A fraction belongs to the smallest unit that the text has: 12.5 is half past twelve.
     unit = 1 if match["second"] else 60 if match["minute"] else 3600
     elapsed = timedelta(
         hours=hour,
@@ -93,4 +95,4 @@ def _parse_day(text: str) -> datetime | None:
             found = date.fromisoformat(text)
     except (ValueError, OverflowError):
         return None
-    return datetime(found.year, found.month, found.day) if found else None  # noqa: DTZ001 - as above
+    return datetime(found.year, found.month, found.day) if found else None  # noqa: DTZ001 - see `EPOCH`

@@ -1,4 +1,4 @@
-"""Tokens: the JSON of one value, in UTF-8, as the API has spelled it."""
+"""JSON tokens: a token is the JSON text of one value in UTF-8, as the API spelled it."""
 
 import math
 import re
@@ -8,28 +8,30 @@ import msgspec
 from msgspec import Raw
 
 Row: TypeAlias = dict[str, Any]
-"""A row by field: its key as it is, all else as tokens."""
+"""A row by field: the primary key as a Python value, all other fields as tokens."""
 
 DEEPEST = 500
-"""Levels of objects and lists in a value; what is deeper is rescued as text. Parsers give up at about a thousand."""
+"""Most levels of objects and lists in a value. A deeper value is rescued as text, because parsers give up at about a
+thousand levels."""
 
 NULL = Raw(b"null")
 
 REPLACEMENT = "\ufffd"
-"""Stands in texts and JSON for what databases do not store: NULs, and surrogates without the other half."""
+"""Replaces characters that databases do not store: NULs and lone surrogates."""
 
 UNFIT = rb'"\u0000'
-"""Begins a text that stands for what fits no column. The API cannot send it, as its own NULs are replaced before."""
+"""Beginning of a text that replaces a value that fits no column. No value of the API begins so, because `http.body`
+replaces its NULs first."""
 
 NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*+"|(?P<number>-?[0-9][0-9.eE+-]*+)')
 
 BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|(?P<bracket>[\[\]{}])')
 
 TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"')
-"""The texts in JSON, keys included."""
+"""A text in JSON; keys are texts, too."""
 
 LONGEST_NUMBER = 300
-"""Characters of a number. Postgres takes no more than 131,072 digits."""
+"""Most characters of a number. Postgres stores no more than 131,072 digits."""
 
 _SPELLER = msgspec.json.Decoder(float_hook=lambda text: Raw(text.encode()))
 
@@ -45,14 +47,14 @@ def is_list(token: bytes | Raw) -> bool:
 
 
 def is_unfit(token: bytes) -> bool:
-    """Whether a value fits no column: it is too deep, or has something in it that no database takes."""
+    """Whether a value fits no column: it is too deep, or holds `UNFIT` or a number that no database stores."""
     if token[:1] == b'"':
         return token.startswith(UNFIT)
     return UNFIT in token or is_deep(token) or any(map(_is_odd_number, NUMBERS.finditer(token)))
 
 
 def rescue(token: bytes) -> bytes:
-    """A value that fits no column as JSON for `_rescued_data`, in which texts stand for what is no JSON."""
+    """Returns a value that fits no column as JSON for `_rescued_data`: the parts that do not fit become texts."""
     if is_deep(token):
         return msgspec.json.encode(token.replace(UNFIT, b'"').decode())
     token = NUMBERS.sub(lambda match: b'"%b"' % match[0] if _is_odd_number(match) else match[0], token)
@@ -60,15 +62,15 @@ def rescue(token: bytes) -> bytes:
 
 
 def canonical(token: bytes) -> bytes:
-    """JSON that is the same text for the same value in every database.
+    """Returns JSON that is the same text for the same value in every database.
 
-    It has no escapes that it need not have, and of two equal keys the last. Numbers stay digit by digit.
+    It has only the escapes that JSON requires and, of two equal keys, the last one. Numbers keep all their digits.
     """
     return msgspec.json.encode(_SPELLER.decode(token)) if token[:1] in b'{["' else token
 
 
 def _is_odd_number(match: re.Match[bytes]) -> bool:
-    """Whether it is a number that is longer than `LONGEST_NUMBER`, or beyond the range of a double."""
+    """Whether a match is a number that is longer than `LONGEST_NUMBER`, or too large or too small for a double."""
     number = match["number"]
     if number is None:
         return False
@@ -78,7 +80,7 @@ def _is_odd_number(match: re.Match[bytes]) -> bool:
 
 
 def is_deep(token: bytes, deepest: int = DEEPEST) -> bool:
-    """Whether a value has more levels of objects and lists than that."""
+    """Whether a value has more than `deepest` levels of objects and lists."""
     if token.count(b"[") + token.count(b"{") <= deepest:
         return False
     level = 0

@@ -122,8 +122,11 @@ def test_an_issued_token_that_cannot_be_a_header_is_an_error(ninjaone: FakeNinja
         ),
         (b"[" * 50_000, "50000 bytes, which are not JSON: nested too deeply. Is sources.analytics.token_url"),
         (b"\xff\xfe\xff", "which are not JSON: 'utf-16-le' codec can't decode byte 0xff in position 2: truncated data"),
-        (b"null", "answered 200 OK with JSON, but it is NoneType instead of an object."),
-        (b'["lost-canary"]', "but it is list instead of an object. Is sources.analytics.token_url the token endpoint?"),
+        (b"null", "answered 200 OK with JSON, but it is null instead of an object."),
+        (
+            b'["lost-canary"]',
+            "but it is a list instead of an object. Is sources.analytics.token_url the token endpoint?",
+        ),
         (b'{"access_token": 7}', "but its access_token is no text, or empty. Is sources.analytics.token_url"),
         (
             b'{"access_token": ""}',

@@ -21,7 +21,7 @@ HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 """The `Host` headers of a browser on this machine. Any other name could be one that a site has pointed to 127.0.0.1."""
 
 REFUSAL = (
-    "Refused: this Dagster answers requests of its own pages only, because it has no authentication. Open it as"
+    "Refused: this Dagster accepts requests of its own pages only, because it has no authentication. Open it as"
     " http://localhost with its port; for other hosts, put a proxy with authentication in front of dagster-webserver.\n"
 )
 """Body of the response to a refused request."""

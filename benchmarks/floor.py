@@ -100,8 +100,8 @@ async def fetch(
 
     async def work(session: aiohttp.ClientSession) -> None:
         for listing, offset in requests:
-            paging = {"after": offset, "limit": arguments.page_size} if listing.endpoint.pagination else {}
-            async with session.get(listing.endpoint.path, params=paging) as response:
+            query = {"after": offset, "limit": arguments.page_size} if listing.endpoint.pagination else {}
+            async with session.get(listing.endpoint.path, params=query) as response:
                 listing.add(await response.read())
             if listing.bytes > BATCH:
                 await loop.run_in_executor(loader, load, connection, listing.resource, listing.take())

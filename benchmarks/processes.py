@@ -136,11 +136,11 @@ def take(command: list[str], variables: Mapping[str, str], server: Server) -> Ta
     )
 
 
-def check_rows(database: Path, server: Server, who: str) -> None:
+def check_rows(database: Path, server: Server, label: str) -> None:
     """Ends the benchmark unless a contestant has loaded each row of the API once: otherwise its time means nothing."""
     with duckdb.connect(str(database), read_only=True) as connection:
         for name, count in server.counts.items():
             query = f"SELECT count(*), count(DISTINCT {PRIMARY_KEY}) FROM analytics.{name}"
             [held] = connection.execute(query).fetchall()
             if held != (count, count):
-                sys.exit(f"{who}: the table {name} has {held[0]} rows and {held[1]} ids, but the API has {count} rows.")
+                sys.exit(f"{label}: the table {name} has {held[0]} rows and {held[1]} ids, but the API has {count}.")

@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, api: Api) -> None:
         self._api = api
         self._received = b""
-        self._answers: deque[bytes] = deque()
+        self._responses: deque[bytes] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the transport, by which responses are sent."""
@@ -169,9 +169,9 @@ class Connection(asyncio.Protocol):
         """Responds to each request that is complete."""
         *requests, self._received = (self._received + data).split(b"\r\n\r\n")
         for request in requests:
-            self._answer(request.split(b" ", 2)[1].decode())
+            self._respond(request.split(b" ", 2)[1].decode())
 
-    def _answer(self, target: str) -> None:
+    def _respond(self, target: str) -> None:
         path, _, query = target.partition("?")
         if path == "/_reset":
             self._api.reset()
@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
             self.transport.write(response(json.dumps(self._api.stats()).encode()))
             return
         self._api.begin(path)
-        self._answers.append(self._api.answer(path, query))
+        self._responses.append(self._api.answer(path, query))
         if self._api.latency:
             asyncio.get_running_loop().call_later(self._api.latency, self._send)
         else:
@@ -187,10 +187,10 @@ class Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         self._api.end()
-        answer = self._answers.popleft()
+        oldest = self._responses.popleft()
         # A client that no longer needs the response may have hung up.
         if not self.transport.is_closing():
-            self.transport.write(answer)
+            self.transport.write(oldest)
 
 
 async def serve(api: Api, port: int) -> None:

@@ -22,8 +22,8 @@ def advisory_locks(session: Session, resources: Iterable[Resource], timeout: flo
     a run holds its DuckDB file alone, and within one instance the pool keeps runs apart.
 
     Args:
-        session: Has the destination, and the log that is told when another run has to be waited for. The locks are held
-            by a connection of their own and end with it.
+        session: Has the destination, and the log for the message that the run waits. The locks are held by a connection
+            of their own and end with it.
         resources: Whose tables to lock, in the order of a run, so that two runs never wait for each other.
         timeout: Most seconds to wait for another run, per table.
 

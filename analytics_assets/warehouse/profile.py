@@ -58,7 +58,7 @@ class TableProfile:
     replaced: dict[str, Odd] = field(default_factory=dict)
     """Live rows with U+FFFD in place of a character that no database stores, by column."""
     unseen: list[str] = field(default_factory=list)
-    """Why `columnless`, `rescued` and `replaced` could not be measured, as the driver says it."""
+    """Why `columnless`, `rescued` and `replaced` could not be measured, in the driver's words; empty if they were."""
     rows: int = 0
     """All rows, those marked as deleted included."""
     live_rows: int = 0

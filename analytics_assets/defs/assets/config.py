@@ -1,4 +1,4 @@
-"""The run config of the assets, as the launchpad shows it."""
+"""The run config of the assets. Its descriptions are shown in the launchpad."""
 
 from enum import Enum
 

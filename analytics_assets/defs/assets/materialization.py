@@ -81,7 +81,7 @@ def _samples(resource: Resource, session: Session, secrets: list[str | None]) ->
                 chart = chart_per_day(client, resource, resource.cursor)
                 shown[f"{resource.name}_per_day"] = dg.MetadataValue.md(chart)
     except DatabaseException as error:
-        # A table that is too large to be previewed is loaded all the same.
+        # The rows are loaded already, so a preview that does not fit into memory must not fail the resource.
         if not is_out_of_memory(error):
             raise
         session.log(

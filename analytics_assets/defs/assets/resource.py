@@ -131,7 +131,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         with super().yield_for_execution(context), alive(context):
             yield self
 
-    def settings(self, **overrides: Any) -> Settings:  # noqa: ANN401 - the values of the settings, which differ in type
+    def settings(self, **overrides: Any) -> Settings:  # noqa: ANN401 - settings differ in type
         """The API's settings, checked.
 
         Args:
@@ -154,7 +154,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         return [getattr(self, key) or dlt.secrets.get(".".join((*SECTION, key)), str) for key in sorted(SECRETS)]
 
     @contextmanager
-    def session(self, log: Callable[[str], None], **overrides: Any) -> Iterator[Session]:  # noqa: ANN401 - as above
+    def session(self, log: Callable[[str], None], **overrides: Any) -> Iterator[Session]:  # noqa: ANN401 - settings differ in type
         """Checks the configuration and opens the destination for one run. Makes no request to the API.
 
         Args:

@@ -39,7 +39,7 @@ def freshness_policy(resource: Resource, cron: str) -> dg.FreshnessPolicy | None
 def data_window(resource: Resource, cron: str) -> timedelta | None:
     """How old the newest row may be: for events the fail window of the policy, for other resources `None`.
 
-    New events come all the time, so a pause is suspicious. Nobody may edit a policy or create a role for months.
+    New events come all the time, so a pause is suspicious. Policies and roles may stay unchanged for months.
     """
     return _fail_window(resource, cron) if resource.append_only else None
 

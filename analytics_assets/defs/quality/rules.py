@@ -32,7 +32,7 @@ SHOWN_FIELDS = 20
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 Outcome = tuple[dict[str, Any], str | None]
-"""The metadata of a check's result, and what is wrong; `None` if the check passes."""
+"""The metadata of a check's result, and a text that says what is wrong; `None` if the check passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +235,6 @@ def _reference_exists(field: str, parent: str) -> Check:
 
     description = (
         f"The `{column}` of every live row is the {PRIMARY_KEY} of a live row of {parent}. The check names up to"
-        f" {SHOWN_IDS} rows of which this is not true."
+        f" {SHOWN_IDS} rows that refer to none."
     )
     return Check(f"{column.removesuffix('_id')}_exists", WARN, description, judge, (parent,))

@@ -1,4 +1,4 @@
--- A day is a day in UTC, whatever the session's time zone. The result of an activity is null until the activity has ended.
+-- A day is a day in UTC, whatever the time zone of the session. The result is null until an activity has ended.
 SELECT
     (activity_time AT TIME ZONE 'UTC')::DATE AS day,
     activity_type,

@@ -54,7 +54,7 @@ check: install ## check format, lint and types
 # uv exits with 1 if it found a vulnerability, and with 2 if it could not ask the database.
 audit: install ## ask the OSV database, over the network, for known vulnerabilities of the locked packages
 	@$(UV) audit --locked --preview-features audit-command; status=$$?; test $$status -ne 2 || \
-	  echo "Not audited: the OSV database could not be reached. Try again with a network."; exit $$status
+	  echo "Not audited: uv could not ask the OSV database. Its message above says why."; exit $$status
 
 sbom: install ## list the locked packages of a deployment in dist/sbom.cdx.json (CycloneDX)
 	@mkdir -p dist

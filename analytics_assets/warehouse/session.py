@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 BUSY_TIMEOUT = 60.0
-"""Seconds to wait for a DuckDB file that another process holds, by default. A query of a person takes less."""
+"""Most seconds to wait for a DuckDB file that another process holds, unless the Dagster resource has another value."""
 
 Connect = Callable[[Path, str | None], "AbstractContextManager[DuckDBPyConnection]"]
 """Opens a DuckDB file, given its path and the most memory that it may take."""

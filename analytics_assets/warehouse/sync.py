@@ -56,7 +56,7 @@ class Synced:
     undeclared: Mapping[str, str]
     """Columns of fields that the catalog does not know, by field."""
     seconds: float
-    """Time that the sync took, without what was read ahead of it."""
+    """Seconds from the start of the sync to its end. The listing may have been read ahead of it."""
 
 
 def run_by_dlt(pipeline: dlt.Pipeline, source: DltSource, options: Mapping[str, Any]) -> None:
@@ -154,8 +154,8 @@ def _load(listing: Listing, session: Session, reading: Reading, *, into_empty: b
     append = can_append(destination, into_empty=into_empty)
     write_parquet(source, resource, session.working_dir, once=loads_once(destination), may_append=append)
     pipeline = build_pipeline(resource, session.destination, session.working_dir)
-    # A table that somebody emptied by hand, or a killed rebuild, still has its old cursor in dlt's state: without a
-    # refresh dlt would never load the rows before that cursor again.
+    # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh
+    # dlt would never load the rows before that cursor again.
     refresh = "drop_resources" if into_empty else None
     run(pipeline, source, {"refresh": refresh, **load_options(destination)})
     return pipeline

@@ -1,19 +1,19 @@
-# Everything a fresh machine needs beyond Python 3.11+ and make: `make demo` and `make test` install it into .venv.
+# A fresh machine needs Python 3.11 or later and make. Every target that needs packages installs them into .venv first.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# One version of uv, not whichever is on the PATH: another may resolve, audit and describe the lock otherwise.
+# A fixed version of uv, not the one on the PATH: another version may resolve, audit or describe the lock differently.
 UV_VERSION := 0.13.9
 UV := $(BIN)/uv
 DAGSTER_HOME := $(CURDIR)/.dagster
 PORT ?= 3000
-# Dagster's history and the warehouse are for their owner alone; make dev UMASK=027 lets the group read new files.
+# Only their owner can read Dagster's history and the warehouse. With make dev UMASK=027 the group can read new files.
 UMASK ?= 077
 export UMASK
 DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME) $(if $(DIALECT),SOURCES__ANALYTICS__DIALECT=$(DIALECT))
 
-# Whatever .dlt is configured for.
+# `make demo` loads the demo API into its own file, whatever .dlt configures.
 DEMO_ONLY := SOURCES__ANALYTICS__BASE_URL=demo DESTINATION_TYPE=$(or $(DESTINATION_TYPE),duckdb) \
   DESTINATION__DUCKDB__CREDENTIALS=$(or $(DESTINATION__DUCKDB__CREDENTIALS),data/demo.duckdb)
 
@@ -37,24 +37,24 @@ $(VENV)/.installed: pyproject.toml uv.lock Makefile
 $(DAGSTER_HOME)/dagster.yaml: dagster.yaml
 	@umask $(UMASK); mkdir -p $(DAGSTER_HOME); cp $< $@
 
-demo: install $(DAGSTER_HOME)/dagster.yaml ## load the built-in demo API into DuckDB through Dagster (DIALECT=ninjaone: in that wire format)
+demo: install $(DAGSTER_HOME)/dagster.yaml ## load the built-in demo API into DuckDB through Dagster (DIALECT=ninjaone for that wire format)
 	$(DEMO_ENV) $(DEMO_ONLY) $(BIN)/python -m analytics_assets sync
 
-dev: install $(DAGSTER_HOME)/dagster.yaml ## open Dagster's UI on http://localhost:3000 (PORT=3001: on that port)
+dev: install $(DAGSTER_HOME)/dagster.yaml ## run Dagster's UI on http://localhost:3000 (PORT=3001 for another port)
 	$(DEMO_ENV) $(BIN)/python -m analytics_assets dev --port $(PORT)
 
 test: install ## run the whole test suite, two tests at a time
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: install ## format, lint and types
+check: install ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# uv ends with 1 if it has found something, with 2 if it could not look.
+# uv exits with 1 if it found a vulnerability, and with 2 if it could not ask the database.
 audit: install ## ask the OSV database, over the network, for known vulnerabilities of the locked packages
 	@$(UV) audit --locked --preview-features audit-command; status=$$?; test $$status -ne 2 || \
-	  echo "Not audited: nothing is known about the locked packages, as the database could not be asked."; exit $$status
+	  echo "Not audited: uv could not ask the OSV database. Its message above says why."; exit $$status
 
 sbom: install ## list the locked packages of a deployment in dist/sbom.cdx.json (CycloneDX)
 	@mkdir -p dist
@@ -63,15 +63,15 @@ sbom: install ## list the locked packages of a deployment in dist/sbom.cdx.json 
 test-latest: install ## run the suite on the newest Dagster, with dagster-dlt instead of dagster-embedded-elt
 	UV="$(CURDIR)/$(UV)" $(BIN)/python -m tools.latest
 
-faults: install ## inject faults, look what was lost, and write docs/reliability.md
+faults: install ## inject faults, count what was lost, and write docs/reliability.md
 	$(BIN)/python -m tools.faults
 
 tour: install ## click through the UI in Chromium, assert what it shows, and write docs/tour.md with its pictures
 	$(BIN)/python -m tools.tour
 
-bench: install ## measure speed and memory beside plain dlt and a floor, and write docs/performance.md (hours; ARGS="--only first20")
+bench: install ## compare speed and memory with plain dlt and a floor, and write docs/performance.md (hours; ARGS="--only first20")
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --extra dev --extra bench --compile-bytecode --python $(BIN)/python --inexact
 	$(BIN)/python -m benchmarks $(ARGS)
 
-clean: ## remove what make has made, the demo's data included
+clean: ## remove everything that make has created, all of data/ included
 	rm -rf $(VENV) .dagster data dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,13 +1,20 @@
 """Eight resources of a REST API as Dagster assets, loaded into a warehouse by dlt.
 
-    .dlt and environment -> settings -> source + pipeline -> assets -> warehouse -> Dagster's UI
+    API -> transport -> listing -> batches -> steps in dlt's pipe -> Parquet file -> table -> materialization
 
-- `api`        the remote API as a dlt source: what exists (`catalog`), how it is asked for (`dialects`, `paging`,
-               `transport`), what an answer must satisfy (`guards`), which rows are news (`pages`); `source` joins them
-- `warehouse`  where the rows land: destination, a pipeline for each resource, deletions, what the tables hold
-- `defs`       what Dagster shows and runs: specs, freshness, schedules, alerts, the resource `analytics`, the assets,
-               their checks, reports made from them
-- `demo`       an API with made-up data, so that everything works before anything is configured
+- `api`        reads the API. `catalog` lists the resources, `dialects` say where each is and how it is paged, `http`
+               sends requests and validates responses, `pagination` and `listing` bring the rows, `values` turns them
+               into cells, `incremental` keeps the new ones, and `source` makes a dlt source of it all. `settings` says
+               what can be configured.
+- `warehouse`  loads the rows. `sync` loads one resource, within a `session` that holds the `destination`. `deletions`
+               marks rows that are gone, `profile` measures tables for the checks, `samples` reads rows for previews.
+- `defs`       shows and runs it in Dagster. `assets` defines the assets and the resource `analytics`, `automation` the
+               schedules, freshness policies and alerts, `quality` the checks, `display` progress, previews and error
+               texts, `reports` the tables made by SQL files.
+- `demo`       is an API with made-up rows, so that everything works before anything is configured.
 
-`api`, `warehouse` and `demo` do not know Dagster. `definitions` is what `dagster dev` loads.
+`api`, `warehouse` and `demo` never import Dagster, and `api` never imports the other two. `definitions` is what
+`dagster dev` loads, `__main__` is the command line, and `dev` and `webserver` run Dagster's UI on this machine.
+
+docs/architecture.md has the whole tree, the table of where each question is decided, and the glossary.
 """

@@ -1,4 +1,4 @@
-"""The command line: `sync` runs the job `analytics_sync` once, `check` tells whether it would succeed, `dev` is the UI.
+"""The command line: `sync` runs the job `analytics_sync`, `check` tests whether it would succeed, `dev` runs the UI.
 
 python -m analytics_assets sync
 python -m analytics_assets check
@@ -31,7 +31,7 @@ from analytics_assets.dev import dev
 from analytics_assets.project import read_umask
 
 INTERRUPTED = 130
-"""The exit status of a command that Ctrl-C ends, as shells have it."""
+"""Exit status of a command that Ctrl-C ended: 128 and the number of SIGINT, as in shells."""
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -41,19 +41,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m analytics_assets")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
-        "sync", help="load what is new in all eight resources, through Dagster, and print a table of it"
+        "sync", help="load new rows of all eight resources through Dagster, and print a table of the outcome"
     )
     commands.add_parser(
-        "check", help="tell whether a sync would succeed: ask the API and the destination, load nothing"
+        "check", help="test whether a sync would succeed: ask the API and the destination, load nothing"
     )
-    ui = commands.add_parser("dev", help="open Dagster's UI to the browser of this machine, with the daemon beside it")
-    ui.add_argument("--port", type=int, default=3000, help="port of the UI (3000)")
+    ui = commands.add_parser("dev", help="run Dagster's UI, for browsers on this machine only, and Dagster's daemon")
+    ui.add_argument("--port", type=int, default=3000, help="port of the UI (default: 3000)")
     given = parser.parse_args()
     _keep_to_owner()
     if given.command != "check" and not Path(os.environ.get("DAGSTER_HOME", "")).is_absolute():
         sys.exit(
-            "DAGSTER_HOME has to be the absolute path of a directory, for Dagster's history. With make it is .dagster;"
-            " copy dagster.yaml into it."
+            "DAGSTER_HOME has to be the absolute path of a directory for Dagster's history. Create the directory, copy"
+            " dagster.yaml into it, and set DAGSTER_HOME. `make demo` and `make dev` do so with .dagster."
         )
     if given.command == "dev":
         sys.exit(dev(given.port, lambda text: print(text, flush=True)))
@@ -61,19 +61,19 @@ def main() -> None:
     try:
         sys.exit(sync() if given.command == "sync" else check())
     except TomlProviderReadException as error:
-        # dlt looks in several directories, and does not say in which it has found what it cannot read.
+        # dlt reads several directories, and does not say which of the files it could not parse.
         files = " or ".join(path for path in error.full_paths if Path(path).exists())
         sys.exit(f"{files} cannot be read as TOML: {error.__context__}. Correct it there.")
 
 
 def _interrupt(*_: object) -> NoReturn:
-    """Ends the process, by no KeyboardInterrupt, which dlt would take for the failure of what it is at."""
+    """Ends the process at Ctrl-C. A KeyboardInterrupt would not: dlt treats it as a failure of its current step."""
     print("Ended by Ctrl-C: what is loaded stays, and the next sync loads the rest.", file=sys.stderr)
     sys.exit(INTERRUPTED)
 
 
 def _keep_to_owner() -> None:
-    """Makes what is written from now on, such as Dagster's history, its owner's alone, or as open as `UMASK` says."""
+    """Makes files written from now on, such as Dagster's history, readable by their owner alone, or as `UMASK` says."""
     try:
         os.umask(read_umask())
     except ValueError:
@@ -81,7 +81,7 @@ def _keep_to_owner() -> None:
 
 
 def sync() -> int:
-    """Runs `analytics_sync` on the instance of DAGSTER_HOME; returns the exit status."""
+    """Runs `analytics_sync` on the instance of DAGSTER_HOME, and prints the outcome. Returns the exit status."""
     console = Console()
     job = defs().resolve_job_def(SYNC)
     with dg.DagsterInstance.get() as instance, live_progress(console) if console.is_terminal else nullcontext():
@@ -103,7 +103,7 @@ def sync() -> int:
 
 
 def _is_interrupt(event: dg.DagsterEvent) -> bool:
-    # While a step runs, Dagster has a handler of its own for Ctrl-C.
+    # While a step runs, Dagster handles Ctrl-C itself: it fails the step with this error source.
     source = event.step_failure_data.error_source
     return source is not None and source.value == "INTERRUPT"
 
@@ -111,7 +111,7 @@ def _is_interrupt(event: dg.DagsterEvent) -> bool:
 def check() -> int:
     """Prints a line for each resource and one for the destination; returns the exit status."""
     console = Console(soft_wrap=True)
-    # As it is in the definitions, with variables of the environment in place of their names.
+    # Initializing it replaces each `EnvVar` by the variable's value, as a run does.
     configured: AnalyticsResource = (defs().resources or {})["analytics"]
     passed = True
     try:
@@ -134,10 +134,10 @@ def _table(result: dg.ExecuteInProcessResult) -> Table:
     done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
     for resource in RESOURCES:
         key = asset_key(resource.name)
-        said: dict[str, Any] = {name: value.value for name, value in done.get(key, {}).items()}
-        cells = [f"{said[name]:,}" if name in said else "" for name in ("rows_loaded", "dagster/row_count")]
-        seconds = f"{said['seconds']:.1f}" if said else ""
-        status = "[green]materialized[/green]" if said else "[red]failed[/red]"
+        values: dict[str, Any] = {name: value.value for name, value in done.get(key, {}).items()}
+        cells = [f"{values[name]:,}" if name in values else "" for name in ("rows_loaded", "dagster/row_count")]
+        seconds = f"{values['seconds']:.1f}" if values else ""
+        status = "[green]materialized[/green]" if values else "[red]failed[/red]"
         table.add_row(resource.name, *cells, seconds, status)
     return table
 

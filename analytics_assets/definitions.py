@@ -16,7 +16,7 @@ from analytics_assets.project import use_project_config
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The assets with their upstream, what runs and what watches them. Reads `.dlt` and the environment, no more."""
+    """All assets, checks, jobs, schedules and sensors. Building them reads `.dlt` and the environment, nothing else."""
     use_project_config()
     assets = [build_assets(), *build_reports()]
     jobs = [*build_jobs(), build_check_job()]
@@ -28,6 +28,6 @@ def defs() -> dg.Definitions:
         schedules=build_schedules(),
         sensors=[build_alert_sensor(), watch],
         resources={"analytics": AnalyticsResource()},
-        # A process for each step would cost seconds a run: the assets are one step.
+        # The assets are one step. A process for each step would add seconds to every run and gain nothing.
         executor=dg.in_process_executor,
     )

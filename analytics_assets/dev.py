@@ -1,6 +1,6 @@
-"""Dagster on this machine: the UI, and the daemon that runs what is launched and scheduled.
+"""Runs Dagster on this machine: the webserver with the UI, and the daemon that starts scheduled and queued runs.
 
-As `dagster dev`, but with a webserver that other sites' pages cannot use.
+It replaces `dagster dev`, whose webserver also obeys pages of other sites that are open in the same browser.
 """
 
 import http.client
@@ -16,20 +16,24 @@ from pathlib import Path
 LOOPBACK = "127.0.0.1"
 
 START_TIMEOUT = 120
-"""Seconds for the webserver to begin and for a process to end."""
+"""Most seconds for the webserver to start, and for a process to end."""
 
 PAUSE = 0.2
+"""Seconds between two looks at the processes."""
 
 ANSWERS_WITHIN = 5
-"""Seconds for an answer of the webserver; what listens on its port and gives none is something else."""
+"""Most seconds for a response of the webserver. Without one, another program listens on the port."""
 
 
 def dev(port: int, log: Callable[[str], None]) -> int:
-    """Runs both until one ends or Ctrl-C is pressed; returns the exit status.
+    """Runs webserver and daemon until one of them ends or Ctrl-C is pressed.
 
     Args:
-        port: Of the UI.
-        log: Is told where the UI is, and what is wrong.
+        port: Port of the UI on the loopback address.
+        log: Called with the address of the UI, and with what goes wrong.
+
+    Returns:
+        The exit status: 0 after Ctrl-C, 1 otherwise.
     """
     checkout = Path(__file__).resolve().parents[1] / "workspace.yaml"
     is_elsewhere = checkout.exists() and not Path("workspace.yaml").exists()
@@ -37,15 +41,18 @@ def dev(port: int, log: Callable[[str], None]) -> int:
     webserver = [sys.executable, "-m", "analytics_assets.webserver", "--host", LOOPBACK, "--port", str(port)]
     daemon = [str(Path(sys.executable).with_name("dagster-daemon")), "run"]
     with closing(socket.socket()) as probe:
-        # As a server does, so that a port counts as free as soon as its last server has ended.
+        # With this option, as servers have it, a port counts as free as soon as its last server has ended.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except (OSError, OverflowError) as error:
-            log(f"Port {port} cannot be had ({error}), perhaps as make dev runs already. Another: make dev PORT=3001")
+            log(
+                f"Port {port} cannot be had ({error}), perhaps because make dev runs already. Choose another port: make"
+                " dev PORT=3001"
+            )
             return 1
     log(f"Starting Dagster; its UI will be at http://localhost:{port} ...")
-    # Whoever ends this process ends the two.
+    # SIGTERM ends this process like Ctrl-C, so that it ends the webserver and the daemon as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         processes: list[subprocess.Popen[bytes]] = []
@@ -57,9 +64,13 @@ def dev(port: int, log: Callable[[str], None]) -> int:
         try:
             start(webserver)
             if not _answers_own_pages_only(port, processes[0]):
-                log("The webserver did not start as it should.")
+                log(
+                    f"The webserver did not start on port {port}, or it responds to pages of other sites. Its own"
+                    " messages above say more."
+                )
                 return 1
-            # Not before: in a new home, the first to start makes the tables of the history.
+            # The webserver comes first: in a new DAGSTER_HOME it creates the tables of the history, and two processes
+            # at once would get in each other's way.
             start(daemon)
             log(f"Dagster's UI: http://localhost:{port} (only browsers on this machine can open it). Ctrl-C ends it.")
             while all(process.poll() is None for process in processes):
@@ -67,12 +78,12 @@ def dev(port: int, log: Callable[[str], None]) -> int:
         except KeyboardInterrupt:
             log("Ending ...")
             return 0
-    log("One of Dagster's processes has ended, and with it the other.")
+    log("The webserver or the daemon has ended, so the other was ended as well. Their own messages above say why.")
     return 1
 
 
 def _answers_own_pages_only(port: int, webserver: "subprocess.Popen[bytes]") -> bool:
-    """Waits until the webserver answers, and sees that it refuses what another site's page would ask."""
+    """Waits for the webserver, and tests that it refuses a request for another host name."""
     deadline = time.monotonic() + START_TIMEOUT
     while webserver.poll() is None and time.monotonic() < deadline:
         with suppress(OSError, http.client.HTTPException):

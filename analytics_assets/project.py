@@ -1,4 +1,4 @@
-"""Where the project stands on disk, whatever directory a process was started in."""
+"""Finds the project's directory on disk, whatever directory a process was started in."""
 
 import os
 from pathlib import Path
@@ -13,17 +13,17 @@ def project_dir() -> Path:
 
 
 def read_umask() -> int:
-    """Who may not read what is written: `UMASK` of the environment, in octal digits; all but the owner by default.
+    """The umask for written files: `UMASK` of the environment in octal digits, by default 077 (the owner alone).
 
     Raises:
-        ValueError: It is no such number.
+        ValueError: `UMASK` is not an octal number.
     """
     return int(os.environ.get("UMASK") or "077", 8)
 
 
 def use_project_config() -> None:
-    """Makes dlt find the project's `.dlt`, which it seeks in the current directory; Dagster starts processes anywhere.
+    """Makes dlt read the project's `.dlt`. Call it before dlt reads its configuration.
 
-    Call it before dlt reads its configuration.
+    By default dlt looks in the current directory, and Dagster starts processes in any directory.
     """
     os.environ.setdefault("DLT_PROJECT_DIR", str(project_dir()))

@@ -1,1 +1,1 @@
-"""How fast the project is, and how much memory it takes. `make bench` measures it on this machine."""
+"""Measures how fast the project is and how much memory it takes, on the machine on which `make bench` runs."""

@@ -2,8 +2,8 @@
 
     python -m benchmarks                              # everything, which takes hours
     python -m benchmarks --only first20 --rounds 3
-    python -m benchmarks --report                     # the document again, from the stored results
-    python -m benchmarks --divide 100 --rounds 1      # whether the harness works, in minutes
+    python -m benchmarks --report                     # rewrites the document from the stored results
+    python -m benchmarks --divide 100 --rounds 1      # tries the harness, in minutes
 
 The exit status is 1 if a target is missed.
 """
@@ -21,14 +21,17 @@ from benchmarks.scenarios import SCENARIOS, filter_environment
 from benchmarks.targets import missed
 
 STORED = DIRECTORY / "results.json"
+"""The results of this machine."""
+
 TRIAL = DIRECTORY / "trial"
+"""Directory for results and document of a run with `--divide`."""
 
 BUSY = 0.5
-"""Load average above which others disturb the measurement."""
+"""Load average above which other processes disturb the measurement."""
 
 
 def main() -> int:
-    """Parses the command line, measures and reports."""
+    """Parses the command line, measures, and writes the document. Returns the exit status."""
     arguments = parse()
     console = Console()
     names = list(SCENARIOS) if arguments.report else arguments.only
@@ -51,28 +54,28 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="SCENARIO")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--slow-rounds", type=int, help="for plain dlt with its defaults; as --rounds by default")
+    parser.add_argument("--slow-rounds", type=int, help="rounds of plain dlt with its defaults (default: --rounds)")
     parser.add_argument("--in-flight", type=int, default=8, help="requests at a time, for the project and the floor")
     parser.add_argument(
         "--divide",
         type=int,
         default=1,
         metavar="N",
-        help="an Nth of the rows; judges no target and changes no document",
+        help="measure with an Nth of the rows, judge no target and leave the document alone",
     )
-    parser.add_argument("--report", action="store_true", help="do not measure; rewrite the document")
+    parser.add_argument("--report", action="store_true", help="measure nothing, and rewrite the document")
     return parser.parse_args()
 
 
 def measure(arguments: argparse.Namespace, results: Results, stored: Path, console: Console) -> None:
-    """Measures the scenarios that are asked for, and stores what there is after each."""
+    """Measures the scenarios of `--only`, and stores the results after each."""
     scenarios = [SCENARIOS[name].divided(arguments.divide) for name in arguments.only]
     if any(scenario.history for scenario in scenarios):
-        filter_environment()  # says at once, not after an hour, if there is none
+        filter_environment()  # fails now rather than after an hour
     slow = arguments.rounds if arguments.slow_rounds is None else arguments.slow_rounds
     if os.getloadavg()[0] > BUSY:
         load = f"{os.getloadavg()[0]:.1f}"

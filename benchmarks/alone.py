@@ -1,4 +1,4 @@
-"""One sync of all eight resources without Dagster: the project's own, its pipelines run by dlt."""
+"""One sync of all eight resources without Dagster: the project's own sync, with dlt running the pipelines."""
 
 import importlib
 import os
@@ -24,15 +24,16 @@ IMPORTED_LATE = (
     "sqlalchemy",
     "uvloop",
 )
-"""What is imported when it is first needed: imports, as those above."""
+"""Modules that the project imports when it first needs them. They are imported before the clock starts, because the
+work of every contestant is measured without its imports."""
 
 
 def main() -> None:
-    """Loads them into the configured DuckDB file."""
+    """Loads all resources into the configured DuckDB file."""
     for module in IMPORTED_LATE:
         importlib.import_module(module)
     if since := os.environ.get("BENCHMARKS_SINCE"):
-        # The specification's API has no filter; the data of a dialect are all that it takes where there is one.
+        # The specification's API has no filter by time. A dialect gets one by a value of its endpoint.
         filtered = replace(ANALYTICS.endpoints["activities"], since_param=since)
         DIALECTS["analytics"] = replace(ANALYTICS, endpoints={**ANALYTICS.endpoints, "activities": filtered})
     started = time.perf_counter()

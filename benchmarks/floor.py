@@ -1,8 +1,8 @@
-"""The floor: what the same rows cost at least, by hand, without a guard, a retry, a cursor or a second sync.
+"""The floor: the least that loading the same rows costs, without validation, retries, a cursor or a second sync.
 
     python -m benchmarks.floor http://127.0.0.1:8000 file.duckdb
 
-Pages are fetched side by side, parsed by Arrow from the bytes as they came and inserted into tables with a primary key.
+Pages are fetched concurrently, parsed by Arrow from the received bytes, and inserted into tables with a primary key.
 """
 
 import argparse
@@ -24,13 +24,14 @@ from benchmarks.work import print_work
 
 SCHEMA = "analytics"
 BATCH = 8 * 1024 * 1024
+"""Bytes of pages that are parsed and inserted at once."""
 SQL_TYPES = {"bigint": "BIGINT", "bool": "BOOLEAN", "json": "JSON", "text": "VARCHAR", "timestamp": "TIMESTAMPTZ"}
-# Of nested values the type is left to be inferred.
+# Arrow infers the type of a nested value.
 ARROW_TYPES = {"bigint": pa.int64(), "bool": pa.bool_(), "text": pa.string(), "timestamp": pa.timestamp("us", "UTC")}
 
 
 class Listing:
-    """The pages of a resource: some to be asked for, some to be loaded."""
+    """The pages of a resource: those still to be requested, and those received and not loaded yet."""
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
@@ -40,7 +41,7 @@ class Listing:
         self.bytes = 0
 
     def offsets(self, page_size: int) -> Iterator[int]:
-        """What to ask for next. Nobody knows the end before an empty page has come, so some are asked for in vain."""
+        """The offsets to request. Only an empty page shows the end, so a few requests beyond it are in vain."""
         offset = 0
         while not self.ended:
             yield offset
@@ -48,7 +49,7 @@ class Listing:
             offset += page_size
 
     def add(self, body: bytes) -> None:
-        """Keeps a page, or notices the end."""
+        """Keeps a page. An empty page ends the listing."""
         if body.endswith(b"[]}"):
             self.ended = True
             return
@@ -56,13 +57,13 @@ class Listing:
         self.bytes += len(body)
 
     def take(self) -> list[bytes]:
-        """The pages that have come since the last time."""
+        """Returns the pages received since the last call, and forgets them."""
         bodies, self.bodies, self.bytes = self.bodies, [], 0
         return bodies
 
 
 def create_table(connection: duckdb.DuckDBPyConnection, resource: Resource) -> None:
-    """Makes an empty table with a primary key."""
+    """Creates an empty table with a primary key."""
     columns = ", ".join(f'"{column.name}" {SQL_TYPES[column.type]}' for column in resource.columns)
     connection.execute(f"CREATE TABLE {SCHEMA}.{resource.name} ({columns}, PRIMARY KEY ({PRIMARY_KEY}))")
 
@@ -92,15 +93,15 @@ def load(connection: duckdb.DuckDBPyConnection, resource: Resource, bodies: list
 async def fetch(
     arguments: argparse.Namespace, connection: duckdb.DuckDBPyConnection, loader: ThreadPoolExecutor
 ) -> None:
-    """Gets all pages, `in_flight` at a time over all listings, and loads them meanwhile."""
+    """Fetches all pages, `in_flight` at a time over all listings, and loads them at the same time."""
     loop = asyncio.get_running_loop()
     listings = [Listing(resource) for resource in RESOURCES]
     requests = ((listing, offset) for listing in listings for offset in listing.offsets(arguments.page_size))
 
     async def work(session: aiohttp.ClientSession) -> None:
         for listing, offset in requests:
-            paging = {"after": offset, "limit": arguments.page_size} if listing.endpoint.pagination else {}
-            async with session.get(listing.endpoint.path, params=paging) as response:
+            query = {"after": offset, "limit": arguments.page_size} if listing.endpoint.pagination else {}
+            async with session.get(listing.endpoint.path, params=query) as response:
                 listing.add(await response.read())
             if listing.bytes > BATCH:
                 await loop.run_in_executor(loader, load, connection, listing.resource, listing.take())

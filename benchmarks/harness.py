@@ -1,4 +1,4 @@
-"""Measures scenarios: every contestant in turn, round after round, each sync a process of its own."""
+"""Measures scenarios: all contestants in turn, round after round, each sync in a process of its own."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,7 +15,7 @@ from benchmarks.scenarios import ALONE, BY_NAME, SLOW_LIMIT, Conditions, Contest
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """How often to measure: each contestant, and the slow one."""
+    """How often to measure a contestant (`usual`), and the slow one (`slow`)."""
 
     usual: int
     slow: int
@@ -23,17 +23,20 @@ class Rounds:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a contestant syncs: against which server, into which directory."""
+    """Where a contestant syncs."""
 
     scenario: Scenario
     activities: int
+    """Number of activities that the server has."""
     server: Server
     directory: Path
+    """Holds the DuckDB file, dlt's files and the Dagster instance."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """Further variables of the process."""
 
 
 class Harness:
-    """Measures scenarios into results."""
+    """Measures scenarios and adds the measurements to results."""
 
     def __init__(self, results: Results, console: Console, rounds: Rounds, in_flight: int) -> None:
         self._results = results
@@ -42,7 +45,7 @@ class Harness:
         self._in_flight = in_flight
 
     def measure(self, scenario: Scenario) -> None:
-        """Measures one scenario."""
+        """Measures one scenario in all rounds."""
         in_flight = f"the project and the floor with {self._in_flight} requests in flight"
         self._results.start(scenario.name, f"{scenario.conditions}; {in_flight}")
         if scenario.history:
@@ -64,7 +67,7 @@ class Harness:
                     self._measure_sync(stage, contestant, "quiet")
 
     def _measure_history(self, scenario: Scenario) -> None:
-        """Measures quiet syncs only; each history is loaded once, before the first round."""
+        """Measures quiet syncs only. Each history is loaded once, before the first round."""
         more = filter_environment()
         contestant = BY_NAME[ALONE]
         with ExitStack() as stack:
@@ -73,7 +76,7 @@ class Harness:
                 server = stack.enter_context(serving(scenario, activities))
                 stages.append(Stage(scenario, activities, server, stack.enter_context(workplace()), more))
             for stage in stages:
-                # By large pages, as a first sync is not what is measured here.
+                # The history is loaded by large pages, because this sync is not measured.
                 loading = replace(stage, scenario=replace(scenario, page_size=1_000))
                 self._sync(loading, contestant, "first")
             for _ in range(self._rounds.usual):

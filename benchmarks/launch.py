@@ -1,7 +1,6 @@
-"""Runs a command and writes what it took, as JSON: `python -I -S launch.py FILE COMMAND...`.
+"""Runs a command and writes its seconds, peak MB and status as JSON: `python -I -S launch.py FILE COMMAND...`.
 
-A process of its own, and a small one, since the kernel counts into the peak memory of a process what the one that
-started it had.
+This is a small process of its own, because the kernel counts the memory of the parent into the peak memory of a child.
 """
 
 import json
@@ -12,10 +11,11 @@ import time
 from pathlib import Path
 
 MEMORY_UNIT = 1024 if sys.platform == "linux" else 1024 * 1024
+"""Divisor that turns `ru_maxrss` into MB: Linux counts KB, macOS bytes."""
 
 
 def main() -> None:
-    """Waits for the command."""
+    """Runs the command, waits for it and writes the file."""
     _, file, *command = sys.argv
     started = time.perf_counter()
     process = subprocess.Popen(command)

@@ -1,4 +1,4 @@
-"""The fastest event loop there is on this machine."""
+"""Runs a coroutine in uvloop if it is installed, else in asyncio's event loop."""
 
 import asyncio
 from collections.abc import Coroutine

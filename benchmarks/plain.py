@@ -1,4 +1,4 @@
-"""Plain dlt: the eight resources as dlt's documentation would have them, with its defaults.
+"""Plain dlt: the eight resources as dlt's documentation declares such resources, with dlt's defaults.
 
 python -m benchmarks.plain http://127.0.0.1:8000 file.duckdb --parquet
 """
@@ -16,7 +16,7 @@ START = "2024-01-01T00:00:00Z"
 
 
 def configuration(url: str, page_size: int) -> RESTAPIConfig:
-    """The declarative source."""
+    """The configuration of dlt's declarative REST API source."""
     return {
         "client": {
             "base_url": url,
@@ -87,7 +87,7 @@ def configuration(url: str, page_size: int) -> RESTAPIConfig:
 
 
 def main() -> None:
-    """Loads the API into a DuckDB file, all of it or what is new."""
+    """Loads the API into a DuckDB file: everything in a new file, new rows in an existing one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.plain")
     parser.add_argument("url")
     parser.add_argument("database")

@@ -17,7 +17,7 @@ COLOURS = {PLAIN: "#999999", PARQUET: "#d95f02", ALONE: "#1b6ca8", FLOOR: "#2222
 
 
 def draw(results: Results, directory: Path) -> None:
-    """Draws those plots whose scenario was measured."""
+    """Draws the plots whose scenario was measured, as PNG files in a directory."""
     mpl.use("Agg")
     if SCALE.name in results.conditions:
         _draw_rows(results, directory / ROWS_PLOT)
@@ -58,7 +58,7 @@ def _draw_quiet(results: Results, path: Path) -> None:
 
 
 def _draw_line(axes: Axes, measured: Sequence[tuple[int, list[float]]], label: str, colour: str) -> None:
-    """Medians joined by a line, with a bar from the least to the most of the rounds."""
+    """Draws medians joined by a line, each with a bar from the least to the most of the rounds."""
     sizes = [size for size, _ in measured]
     middles = [median(values) for _, values in measured]
     below = [median(values) - min(values) for _, values in measured]

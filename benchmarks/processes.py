@@ -1,4 +1,4 @@
-"""Starts servers and contestants, and says what a process took."""
+"""Starts servers and contestants, and measures what a process takes."""
 
 import json
 import os
@@ -22,30 +22,37 @@ from benchmarks.scenarios import SINCE, Conditions, Scenario
 from benchmarks.work import find_work
 
 CONFIGURED_BY = ("SOURCES__", "DESTINATION", "RUNTIME__", "SCHEDULES__", "DLT_", "DAGSTER_", "API_KEY", "START_DATE")
+"""Beginnings of the variables that configure the project. Contestants do not inherit them."""
 SECTION = "SOURCES__ANALYTICS"
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a process took: seconds as a whole and after its imports (if it says so), MB, requests."""
+    """What a process took."""
 
     seconds: float
+    """Seconds of the whole process."""
     work: float | None
+    """Seconds after its imports; `None` if the process does not print them."""
     memory: float
+    """Peak memory in MB."""
     requests: int
+    """Requests that the server received."""
     most_in_flight: int
+    """Most requests at once, as the server saw them."""
     server_seconds: float
+    """CPU seconds of the server."""
 
 
 class Server:
-    """A running server, and the rows that it has."""
+    """A running server: its URL, and the number of its rows by resource."""
 
     def __init__(self, url: str, counts: dict[str, int]) -> None:
         self.url = url
         self.counts = counts
 
     def ask(self, path: str) -> Any:  # noqa: ANN401 - whatever JSON holds
-        """The answer of one of the paths for the harness."""
+        """The JSON response of `/_stats` or `/_reset`."""
         connection = HTTPConnection(urlsplit(self.url).netloc)
         connection.request("GET", path)
         return json.loads(connection.getresponse().read())
@@ -53,7 +60,7 @@ class Server:
 
 @contextmanager
 def serving(scenario: Scenario, activities: int) -> Iterator[Server]:
-    """A server with the rows of a scenario."""
+    """Runs a server with the rows of a scenario. It ends with the block."""
     rows = scenario.rows(activities)
     command = [sys.executable, "-m", "benchmarks.server", "--others", str(scenario.others)]
     for name, count in rows.items():
@@ -66,7 +73,7 @@ def serving(scenario: Scenario, activities: int) -> Iterator[Server]:
         try:
             url = process.stdout.readline().strip()
             if not url:
-                sys.exit("The server has not started.")
+                sys.exit("The benchmark's server has not started. Its own messages above say why.")
             yield Server(url, {resource.name: rows.get(resource.name, scenario.others) for resource in RESOURCES})
         finally:
             process.kill()
@@ -74,7 +81,7 @@ def serving(scenario: Scenario, activities: int) -> Iterator[Server]:
 
 @contextmanager
 def workplace() -> Iterator[Path]:
-    """A directory for a first sync and what follows it: warehouse, dlt's files and a Dagster instance."""
+    """A temporary directory for the warehouse, dlt's files and the Dagster instance of a first and a quiet sync."""
     with tempfile.TemporaryDirectory(prefix="analytics_benchmark_") as name:
         directory = Path(name)
         shutil.copy(project_dir() / "dagster.yaml", directory)
@@ -82,7 +89,7 @@ def workplace() -> Iterator[Path]:
 
 
 def environment(directory: Path, given: Conditions, more: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process, from which the machine's own configuration of the project is taken out."""
+    """The environment of a process: this one's, without its configuration of the project, and that of the scenario."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURED_BY)}
     return {
         **inherited,
@@ -101,7 +108,7 @@ def environment(directory: Path, given: Conditions, more: Mapping[str, str]) -> 
 
 
 def take(command: list[str], variables: Mapping[str, str], server: Server) -> Taken:
-    """Runs a process, which has to succeed."""
+    """Runs a process and measures it. If it fails, the benchmark ends with its output."""
     directory = Path(variables["DAGSTER_HOME"])
     file = directory / "taken.json"
     server.ask("/_reset")
@@ -129,11 +136,11 @@ def take(command: list[str], variables: Mapping[str, str], server: Server) -> Ta
     )
 
 
-def check_rows(database: Path, server: Server, who: str) -> None:
-    """Looks whether a contestant has loaded each row of the API once, without which its time means nothing."""
+def check_rows(database: Path, server: Server, label: str) -> None:
+    """Ends the benchmark unless a contestant has loaded each row of the API once: otherwise its time means nothing."""
     with duckdb.connect(str(database), read_only=True) as connection:
         for name, count in server.counts.items():
             query = f"SELECT count(*), count(DISTINCT {PRIMARY_KEY}) FROM analytics.{name}"
             [held] = connection.execute(query).fetchall()
             if held != (count, count):
-                sys.exit(f"{who}: {name} has {held[0]} rows and {held[1]} ids, and the API {count}.")
+                sys.exit(f"{label}: the table {name} has {held[0]} rows and {held[1]} ids, but the API has {count}.")

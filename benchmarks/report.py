@@ -1,4 +1,4 @@
-"""Writes docs/performance.md: the tables between its marks, and the plots beside it."""
+"""Writes docs/performance.md: puts the tables between the marks of its text, and draws the plots beside it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ ABSENT = "-"
 
 
 def write(results: Results, to: Path = DOCUMENT) -> None:
-    """Puts the tables between the marks of the document's text, and draws the plots."""
+    """Writes the document to `to`, with the results between the marks of its present text, and draws the plots."""
     before, rest = DOCUMENT.read_text(encoding="utf-8").split(START)
     _, after = rest.split(END)
     images = to.parent / "images"
@@ -29,7 +29,7 @@ def write(results: Results, to: Path = DOCUMENT) -> None:
 
 
 def render(results: Results) -> str:
-    """All tables as Markdown."""
+    """The machine, the targets and the tables of all measured scenarios, in Markdown."""
     sections = [_machine(results), "## Targets\n\n" + _targets(results)]
     sections += [_section(results, scenario) for scenario in SCENARIOS.values() if scenario.name in results.conditions]
     return "\n".join(sections)
@@ -78,7 +78,7 @@ def _syncs(results: Results, scenario: Scenario) -> str:
 
 
 def _sync_table(results: Results, scenario: Scenario, sync: Sync) -> str:
-    """One line a contestant; the ratios are of medians."""
+    """A table with one line per contestant. Ratios are of medians."""
     reference = results.median("seconds", scenario.name, sync, ALONE)
     floor = results.median("work", scenario.name, sync, FLOOR)
     rows = []
@@ -162,7 +162,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """The median, and the least and most of several rounds."""
+    """The median of the rounds, and of several rounds also the least and the most."""
     if not values:
         return ABSENT
     middle = number(median(values), digits)
@@ -172,10 +172,10 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def times(one: float | None, other: float | None) -> str:
-    """A ratio."""
+    """The ratio of two numbers as text, or `ABSENT` if one is missing."""
     return f"{one / other:.1f} x" if one and other else ABSENT
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """A number with as many decimals."""
+    """A number as text with `digits` decimals, or `ABSENT`."""
     return ABSENT if value is None else f"{value:,.{digits}f}"

@@ -1,4 +1,4 @@
-"""What was measured, as JSON on disk, and the questions that tables, targets and plots ask of it."""
+"""The measurements, stored as JSON, and the queries of tables, targets and plots."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from analytics_assets.project import project_dir
 
 DIRECTORY = project_dir() / "benchmarks" / "results"
 PACKAGES = ("dlt", "dagster", "duckdb", "pyarrow", "pyreqwest", "aiohttp", "uvloop")
+"""Packages whose versions influence the results. Results of other versions are not comparable."""
 
 Sync = Literal["first", "quiet"]
 Quantity = Literal["seconds", "work", "memory", "requests", "most_in_flight", "server_seconds"]
@@ -23,12 +24,16 @@ Quantity = Literal["seconds", "work", "memory", "requests", "most_in_flight", "s
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one process took."""
+    """What one process took, and in which scenario. The quantities are those of `processes.Taken`."""
 
     scenario: str
+    """Name of the scenario."""
     sync: Sync
+    """`first`: the sync into a new file. `quiet`: the sync after it, without new rows."""
     contestant: str
+    """Name of the contestant."""
     activities: int
+    """Number of activities that the API has."""
     seconds: float
     work: float | None
     memory: float
@@ -38,7 +43,13 @@ class Measurement:
 
 
 class Results:
-    """Measurements on one machine with one set of versions, and when and how each scenario was measured."""
+    """Measurements on one machine with one set of versions.
+
+    Args:
+        here: The machine and the versions, as `describe_here` returns them.
+        conditions: When and how each scenario was measured, by its name.
+        measurements: The measurements so far.
+    """
 
     def __init__(
         self,
@@ -52,26 +63,26 @@ class Results:
 
     @classmethod
     def read(cls, file: Path) -> "Results":
-        """Those in a file.
+        """The results in a file.
 
         Raises:
-            SystemExit: There is none.
+            SystemExit: The file does not exist.
         """
         if not file.exists():
-            raise SystemExit(f"Nothing has been measured here: there is no {file}.")
+            raise SystemExit(f"Nothing has been measured on this machine: there is no {file}. Run make bench first.")
         stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return cls(stored["here"], stored["conditions"], [Measurement(**fields) for fields in stored["measurements"]])
 
     @classmethod
     def read_comparable(cls, file: Path) -> "Results":
-        """Those in a file if they are of this machine and these versions, else none."""
+        """The results in a file if they are of this machine and these versions, else empty ones."""
         here = describe_here()
         if file.exists() and (stored := cls.read(file)).here == here:
             return stored
         return cls(here)
 
     def write(self, file: Path) -> None:
-        """Stores them."""
+        """Stores the results in a file, as JSON."""
         file.parent.mkdir(parents=True, exist_ok=True)
         stored = {
             "here": self.here,
@@ -81,7 +92,7 @@ class Results:
         file.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
     def start(self, scenario: str, conditions: str) -> None:
-        """Forgets a scenario, which is about to be measured."""
+        """Deletes the measurements of a scenario before it is measured again, and notes its conditions and the date."""
         today = datetime.now(UTC).strftime("%Y-%m-%d")
         self.measurements = [kept for kept in self.measurements if kept.scenario != scenario]
         self.conditions[scenario] = f"{conditions}. Measured on {today}."
@@ -89,7 +100,7 @@ class Results:
     def values(
         self, quantity: Quantity, scenario: str, sync: Sync, contestant: str, activities: int | None = None
     ) -> list[float]:
-        """What each round has measured."""
+        """One quantity in each round. Without `activities`, of all sizes."""
         return [
             getattr(measured, quantity)
             for measured in self.measurements
@@ -101,21 +112,21 @@ class Results:
     def median(
         self, quantity: Quantity, scenario: str, sync: Sync, contestant: str, activities: int | None = None
     ) -> float | None:
-        """The median over the rounds, or nothing if it was not measured."""
+        """The median over the rounds, or `None` if the quantity was not measured."""
         values = self.values(quantity, scenario, sync, contestant, activities)
         return median(values) if values else None
 
     def sizes(self, scenario: str) -> list[int]:
-        """The numbers of activities that were measured."""
+        """The numbers of activities with which a scenario was measured, ascending."""
         return sorted({measured.activities for measured in self.measurements if measured.scenario == scenario})
 
     def contestants(self, scenario: str) -> list[str]:
-        """Who was measured, in the order of the first round."""
+        """The names of the measured contestants, in the order of the first round."""
         return list(dict.fromkeys(one.contestant for one in self.measurements if one.scenario == scenario))
 
 
 def describe_here() -> dict[str, str]:
-    """The machine and the versions."""
+    """The machine and the versions, as texts by name."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "processor": f"{_processor()}, {os.cpu_count()} cores",

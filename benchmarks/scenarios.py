@@ -1,4 +1,4 @@
-"""What is measured: who against whom, on how many rows, under which conditions."""
+"""The scenarios: which contestants are measured, on how many rows, under which conditions."""
 
 import sys
 from collections.abc import Callable
@@ -12,27 +12,34 @@ PARQUET = "plain dlt, parquet"
 FLOOR = "floor, by hand"
 
 SLOW_LIMIT = 100_000
-"""Activities above which the slow contestant is not measured: it would take more than ten minutes a process."""
+"""Most activities with which the slow contestant is measured. With more, a process takes over ten minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a contestant is told on its command line; the project has the same in its environment."""
+    """What a contestant gets on its command line. The project gets the same in its environment."""
 
     url: str
+    """Base URL of the API."""
     database: Path
+    """The DuckDB file to load into."""
     page_size: int
+    """Rows per page."""
     in_flight: int
+    """Most requests at once. Plain dlt ignores it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A process to measure. `quiet`: whether it can sync again; `slow`: whether it takes minutes."""
+    """A process to measure."""
 
     name: str
     command: Callable[[Conditions], list[str]]
+    """Returns the command line."""
     quiet: bool = True
+    """Whether it can sync again into the same file."""
     slow: bool = False
+    """Whether it takes minutes, so that it has rounds and a limit of its own."""
 
 
 def _dagster(_: Conditions) -> list[str]:
@@ -70,37 +77,44 @@ BY_NAME = {contestant.name: contestant for contestant in CONTESTANTS}
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """First syncs of new files, each perhaps followed by a quiet one, by each contestant at each number of activities.
-
-    `history`: only the quiet sync is measured, and the API filters activities by time.
-    """
+    """Syncs to measure: those of each contestant, at each number of activities."""
 
     name: str
     title: str
+    """Heading in the document."""
     activities: tuple[int, ...]
+    """Numbers of activities, ascending. Each is measured."""
     organizations: int
+    """Number of organizations."""
     locations: int
+    """Number of locations."""
     others: int
+    """Number of rows of every other resource."""
     page_size: int
+    """Rows per page."""
     latency: float = 0
+    """Seconds from each request to its response."""
     contestants: tuple[str, ...] = tuple(BY_NAME)
+    """Names of the contestants."""
     quiet: bool = True
+    """Whether a quiet sync is measured after each first one."""
     history: bool = False
+    """Whether only quiet syncs are measured, of an API that filters activities by time."""
 
     def divided(self, by: int) -> "Scenario":
-        """The same with fewer rows, to try the harness."""
+        """The same scenario with fewer rows, to try the harness."""
         fewer = tuple(max(1, count // by) for count in self.activities)
         others = (max(1, count // by) for count in (self.organizations, self.locations, self.others))
         organizations, locations, rest = others
         return replace(self, activities=fewer, organizations=organizations, locations=locations, others=rest)
 
     def rows(self, activities: int) -> dict[str, int]:
-        """Rows of each resource that has not `others`."""
+        """The number of rows of each resource that has another number than `others`, by name."""
         return {"activities": activities, "organizations": self.organizations, "locations": self.locations}
 
     @property
     def conditions(self) -> str:
-        """How many rows there are, in words."""
+        """The numbers of rows, in words."""
         activities = " / ".join(f"{count:,}" for count in self.activities)
         return (
             f"{activities} activities, {self.organizations:,} organizations, {self.locations:,} locations,"
@@ -142,5 +156,5 @@ SINCE = "newerThan"
 
 
 def filter_environment() -> dict[str, str]:
-    """What makes `benchmarks.alone` read through a dialect whose API filters by time."""
+    """Variables that make `benchmarks.alone` read through a dialect whose API filters by time."""
     return {"BENCHMARKS_SINCE": SINCE}

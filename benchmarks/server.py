@@ -1,12 +1,11 @@
-"""A loopback API that costs next to nothing, so that what is measured is the client. Prints its URL and serves.
+"""A loopback API that costs next to nothing, so that the client is measured and not the server.
 
     python -m benchmarks.server --activities 100000 --others 500 --latency 0.02
 
-Which rows a request gets is decided as by the demo API. What differs makes the server cheap: the rows of a listing lie
-back to back in memory, spelled already, so that any page of any size is one slice of them, which costs 3 microseconds
-instead of a millisecond. Nor are credentials looked at, and activities can be filtered by time, which the
-specification's API cannot do. `/_stats` tells how many requests came and how many were in flight at a time (since
-`/_reset`).
+It prints its URL and serves until it is killed. The demo API's code decides which rows a request gets. The rest differs
+to make the server cheap: the encoded rows of a listing are contiguous in memory, so that any page is one slice of them,
+which costs 3 microseconds instead of a millisecond. It ignores credentials, and it can filter activities by time, which
+the specification's API cannot. `/_stats` returns how many requests came since `/_reset`, and how many of them at once.
 """
 
 import argparse
@@ -38,7 +37,7 @@ SAMPLES: dict[str, Any] = {
 
 
 class Listing:
-    """The encoded rows of a resource."""
+    """The encoded rows of a resource: one buffer, and the position in it at which each row starts."""
 
     def __init__(self, resource: Resource, count: int) -> None:
         self._path = ANALYTICS.endpoints[resource.name].path
@@ -64,9 +63,9 @@ class Listing:
 
 
 def encoded_rows(resource: Resource, count: int) -> Iterator[bytes]:
-    """The rows as JSON: ids count from 1, times are a second apart, texts are of usual length.
+    """The rows as JSON. Ids count from 1, times are a second apart, texts are short.
 
-    They are filled into one template, which takes a tenth of the time of encoding each.
+    The rows are filled into one template, which takes a tenth of the time of encoding each row.
     """
     columns = (f'"{column.name}": {template(column)}' for column in resource.columns)
     row = f"{{{', '.join(columns)}}}"
@@ -76,7 +75,7 @@ def encoded_rows(resource: Resource, count: int) -> Iterator[bytes]:
 
 
 def template(column: Column) -> str:
-    """What stands in a row for a column."""
+    """The value of a column in the template of a row."""
     match column.type:
         case "bigint":
             return "%(number)d" if column.name == "id" else "%(other)d"
@@ -89,13 +88,13 @@ def template(column: Column) -> str:
 
 
 @lru_cache
-def rows_before(instant: str) -> int:
-    """How many activities happened before an ISO 8601 instant or date: the first one a second after `FIRST`."""
-    return max(0, math.ceil((parse_timestamp(instant) - FIRST).total_seconds()) - 1)
+def rows_before(time_or_date: str) -> int:
+    """How many activities happened before an ISO 8601 point in time. The first happened a second after `FIRST`."""
+    return max(0, math.ceil((parse_timestamp(time_or_date) - FIRST).total_seconds()) - 1)
 
 
 class Api:
-    """The listings, and counts of who asked for them."""
+    """The listings, and counts of the requests for them."""
 
     def __init__(self, counts: dict[str, int], latency: float = 0, since: str | None = None) -> None:
         self.latency = latency
@@ -114,7 +113,10 @@ class Api:
         self._cpu_before = time.process_time()
 
     def stats(self) -> dict[str, Any]:
-        """What was counted. Without latency a request is answered as soon as it is read: one in flight."""
+        """What was counted since `reset`.
+
+        Without latency the server responds to a request as soon as it has read it, so at most one is in flight.
+        """
         return {
             "requests": self._paths.total(),
             "most_in_flight": self._most_in_flight,
@@ -123,17 +125,17 @@ class Api:
         }
 
     def begin(self, path: str) -> None:
-        """Counts a request that has come."""
+        """Counts a received request."""
         self._paths[path] += 1
         self._in_flight += 1
         self._most_in_flight = max(self._most_in_flight, self._in_flight)
 
     def end(self) -> None:
-        """Counts one that has been answered."""
+        """Counts a sent response."""
         self._in_flight -= 1
 
     def answer(self, path: str, query: str) -> bytes:
-        """The whole answer to a GET."""
+        """The whole HTTP response to a GET."""
         listing = self._listings.get(path)
         if listing is None:
             return response(b"{}", "404 Not Found")
@@ -143,32 +145,32 @@ class Api:
 
 
 def response(body: bytes, status: str = "200 OK") -> bytes:
-    """An HTTP response."""
+    """The bytes of an HTTP response with a JSON body."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
 class Connection(asyncio.Protocol):
-    """Reads requests without a body, of which a client may send several at a time, and answers in their order."""
+    """Reads requests without a body, several at a time if the client sends them so, and responds in their order."""
 
     transport: asyncio.Transport
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._received = b""
-        self._answers: deque[bytes] = deque()
+        self._responses: deque[bytes] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the way to answer."""
+        """Keeps the transport, by which responses are sent."""
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answers each request that is complete."""
+        """Responds to each request that is complete."""
         *requests, self._received = (self._received + data).split(b"\r\n\r\n")
         for request in requests:
-            self._answer(request.split(b" ", 2)[1].decode())
+            self._respond(request.split(b" ", 2)[1].decode())
 
-    def _answer(self, target: str) -> None:
+    def _respond(self, target: str) -> None:
         path, _, query = target.partition("?")
         if path == "/_reset":
             self._api.reset()
@@ -176,7 +178,7 @@ class Connection(asyncio.Protocol):
             self.transport.write(response(json.dumps(self._api.stats()).encode()))
             return
         self._api.begin(path)
-        self._answers.append(self._api.answer(path, query))
+        self._responses.append(self._api.answer(path, query))
         if self._api.latency:
             asyncio.get_running_loop().call_later(self._api.latency, self._send)
         else:
@@ -184,10 +186,10 @@ class Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         self._api.end()
-        answer = self._answers.popleft()
-        # A client that no longer needs an answer has hung up meanwhile.
+        oldest = self._responses.popleft()
+        # A client that no longer needs the response may have hung up.
         if not self.transport.is_closing():
-            self.transport.write(answer)
+            self.transport.write(oldest)
 
 
 async def serve(api: Api, port: int) -> None:
@@ -202,11 +204,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.server")
     parser.add_argument("--activities", type=int, default=100_000)
     parser.add_argument("--others", type=int, default=500, help="rows of each other resource")
-    parser.add_argument("--organizations", type=int, help="--others by default")
-    parser.add_argument("--locations", type=int, help="--others by default")
-    parser.add_argument("--latency", type=float, default=0, metavar="SECONDS", help="from request to answer")
-    parser.add_argument("--since", metavar="PARAM", help="parameter that filters activities by time; none by default")
-    parser.add_argument("--port", type=int, default=0, help="any free one by default")
+    parser.add_argument("--organizations", type=int, help="number of organizations (default: --others)")
+    parser.add_argument("--locations", type=int, help="number of locations (default: --others)")
+    parser.add_argument("--latency", type=float, default=0, metavar="SECONDS", help="from request to response")
+    parser.add_argument("--since", metavar="PARAM", help="parameter that filters activities by time (default: none)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any free one)")
     arguments = parser.parse_args()
     counts = {resource.name: arguments.others for resource in RESOURCES}
     for name in ("activities", "organizations", "locations"):

@@ -1,4 +1,4 @@
-"""What the project wants to reach in each scenario, and whether it has."""
+"""The targets of each scenario, and whether the results meet them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,18 +18,23 @@ from benchmarks.scenarios import (
 )
 
 Measure = Callable[[Results], float | None]
+"""Computes a number from the results; `None` if they lack a measurement that it needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A number that has to be at least, or at most, a limit."""
+    """A limit for a measured number."""
 
     scenario: Scenario
     what: str
+    """Name of the number, in words."""
     measure: Measure
+    """Computes the number."""
     limit: float
     unit: str
+    """Unit of number and limit, as it follows a number in text."""
     at_least: bool = False
+    """Whether the number must be at least the limit; otherwise it must be at most the limit."""
 
     @property
     def wanted(self) -> str:
@@ -37,12 +42,12 @@ class Target:
         return f"{'at least' if self.at_least else 'at most'} {self.limit:g}{self.unit}"
 
     def is_met(self, measured: float) -> bool:
-        """Whether a number is on the right side of the limit."""
+        """Whether a number meets the limit."""
         return measured >= self.limit if self.at_least else measured <= self.limit
 
 
 def ratio(scenario: Scenario, quantity: Quantity, above: str, below: str) -> Measure:
-    """How many times as much one contestant took as another for the first sync; medians of the same run."""
+    """The median of one contestant divided by that of another, for the first sync."""
 
     def measure(results: Results) -> float | None:
         one = results.median(quantity, scenario.name, "first", above)
@@ -53,7 +58,7 @@ def ratio(scenario: Scenario, quantity: Quantity, above: str, below: str) -> Mea
 
 
 def dagster_overhead(scenario: Scenario, sync: Sync) -> Measure:
-    """Seconds that the run through Dagster took longer."""
+    """How many seconds longer a sync takes through Dagster than without it, by medians of whole processes."""
 
     def measure(results: Results) -> float | None:
         one = results.median("seconds", scenario.name, sync, DAGSTER)
@@ -64,7 +69,7 @@ def dagster_overhead(scenario: Scenario, sync: Sync) -> Measure:
 
 
 def peak_memory(scenario: Scenario, activities: int) -> Measure:
-    """MB that the project took at most, in any round."""
+    """Most MB that the project took for a first sync in any round."""
 
     def measure(results: Results) -> float | None:
         return max(results.values("memory", scenario.name, "first", ALONE, activities), default=None)
@@ -73,7 +78,7 @@ def peak_memory(scenario: Scenario, activities: int) -> Measure:
 
 
 def growth(quantity: Quantity) -> Measure:
-    """By how much, in percent, a quiet sync takes more with the longest history than with the shortest."""
+    """How many percent more a quiet sync takes with the longest history than with the shortest, by medians."""
 
     def measure(results: Results) -> float | None:
         shortest, *_, longest = HISTORY.activities
@@ -114,7 +119,7 @@ TARGETS = (
 
 
 def missed(results: Results, scenarios: list[str]) -> list[str]:
-    """The targets of some scenarios that were measured and not met."""
+    """A line for each target of some scenarios that was measured and not met."""
     return [
         f"{target.scenario.name}: {target.what}: {measured:.2f}{target.unit}, wanted {target.wanted}"
         for target in TARGETS

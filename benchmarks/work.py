@@ -1,4 +1,4 @@
-"""How a measured process says how long it worked, its imports left out."""
+"""The line by which a measured process tells the harness how long it worked, without its imports."""
 
 import re
 import time
@@ -7,11 +7,11 @@ PATTERN = re.compile(r"^work seconds: ([0-9.]+)$", re.MULTILINE)
 
 
 def print_work(started: float) -> None:
-    """Says it, given the `time.perf_counter()` after the imports."""
+    """Prints the line. `started` is the value of `time.perf_counter()` after the imports."""
     print(f"work seconds: {time.perf_counter() - started:.3f}", flush=True)
 
 
 def find_work(output: str) -> float | None:
-    """What a process has said."""
+    """The seconds in the output of a process; `None` if it printed no such line."""
     found = PATTERN.search(output)
     return float(found[1]) if found else None

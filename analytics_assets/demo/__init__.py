@@ -1,1 +1,1 @@
-"""An API with made-up data on a loopback port. Never imports Dagster."""
+"""The demo API: made-up rows on a loopback port. Never imports Dagster."""

@@ -1,4 +1,4 @@
-"""Runs the demo API by itself: `python -m analytics_assets.demo --port 8765 --dialect ninjaone`."""
+"""Runs the demo API in a process of its own: `python -m analytics_assets.demo --port 8765 --dialect ninjaone`."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from analytics_assets.demo.server import CREDENTIALS, DEFAULT_DIALECT, DIALECTS,
 
 
 def main() -> None:
-    """Serves until interrupted."""
+    """Serves until Ctrl-C, after it has printed the settings that point the assets at it."""
     parser = argparse.ArgumentParser(
         prog="python -m analytics_assets.demo", description="The demo API on a loopback port."
     )

@@ -1,7 +1,8 @@
 """The specification's wire format.
 
-Three listings are paged by offset: `after` rows are skipped, `limit` follow (20 by default, at most 1000). Rows stand
-under `data`, those of the activities under `activities`. Points in time are ISO 8601, the credential is a bearer token.
+Three listings have pages by offset: `after` is the number of rows to skip, `limit` the number of rows to return (20 by
+default, at most 1000). The body holds the rows under `data`, those of activities under `activities`. Points in time are
+ISO 8601. The credential is a bearer token.
 """
 
 from collections.abc import Mapping
@@ -18,14 +19,14 @@ LARGEST_PAGE = 1000
 
 
 class Analytics:
-    """Answers as the specification has it, to who brings the bearer token."""
+    """Responds as the specification says, to requests with the bearer token."""
 
     def __init__(self, token: str, rows: Rows) -> None:
         self._token = token
         self._rows = rows
 
     def answer(self, request: Request, now: datetime) -> Reply:
-        """The answer to a request."""
+        """The response to a request at the time `now`; an error status if the request is wrong."""
         if request.method != "GET":
             return Reply(HTTPStatus.METHOD_NOT_ALLOWED, {"error": "the API is read with GET"})
         if request.authorization != f"Bearer {self._token}":

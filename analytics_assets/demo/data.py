@@ -1,10 +1,10 @@
-"""The rows of the demo API: a pure function of the time, so that they are reproducible and yet alive.
+"""The rows of the demo API. They are a pure function of the time, so they change and are reproducible all the same.
 
-As time passes, activities happen (one every five minutes, kept for two weeks), policies, scripts and groups are edited,
-and now and then an organization, a location or a role is added and a software product withdrawn.
+An activity happens every five minutes and is kept for two weeks. Policies, scripts and groups are edited. Now and then
+an organization, a location or a role is added, and a software product is withdrawn.
 
-These are the rows of every dialect, each of which spells them in its own way. Here, a point in time is an aware UTC
-date-time, exact to the microsecond, and `None` is a null.
+All dialects serve these rows, and each spells them in its own way. Here, a point in time is an aware UTC date-time,
+exact to the microsecond, and `None` is a null.
 """
 
 import random
@@ -16,14 +16,14 @@ from typing import overload
 from analytics_assets.demo.exchange import Row
 
 ORIGIN = datetime(2026, 1, 5, tzinfo=UTC)
-"""When the demo's world begins; every count of weeks, edits and activities starts here."""
+"""The point in time at which the demo's world begins. Weeks, edits and activities are counted from here."""
 
 ACTIVITY_EVERY = timedelta(minutes=5)
 ACTIVITIES_KEPT = timedelta(days=14)
 
 ACTIVITY_LATE = timedelta(minutes=8)
-"""An activity is in the log at most this long after it happened. As that is more than lies between two of them, ids are
-not strictly in the order of time, as with the real API."""
+"""Longest time between an activity and its entry in the log. It is longer than `ACTIVITY_EVERY`, so that ids are not
+strictly in the order of time, as in the real API."""
 
 ACTIVITIES = "/v2/activities"
 
@@ -40,7 +40,7 @@ PRIORITIES = ("NONE", "LOW", "MEDIUM", "HIGH")
 def read_listing(path: str, now: datetime) -> Sequence[Row] | None:
     """The rows of the listing at `path` as of `now`, or `None` for an unknown path.
 
-    They ascend by id, but for software products, whose ids are UUIDs. Those of the activities are made when asked for.
+    Rows ascend by id, except software products, whose ids are UUIDs. Activities are made only when they are accessed.
     """
     return LISTINGS[path](now) if path in LISTINGS else None
 
@@ -54,7 +54,7 @@ def _weeks(now: datetime) -> int:
 
 
 def _last_edit(kind: str, number: int, now: datetime, every: timedelta) -> tuple[int, datetime]:
-    """How often a row has been edited until now, and when last: about every `every`, at a time of its own."""
+    """How often a row has been edited until `now`, and when last. Each row has its own rhythm of about `every`."""
     dice = _dice(f"{kind} edit", number)
     rhythm = every * dice.uniform(0.6, 1.6)
     phase = rhythm * dice.random()
@@ -115,7 +115,7 @@ def _policies(now: datetime) -> Iterable[Row]:
 
 
 class _ActivityLog(Sequence[Row]):
-    """The activities that are kept as of `now`; thousands, of which a request wants a page."""
+    """The activities that are kept as of `now`. There are thousands, so only those of the requested page are made."""
 
     def __init__(self, now: datetime) -> None:
         # The two weeks start at a midnight, so that a listing does not lose its first rows while it is being paged.
@@ -254,4 +254,4 @@ LISTINGS: dict[str, Callable[[datetime], Sequence[Row]]] = {
     "/v2/roles": _whole(_roles),
     "/v2/software-products": _whole(_software_products),
 }
-"""The endpoints, and what each lists as of a point in time."""
+"""The rows of each endpoint as a function of the time, by path."""

@@ -7,7 +7,10 @@ from analytics_assets.api.settings import Settings
 
 
 def resolve_demo(settings: Settings) -> Settings:
-    """Settings with the address and the credentials of the demo API, which it starts; other settings as they are."""
+    """Replaces `base_url = demo` by the address and the credentials of the demo API, which it starts.
+
+    Settings with another `base_url` are returned unchanged.
+    """
     if not settings.is_demo:
         return settings
     from analytics_assets.demo.server import CREDENTIALS  # noqa: PLC0415 - a real API needs no demo
@@ -21,12 +24,12 @@ def resolve_demo(settings: Settings) -> Settings:
 
 @cache
 def embedded_url(dialect: str) -> str:
-    """Base URL of a demo API inside this process, one for each dialect.
+    """Base URL of a demo API inside this process. Each dialect has one.
 
-    The first call starts it, and it ends with the process.
+    The first call for a dialect starts its server, which ends with the process.
 
     Raises:
-        KeyError: There is no such dialect.
+        KeyError: The dialect is unknown.
     """
     from analytics_assets.demo.server import DemoServer  # noqa: PLC0415 - as above
 

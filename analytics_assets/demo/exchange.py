@@ -1,4 +1,4 @@
-"""What a server hands to a wire format, and what it gets back."""
+"""What a server and a wire format exchange: a request and a reply."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Rows = Callable[[str, datetime], Sequence[Row] | None]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it arrived; of a repeated parameter the last one. `form` is empty unless the body is a form."""
+    """A request as it arrived. A repeated parameter has its last value. `form` is empty if the body is not a form."""
 
     method: str
     path: str
@@ -30,24 +30,24 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A status, and a body to be sent as JSON."""
+    """An HTTP status, and a body that the server sends as JSON."""
 
     status: HTTPStatus
     body: Any
 
 
 class WireFormat(Protocol):
-    """A wire format, with its rows and the credentials that it wants."""
+    """A wire format, with its rows and the credentials that it demands."""
 
     def answer(self, request: Request, now: datetime) -> Reply:
-        """The answer to a request at a point in time; refusals are answers, too."""
+        """The reply to a request at the time `now`. A refusal is a reply with an error status."""
 
 
 def whole_number(query: Mapping[str, str], name: str, least: int, default: int) -> int:
-    """A parameter that is a whole number from `least`, or `default` where it is not given.
+    """The value of a parameter as a whole number, or `default` if the query lacks it.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The value is not a whole number, or is less than `least`.
     """
     if name not in query:
         return default

@@ -1,17 +1,17 @@
-"""The wire format of NinjaOne's public API, version 2, which the specification is a translation of.
+"""The wire format of NinjaOne's public API, version 2, from which the specification was derived.
 
-- Organizations and locations are a bare array and ascend by id: `pageSize` rows whose id is above `after`, or all of
-  them where no `pageSize` is given.
-- Activities stand under `activities`, the newest id first: `pageSize` rows (10 to 1000, by default 200) whose id is
-  below `olderThan` or above `newerThan`, and whose time lies between the dates `after` and `before`. `lastActivityId`
-  is the newest id of the account, whatever was asked for.
+- Organizations and locations are a bare array and ascend by id. A page holds the first `pageSize` rows with an id above
+  `after`; without `pageSize` it holds all of them.
+- Activities are under `activities`, the newest id first. A page holds `pageSize` rows (10 to 1000, by default 200) with
+  an id below `olderThan` or above `newerThan`, and a time between the dates `after` and `before`. `lastActivityId` is
+  the newest id of the account, whatever the request asked for.
 - The other listings are a bare array and come whole.
-- Points in time are epoch seconds with a fraction, nulls are left out.
+- Points in time are epoch seconds with a fraction. Fields that are null are left out.
 - The credential is a token of OAuth 2 (client credentials, scope `monitoring`) that lasts an hour.
 
-Where the facts are silent, it is as strict as their wording allows, so that what works here has assumed little: the
-dates are bounds that are themselves left out, and a page size out of bounds is refused. Unknown parameters are ignored,
-as are the filters that are not named above.
+Where NinjaOne's documentation is silent, this server is as strict as the wording allows, so that a client that works
+here assumes little: the dates `after` and `before` are exclusive, and a page size out of bounds is refused. Unknown
+parameters, and filters that are not named above, are ignored.
 """
 
 import math
@@ -30,7 +30,7 @@ TOKEN_PATH = "/ws/oauth/token"  # noqa: S105 - a path
 TOKEN_LASTS = timedelta(hours=1)
 SCOPE = "monitoring"
 EXPIRED = 10
-"""The `error_code` of a token that is no longer, or never was, valid."""
+"""The `error_code` of a response to a token that has expired or was never issued."""
 
 PAGED = ("/v2/organizations", "/v2/locations")
 ACTIVITY_PAGE = 200
@@ -39,7 +39,7 @@ LARGEST_ACTIVITY_PAGE = 1000
 
 
 class NinjaOne:
-    """Answers as NinjaOne does, to who has a token that it issued for the client's id and secret.
+    """Responds as NinjaOne does. Issues tokens to one client, and demands one of them.
 
     Args:
         client_id: Identifier of the only client.
@@ -68,7 +68,7 @@ class NinjaOne:
         """Until when each token lasts."""
 
     def answer(self, request: Request, now: datetime) -> Reply:
-        """The answer to a request."""
+        """The reply to a request at the time `now`: a token, a page, or an error status."""
         if request.path == TOKEN_PATH:
             return self._issue(request, now)
         if request.method != "GET":
@@ -84,7 +84,7 @@ class NinjaOne:
             return _error(HTTPStatus.BAD_REQUEST, str(error))
 
     def _issue(self, request: Request, now: datetime) -> Reply:
-        """A token, or why there is none."""
+        """A reply with a new token, or the reason why there is none."""
         if request.method != "POST":
             return _error(HTTPStatus.METHOD_NOT_ALLOWED, "a token is asked for with POST")
         if request.form.get("grant_type") != "client_credentials":
@@ -157,10 +157,10 @@ def _activities(query: Mapping[str, str], log: Sequence[Row], latest: timedelta 
 
 
 def _date(text: str) -> datetime:
-    """Epoch seconds, `yyyyMMdd` or ISO 8601, in UTC unless it says otherwise.
+    """The point in time that a text spells as epoch seconds, `yyyyMMdd` or ISO 8601, in UTC unless it has an offset.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The text is none of these.
     """
     try:
         if len(text) == len("yyyyMMdd") and text.isdigit():

@@ -1,4 +1,4 @@
-"""The demo API: a loopback HTTP server that speaks one of the dialects of the assets."""
+"""The server of the demo API: HTTP on a loopback port, in the wire format of one dialect."""
 
 import sys
 from collections.abc import Callable
@@ -19,23 +19,23 @@ from analytics_assets.demo.ninjaone import NinjaOne
 LOOPBACK = "127.0.0.1"
 
 DEMO_TOKEN = "demo"  # noqa: S105 - made up, and all it opens is made-up data
-"""The bearer token that the demo API wants in the dialect `analytics`."""
+"""The bearer token that the demo API demands in the dialect `analytics`."""
 
 DEMO_CLIENT_ID = "demo"
 DEMO_CLIENT_SECRET = "demo-secret"  # noqa: S105 - made up, too
-"""With the id above, what the demo API issues a token for in the dialect `ninjaone`."""
+"""The secret of the client `DEMO_CLIENT_ID`, to which the demo API issues tokens in the dialect `ninjaone`."""
 
 DIALECTS: dict[str, Callable[[], WireFormat]] = {
     "analytics": partial(Analytics, DEMO_TOKEN, read_listing),
     "ninjaone": partial(NinjaOne, DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, read_listing, ACTIVITY_LATE),
 }
-"""By the name that the setting `dialect` has."""
+"""Makes a wire format, by the value of the setting `dialect`."""
 
 CREDENTIALS = {
     "analytics": {"api_key": DEMO_TOKEN},
     "ninjaone": {"client_id": DEMO_CLIENT_ID, "client_secret": DEMO_CLIENT_SECRET},
 }
-"""By dialect, the settings with which the assets get in."""
+"""The settings with which the assets read the demo API, by dialect."""
 
 DEFAULT_DIALECT = "analytics"
 
@@ -43,7 +43,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def utc_now() -> datetime:
-    """The time that the demo's rows follow."""
+    """The present time in UTC, the clock of the demo unless a test passes another."""
     return datetime.now(UTC)
 
 
@@ -64,7 +64,7 @@ class LoopbackServer(ThreadingHTTPServer):
         super().__init__((LOOPBACK, port), handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as socketserver has it
-        """Keeps quiet about clients that hang up, as they do when they no longer need a page they asked for ahead."""
+        """Ignores clients that hang up. They do so when they no longer need a page that they requested ahead."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -115,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Keeps quiet: the sync reports its requests itself."""
+        """Logs nothing, because the sync counts its requests itself."""
 
 
 class DemoServer(LoopbackServer):
@@ -123,8 +123,8 @@ class DemoServer(LoopbackServer):
 
     Args:
         port: Port to listen on; 0 picks a free one.
-        clock: Says what time it is.
-        dialect: One of `DIALECTS`. The paths of two clash, so that a server has but one.
+        clock: Returns the time of which the rows are served, in UTC.
+        dialect: A key of `DIALECTS`. A server speaks one dialect, because two dialects use the same paths.
 
     Raises:
         KeyError: There is no such dialect.

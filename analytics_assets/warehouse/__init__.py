@@ -1,1 +1,1 @@
-"""Where the rows land. Never imports Dagster."""
+"""The warehouse: the destination, the sync of a resource, and questions to its table. Never imports Dagster."""

@@ -1,4 +1,4 @@
-"""Whether a destination can be reached and written to."""
+"""Tests whether a destination can be reached and written to."""
 
 from contextlib import suppress
 from typing import Any
@@ -13,14 +13,14 @@ from analytics_assets.warehouse.sql import is_sqlite
 from analytics_assets.warehouse.target import DATASET
 
 SCRATCH = "_analytics_check"
-"""The table that shows that one can be made. It is never committed."""
+"""Name of the table that `check_writable` creates. It is never committed."""
 
 
 def check_reachable(client: SqlJobClientBase) -> None:
     """Connects once.
 
     Raises:
-        DestinationError: The destination cannot be reached or used.
+        DestinationError: The driver raised an error. The message quotes its first line.
     """
     try:
         with client:
@@ -32,15 +32,15 @@ def check_reachable(client: SqlJobClientBase) -> None:
 
 
 def check_writable(client: SqlJobClientBase) -> bool:
-    """Makes a table as a sync would, with the schema if there is none, and takes it back.
+    """Creates a table as a sync would, and its schema if that is missing, and rolls both back.
 
     Returns:
-        Whether it was tried. Where the destination cannot take a table back, nothing is done.
+        Whether it was tried. A destination that cannot roll a table back is left untouched.
 
     Raises:
         DestinationError: The destination refuses.
     """
-    # Python's driver of SQLite makes tables outside of transactions, whatever dlt says.
+    # dlt says that SQLite can, but Python's driver creates tables outside of transactions.
     if not client.capabilities.supports_ddl_transactions or is_sqlite(client):
         return False
     try:
@@ -55,12 +55,12 @@ def check_writable(client: SqlJobClientBase) -> bool:
 
 
 def describe_driver_error(error: Exception, client: SqlJobClientBase) -> str:
-    """The first line of what a driver says, without the credentials. The others quote statements and rows."""
+    """The first line of a driver's error, with the credentials redacted. Later lines may quote statements and rows."""
     return redact(str(error).strip().partition("\n")[0], secrets_of(client.config))
 
 
 class _UndoError(Exception):
-    """Ends a transaction without a trace."""
+    """Rolls a transaction back."""
 
 
 def _make_table_and_undo(sql: SqlClientBase[Any]) -> None:

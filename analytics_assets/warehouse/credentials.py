@@ -1,4 +1,4 @@
-"""Connection strings: what is wrong with one, and what of a configuration is secret."""
+"""Checks connection strings, and finds the secrets in a destination's configuration."""
 
 import re
 
@@ -12,7 +12,10 @@ POSTGRES_SCHEMES = frozenset({"postgresql", "postgres"})
 
 
 def secrets_of(config: object) -> list[str]:
-    """The values of a resolved configuration that dlt takes for secrets, those of its credentials included."""
+    """The values of a resolved configuration that dlt marks as secret, those of its credentials included.
+
+    Passwords and tokens in the query of a connection string are found by their names.
+    """
     if not isinstance(config, BaseConfiguration):
         return []
     found = []
@@ -21,7 +24,7 @@ def secrets_of(config: object) -> list[str]:
         found += secrets_of(value)
         if is_secret_hint(hint) and isinstance(value, str | int):
             found.append(str(value))
-    # Such as sslpassword.
+    # dlt does not mark parameters such as sslpassword.
     query = config.get("query") if isinstance(config, ConnectionStringCredentials) else None
     return [
         *found,
@@ -30,10 +33,10 @@ def secrets_of(config: object) -> list[str]:
 
 
 def check_dsn(type_: str, credentials: object) -> None:
-    """Refuses a connection string that a driver would misread, as drivers quote it in their errors.
+    """Refuses a connection string that a driver would misread, because drivers quote parts of it in their errors.
 
     Raises:
-        DestinationError: It lacks something, has another scheme, or characters in it are not escaped.
+        DestinationError: The string lacks a part, has a wrong scheme, or has characters that are not escaped.
     """
     if not isinstance(credentials, ConnectionStringCredentials):
         return
@@ -52,10 +55,11 @@ def check_dsn(type_: str, credentials: object) -> None:
 
 
 def dsn_error(type_: str, problem: str) -> DestinationError:
-    """The error that says what is wrong with a connection string, which it does not show, and how one is written."""
+    """The error for a connection string. It says what is wrong and shows a correct example, never the string itself."""
     scheme = "postgresql" if type_ == "postgres" else type_
     sample = "sqlite:////path/to/file.db" if type_ == "sqlalchemy" else f"{scheme}://user:password@host:5432/database"
     return DestinationError(
-        f"destination.{type_}.credentials {problem}. It is not shown here. Write it like {sample}, with what is special"
-        f" in a URL escaped, in .dlt/secrets.toml or as DESTINATION__{type_.upper()}__CREDENTIALS in the environment."
+        f"destination.{type_}.credentials {problem}. It is not shown here, because it is a secret. Write it like"
+        f" {sample}, with special characters percent-encoded, in .dlt/secrets.toml or as"
+        f" DESTINATION__{type_.upper()}__CREDENTIALS in the environment."
     )

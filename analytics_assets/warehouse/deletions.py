@@ -1,4 +1,4 @@
-"""Marks the rows that are gone upstream."""
+"""Marks rows that are gone upstream."""
 
 from datetime import UTC, datetime
 
@@ -10,20 +10,26 @@ from analytics_assets.warehouse.sql import as_argument, first_row, qualified_tab
 
 
 class ShrunkListingError(ValueError):
-    """A listing lacks so many of a table's rows that it is more likely wrong than they are gone."""
+    """A listing lacks so many of the table's rows that the listing is probably wrong."""
 
 
 def mark_deleted(client: SqlJobClientBase, resource: Resource, load_id: str, since: datetime, max_share: float) -> int:
-    """Marks the live rows that a complete listing, which was loaded as `load_id`, did not hold.
+    """Marks the live rows that a complete listing did not hold.
 
-    They are those that carry the id of an older load: the listing was merged whole, so every row in it has the new one.
-    Rows of an incremental resource from before `since` are left alone, as the listing was only loaded from there.
+    The listing was merged whole, so every row in it carries `load_id`. A live row with an older load id is gone.
+
+    Args:
+        client: Asks the destination; it is connected.
+        resource: Whose table.
+        load_id: Load of the complete listing.
+        since: Where the listing of an incremental resource starts. Rows with an older cursor value are left alone.
+        max_share: Largest share of the live rows (0 to 1) that may be marked.
 
     Returns:
         How many rows were marked. A row that comes back is merged again and so loses its mark.
 
     Raises:
-        ShrunkListingError: More than `max_share` of the live rows would be marked; nothing is.
+        ShrunkListingError: More than `max_share` of the live rows would be marked. Nothing is marked then.
     """
     table = qualified_table(client, resource)
     escape = client.sql_client.escape_column_name

@@ -1,4 +1,4 @@
-"""Where the tables land: which destination, which DuckDB file, and which destinations cannot work."""
+"""Builds dlt's destination for a target, and refuses destinations that cannot work."""
 
 from typing import Any, cast
 
@@ -20,25 +20,26 @@ DLT_POSTGRES = "dlt.destinations.postgres"
 DLT_SQLALCHEMY = "dlt.destinations.sqlalchemy"
 
 _UNKNOWN_TO_DLT: dict[str, dict[str, Any]] = {DUCKDB: {"supports_transactions": True}}
-"""Capabilities of a destination that dlt does not know of. It would merge into DuckDB without a transaction: where the
-insert failed after the delete, or the process died in between, the rows to be replaced would be gone."""
+"""Capabilities that a destination has and dlt does not know. Without this one dlt merges into DuckDB without a
+transaction: if the process died between delete and insert, the rows to be replaced would be lost."""
 
 
 def build_destination(target: Target, credentials: Any = None) -> Destination[Any, Any]:  # noqa: ANN401 - dlt's own
     """The dlt destination of a target.
 
     Args:
-        target: What to build.
-        credentials: An open connection or credentials; dlt's configuration by default.
+        target: Type of the destination.
+        credentials: An open connection or credentials; by default dlt reads its configuration.
 
     Raises:
-        DestinationError: dlt does not know the type, or the destination cannot merge or cannot keep cursors.
+        DestinationError: dlt does not know the type or its driver is missing, the destination cannot merge rows or
+            cannot keep dlt's state, or the connection string is wrong.
     """
     known = _UNKNOWN_TO_DLT.get(target.type, {}) | ({} if credentials is None else {"credentials": credentials})
     try:
         destination = cast("Destination[Any, Any]", DestinationReference.from_reference(target.type, **known))
         destination = _keep_cells(destination, known)
-        # Without this strategy dlt merges only with a table format or vector index on top, and appends otherwise.
+        # Without this strategy dlt appends the rows, unless the destination has a table format or a vector index.
         able_to_merge = "delete-insert" in (destination.capabilities().supported_merge_strategies or ())
         client_class = destination.client_class
     except (DestinationException, ImportError) as error:
@@ -56,21 +57,22 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
             f"destination_type = {target.type!r} cannot keep dlt's state: every sync would start from the beginning."
             " Use for example duckdb or postgres."
         )
-    # Partial, as the pipeline adds the name of its dataset.
+    # The name of the dataset is still missing: the pipeline adds it.
     try:
         config = destination.configuration(destination.spec(), accept_partial=True)
     except ConfigurationException as error:
         raise dsn_error(target.type, "cannot be read") from error
     check_dsn(target.type, config.credentials)
     if target.type == DUCKDB:
-        # dlt has a threshold of its own, which it sets with each connection before these. A copy knows of them.
+        # dlt sets a threshold of its own, and then runs the statements that the pool of connections was built with.
+        # The copy builds a new pool.
         config.credentials.statements = [f"SET GLOBAL checkpoint_threshold = '{DUCKDB_CHECKPOINT}'"]
         config.credentials = config.credentials.copy()
     return _resolve_once(destination, config)
 
 
 def _keep_cells(destination: Destination[Any, Any], known: dict[str, Any]) -> Destination[Any, Any]:
-    """The destination, or one of ours where dlt's would not load all cells as they are."""
+    """The destination, or ours in its place where dlt's own would change some cells while loading."""
     if destination.destination_type not in {DLT_POSTGRES, DLT_SQLALCHEMY}:
         return destination
     from analytics_assets.warehouse.dlt_overrides import Postgres, prepare_sqlite  # noqa: PLC0415 - DuckDB needs no other driver
@@ -80,10 +82,10 @@ def _keep_cells(destination: Destination[Any, Any], known: dict[str, Any]) -> De
 
 
 def _resolve_once(destination: Destination[Any, Any], config: Any) -> Destination[Any, Any]:  # noqa: ANN401 - as each has it
-    """The same destination, with its configuration spelled out and its capabilities remembered.
+    """The same destination, with its configuration resolved and its capabilities remembered.
 
-    dlt asks for both about ten times a pipeline run, and each time looks every field up in all places where it may be
-    configured, unless it is given: more than half of the time of a run that loads nothing.
+    dlt asks for both about ten times in a pipeline run. Each time it looks up every field that was not given in all
+    places where it may be configured, which takes more than half of the time of a run that loads nothing.
     """
     if config.credentials and config.credentials.is_resolved():
         fields = config.get_resolvable_fields()
@@ -101,9 +103,9 @@ def _resolve_once(destination: Destination[Any, Any], config: Any) -> Destinatio
         key = (type(naming), naming and naming.max_length)
         if key not in resolved:
             resolved[key] = resolve(naming=naming)
-        # A copy, as dlt writes into what it gets.
+        # A copy, because dlt writes into it.
         return resolved[key].copy()
 
-    # dlt has no other place to remember them. A test sees that it still asks here.
+    # dlt has no hook to remember them. A test fails if a new dlt no longer calls this.
     destination.capabilities = capabilities  # type: ignore[method-assign]
     return destination

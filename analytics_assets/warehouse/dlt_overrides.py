@@ -1,7 +1,7 @@
-"""dlt's Postgres and SQLite, but for what would not load all cells as they are.
+"""Corrects dlt's Postgres and SQLite where they would change cells while loading.
 
-What is used of dlt here is internal to it: of Postgres the client's `create_load_job`, and the job that it makes for a
-CSV file; of SQLite the types of its columns. `test_warehouses.py` sees that dlt still asks here.
+This module uses internal parts of dlt: for Postgres the client's `create_load_job` and the job that it makes for a CSV
+file, for SQLite the types of its columns. `test_warehouses.py` fails if dlt stops calling them.
 """
 
 import csv
@@ -20,13 +20,13 @@ from dlt.destinations.impl.sqlalchemy.type_mapper import SqlalchemyTypeMapper
 
 
 class Copy(PostgresCsvCopyJob):
-    """Copies a file that Arrow has written: texts are quoted, also empty ones, and only what is null is not.
+    """Copies a CSV file that Arrow wrote. Arrow quotes every text, empty ones too, and leaves a null unquoted.
 
-    dlt has Postgres read quoted empty texts as null, too, for the sake of CSV files that Python has written.
+    dlt's own job makes Postgres read quoted empty texts as nulls as well, because Python writes both alike.
     """
 
     def run(self) -> None:
-        """Copies the file, whose first line names the columns."""
+        """Copies the file. Its first line names the columns."""
         sql = self._job_client.sql_client
         with FileStorage.open_zipsafe_ro(self._file_path, "rb") as file:
             [names] = csv.reader([file.readline().decode()])
@@ -52,37 +52,38 @@ class Client(PostgresClient):
 
 
 class Postgres(postgres):
-    """dlt's own by name, as pipelines that ran before have it in their state."""
+    """dlt's Postgres with `Client`. It keeps dlt's name, which the state of earlier pipelines holds."""
 
     destination_type = "dlt.destinations.postgres"
 
     @property
     def client_class(self) -> type[Client]:
-        """The client."""
+        """The client that loads by `Copy`."""
         return Client
 
 
 class Types(SqlalchemyTypeMapper):
-    """dlt's types of columns but for JSON, which is text here.
+    """dlt's column types, except that a json column has the type text.
 
-    dlt's own would make JSON of a text that is JSON already, and its column numbers of digits, cut to 64 bits.
+    SQLAlchemy's JSON type would encode a text that is JSON already once more. SQLite would turn digits in a column
+    declared as JSON into numbers, cut to 64 bits.
     """
 
     def db_type_from_json_type(self, column: TColumnSchema, table: PreparedTableSchema) -> sa.Text:  # noqa: ARG002
-        """A column of texts."""
+        """The type of a json column."""
         return sa.Text()
 
 
 class Capabilities(SqliteDialectCapabilities):
-    """dlt's own but for `Types`."""
+    """dlt's capabilities of SQLite, with `Types`."""
 
     def type_mapper_class(self) -> type[DataTypeMapper]:
-        """The types."""
+        """The mapper from dlt's data types to SQLite's."""
         return Types
 
 
 def prepare_sqlite() -> None:
-    """Has dlt use all this for SQLite, by the hook that it has for that."""
+    """Registers `Capabilities` with dlt, and silences a harmless warning of its merges."""
     register_dialect_capabilities("sqlite", Capabilities)
-    # Of each merge into a table whose rows have no cursor to sort their versions by. It is harmless, and dlt's own.
+    # SQLAlchemy warns about dlt's own query, in each merge into a table without a cursor.
     warnings.filterwarnings("ignore", "implicitly coercing SELECT object to scalar subquery", sa.exc.SAWarning)

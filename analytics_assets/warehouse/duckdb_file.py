@@ -1,4 +1,4 @@
-"""The default warehouse: a DuckDB file, which has one writer at a time and not even a reader beside it."""
+"""Opens the DuckDB file, the default warehouse. While a process writes to it, no other can even read it."""
 
 import os
 import threading
@@ -17,27 +17,29 @@ from analytics_assets.warehouse.errors import DestinationError
 _UMASK_LOCK = threading.Lock()
 
 _UMASKS: list[int] = []
-"""What the process's umask was before each warehouse that is open; the first is the process's own."""
+"""The umasks that were in force before each file that is open now. The first is the process's own."""
 
 FIRST_PAUSE = 0.25
+"""Seconds before the second attempt to open a file that is in use. Each later pause is twice as long."""
 
 LONGEST_PAUSE = 5.0
+"""Seconds between two attempts at most, so that a file that becomes free is noticed soon."""
 
 
 @contextmanager
 def open_duckdb(
     path: Path, timeout: float, memory_limit: str | None, log: Callable[[str], None]
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection for a whole run: dlt's loads and our reads share it, and no other process gets the file in between.
+    """Holds a connection for a whole run. dlt's loads and our queries share it, so no other process can get between.
 
     Args:
-        path: The database file, which need not exist; its directory is created.
-        timeout: Seconds to wait at most while another process holds the file.
-        memory_limit: What DuckDB keeps in memory at most, as it spells sizes; more of it goes to disk.
-        log: Is told what is being waited for.
+        path: The database file. It need not exist; its directory is created.
+        timeout: Most seconds to wait while another process holds the file.
+        memory_limit: Most memory that DuckDB uses, as DuckDB spells sizes (`512MB`); beyond it DuckDB writes to disk.
+        log: Called with a message while the file is in use.
 
     Raises:
-        DestinationError: Another process still holds the file, it or it cannot be opened.
+        DestinationError: Another process still holds the file, or the file cannot be created or opened.
     """
     with _as_private_as(path), closing(_connect(path, duckdb_options(memory_limit), timeout, log)) as connection:
         yield connection
@@ -45,21 +47,21 @@ def open_duckdb(
 
 @contextmanager
 def _as_private_as(path: Path) -> Iterator[None]:
-    """Makes what is written meanwhile (the file, DuckDB's log beside it) readable for the file's readers only.
+    """Gives files that DuckDB writes inside the block (the database, its log) the permissions of the database file.
 
-    Of a new one that is its owner, or whom `UMASK` leaves; later `chmod` decides. The umask is the whole process's:
-    DuckDB can be told in no other way.
+    A new database has those that `UMASK` leaves, by default its owner's alone; later `chmod` changes them. The umask of
+    the whole process is set, because DuckDB has no option for permissions.
 
     Raises:
-        DestinationError: `UMASK` is no umask.
+        DestinationError: `UMASK` is not an octal number.
     """
     try:
-        refused = ~path.stat().st_mode & 0o077 if path.exists() else read_umask()
+        umask = ~path.stat().st_mode & 0o077 if path.exists() else read_umask()
     except ValueError as error:
         raise DestinationError(f"UMASK = {os.environ['UMASK']!r} is no octal number such as 077 or 027.") from error
     with _UMASK_LOCK:
-        # Two at a time, in two threads: the first has kept what was before both.
-        _UMASKS.append(os.umask(refused))
+        # Two threads may each have a file open. Only the last to close restores the process's own umask.
+        _UMASKS.append(os.umask(umask))
     try:
         yield
     finally:
@@ -83,7 +85,7 @@ def _connect(
             return duckdb.connect(str(path), config=options)
         except duckdb.Error as error:
             if "newer version of DuckDB" in str(error):
-                raise DestinationError(_made_by_a_newer_one(path, error)) from error
+                raise DestinationError(_describe_newer_file(path, error)) from error
             if "Could not set lock" not in str(error):
                 raise DestinationError(f"Cannot open the DuckDB file {path}: {error}") from error
             if time.monotonic() + pause > deadline:
@@ -96,11 +98,11 @@ def _connect(
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _made_by_a_newer_one(path: Path, error: duckdb.Error) -> str:
+def _describe_newer_file(path: Path, error: duckdb.Error) -> str:
     file, copy = (str(name).replace("'", "''") for name in (path, path.with_name(f"{path.name}.copy")))
     return (
-        f"Cannot open the DuckDB file {path}, which a newer DuckDB than {duckdb.__version__} has made. Copy it with"
-        " that one, and put the copy in its place; all rows and cursors are in it:"
+        f"Cannot open the DuckDB file {path}, which a newer DuckDB than {duckdb.__version__} has made. Copy it with the"
+        " newer DuckDB, and put the copy in its place; the copy has all rows and cursors:"
         f" ATTACH '{file}' AS newer; ATTACH '{copy}' AS older (STORAGE_VERSION '{DUCKDB_STORAGE}');"
         f" COPY FROM DATABASE newer TO older; DuckDB says: {str(error).splitlines()[0]}"
     )

@@ -1,5 +1,5 @@
-"""What is wrong with a destination."""
+"""The error of a destination."""
 
 
 class DestinationError(ValueError):
-    """A destination that is unknown, unsuitable or busy."""
+    """A destination that is unknown, unsuitable, busy or out of reach. The message says what to do."""

@@ -1,4 +1,4 @@
-"""Keeps two runs from loading one table at a time."""
+"""Advisory locks in Postgres: only one run at a time loads a table."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,19 +16,19 @@ from analytics_assets.warehouse.target import DATASET
 
 @contextmanager
 def advisory_locks(session: Session, resources: Iterable[Resource], timeout: float) -> Iterator[None]:
-    """Keeps two runs from reading and loading one Postgres table at a time, whatever Dagster instance they belong to.
+    """Locks the tables of some resources in Postgres, against runs of any Dagster instance.
 
-    dlt loads by way of a staging table, which both would use. Other destinations pass: a DuckDB file is the run's own
-    anyway, and in one instance the pool keeps runs apart.
+    dlt loads through a staging table, and two runs at once would mix their rows in it. Other destinations need no lock:
+    a run holds its DuckDB file alone, and within one instance the pool keeps runs apart.
 
     Args:
-        session: Gives a connection of its own, with which the locks go, and is told when another run has to be waited
-            for.
-        resources: Whose tables to lock; in the order of a run, so that two of them do not wait for each other.
-        timeout: Seconds to wait for another run at most.
+        session: Has the destination, and the log for the message that the run waits. The locks are held by a connection
+            of their own and end with it.
+        resources: Whose tables to lock, in the order of a run, so that two runs never wait for each other.
+        timeout: Most seconds to wait for another run, per table.
 
     Raises:
-        DestinationError: Another run still has a table.
+        DestinationError: Another run still holds a table after `timeout`.
     """
     if not session.destination.destination_type.endswith(POSTGRES):
         yield

@@ -1,4 +1,4 @@
-"""Tables to Parquet files, which dlt imports into its load package as they are."""
+"""Writes Arrow tables to Parquet files, which dlt imports into its load package unchanged."""
 
 import base64
 import os
@@ -23,27 +23,28 @@ LOAD_ID = "_dlt_load_id"
 ROW_ID = "_dlt_id"
 
 DEDUPLICATED = "x-stage-data-deduplicated"
-"""dlt's hint of a table that the rows to merge hold no key twice. It merges them without the window over whole rows in
-which it would look for one: 200 rows of 1 MB do not fit into it with 400 MB."""
+"""dlt's table hint that no key is twice among the rows to merge. dlt then skips its search for repeated keys, a window
+over whole rows: 200 rows of 1 MB do not fit into it with 400 MB of memory."""
 
 ROW_GROUP = 4_000
-"""Rows, about: larger groups load a little faster, and cost memory until they are written."""
+"""Rows after which a row group is written, about. Larger groups load a little faster and take more memory."""
 
 ROW_GROUP_BYTES = 8_000_000
-"""Where rows are large, a group ends here, or with a single row: DuckDB has a whole one in memory, twice and thrice."""
+"""Most bytes of a row group, unless one row is larger. DuckDB holds a whole group in memory two or three times."""
 
 
 def write_parquet(
     source: DltSource, resource: Resource, directory: str, *, once: bool = False, may_append: bool = False
 ) -> None:
-    """Adds the step that writes the tables of a resource to files in a directory, after all others.
+    """Appends a `ParquetStep` to the steps of a resource.
 
     Args:
         source: Has the resource.
         resource: Whose tables to write.
-        directory: Where to.
-        once: Whether dlt need not look for ids that are there twice if the files have none, as `loads_once` has it.
-        may_append: Whether dlt may then append a file instead of merging it, as `appends` has it.
+        directory: Where to write the files.
+        once: Whether each file is loaded just once, as `loads_once` says. If so, and no id is in the files twice, dlt
+            need not look for repeated ids.
+        may_append: Whether such a file may be appended instead of merged, as `can_append` says.
     """
     built = source.resources[resource.name]
     built.apply_hints(
@@ -51,17 +52,18 @@ def write_parquet(
             LOAD_ID: {"name": LOAD_ID, "data_type": "text", "nullable": False},
             ROW_ID: {"name": ROW_ID, "data_type": "text", "nullable": False, "unique": True, "row_key": True},
         },
-        # dlt keeps it from the load before where nothing else is said.
+        # dlt would keep the hint of the previous load.
         additional_table_hints={DEDUPLICATED: False},
     )
     built.add_step(ParquetStep(resource, directory, once=once, may_append=may_append), insert_at=Position.WRITER)
 
 
 class ParquetStep:
-    """Last step of a resource: collects its tables in files, and hands these to dlt at the end of the listing.
+    """The last step of a resource: collects its tables in files, and hands the files to dlt at the end of the listing.
 
-    There is one file, unless a column comes that none of the rows before had. With `once`, it is found out whether no
-    id is there twice. If so, and with `may_append`, a single file is appended.
+    A table with a new column begins another file, because all row groups of a file have the same columns. With `once`
+    the step counts distinct ids: if no id is there twice, and with `may_append`, a single file is appended to the
+    table. Every other file is merged.
     """
 
     def __init__(self, resource: Resource, directory: str, *, once: bool, may_append: bool) -> None:
@@ -79,7 +81,7 @@ class ParquetStep:
         self._keys: list[pa.Array] = []
 
     def __call__(self, table: pa.Table, _meta: object = None) -> Iterator[Any] | None:
-        """What dlt has to do: nothing as long as tables come, and to import the files in the end."""
+        """Takes one table and returns `None`; for the empty table at the end, returns what dlt has to import."""
         if is_end(table):
             return self._finish()
         new = {column.name: column for column in table.schema if column.metadata}
@@ -102,7 +104,7 @@ class ParquetStep:
         if self._writer is None:
             path = Path(self._directory, f"{os.urandom(8).hex()}.parquet")
             self._files.append((path, 0))
-            # Read once and thrown away: what makes a file small or quick to search costs more than it gives.
+            # The file is read once and deleted: a dictionary or statistics cost more time than they save.
             self._writer = pq.ParquetWriter(
                 path, table.schema, compression="lz4", use_dictionary=False, write_statistics=False
             )
@@ -120,37 +122,37 @@ class ParquetStep:
     def _finish(self) -> Iterator[Any]:
         self._close()
         if not self._files and not has_table_seen_data(dlt.current.source_schema().tables.get(self._name, {})):
-            # An endpoint without any row has a table, too.
+            # A resource without any row gets a table, too.
             yield dlt.mark.materialize_table_schema()
         columns = undeclared_hints(pa.schema(self._undeclared.values()))
         keys = pa.chunked_array(self._keys, self._key_type)
         once = self._once and pc.count_distinct(keys).as_py() == len(keys)
         if once and self._cursor:
-            # dlt warns of a sort order where it does not look for keys.
+            # dlt warns if a table without a search for repeated keys has an order in which to search.
             columns[self._cursor] = {"dedup_sort": None}
         hints = dlt.mark.make_hints(
-            # Several files would be appended in several transactions.
+            # dlt appends each file in a transaction of its own: of several files, a crash could leave some.
             write_disposition="append" if once and self._may_append and len(self._files) == 1 else "merge",
-            # Without columns those that there are stay; with empty ones they do not.
+            # `None` keeps the columns of the schema, an empty dict would delete them.
             columns=columns or None,
             additional_table_hints={DEDUPLICATED: once},
         )
         for path, rows in self._files:
             yield dlt.mark.with_file_import(str(path), "parquet", items_count=rows, hints=hints)
-            # dlt has made a link to it, or a copy.
+            # By now dlt has its own link to the file, or a copy.
             path.unlink()
-        # Arrow would keep what the tables took, some 40 MB for 100,000 rows, while DuckDB needs memory to merge.
+        # Arrow would keep the memory of the tables, 40 MB for 100,000 rows, while DuckDB needs it to merge.
         pa.default_memory_pool().release_unused()
 
     def _complete(self, table: pa.Table) -> pa.Table:
-        """The table with the columns that it lacks: of other rows, the mark of deleted ones, and dlt's own two."""
+        """The table with all columns of the file: declared ones, the undeclared ones so far, and dlt's own two."""
         count = table.num_rows
         load_id = dlt.current.load_package_state()["load_id"]
-        there = set(table.column_names)
+        present = set(table.column_names)
         columns = {
-            name: table[name] if name in there else pa.nulls(count, type_) for name, type_ in self._declared.items()
+            name: table[name] if name in present else pa.nulls(count, type_) for name, type_ in self._declared.items()
         }
-        columns |= {name: table[name] if name in there else pa.nulls(count, pa.string()) for name in self._undeclared}
+        columns |= {name: table[name] if name in present else pa.nulls(count, pa.string()) for name in self._undeclared}
         fields = [pa.field(name, column.type, nullable=name != PRIMARY_KEY) for name, column in columns.items()]
         own = [pa.field(name, pa.string(), nullable=False) for name in (LOAD_ID, ROW_ID)]
         arrays = [*columns.values(), pa.repeat(load_id, count), pa.array(_row_ids(count), pa.string())]
@@ -158,7 +160,7 @@ class ParquetStep:
 
 
 def _groups(table: pa.Table) -> Iterator[pa.Table]:
-    """The table in parts that are no larger than a row group may be, or single rows."""
+    """Halves a table until each part fits into a row group or is a single row."""
     if table.num_rows == 1 or table.nbytes <= ROW_GROUP_BYTES:
         yield table
     else:
@@ -168,6 +170,6 @@ def _groups(table: pa.Table) -> Iterator[pa.Table]:
 
 
 def _row_ids(count: int) -> list[str]:
-    """Random ids, as dlt gives each row one."""
+    """Random ids of 16 characters, such as dlt gives to rows."""
     text = base64.urlsafe_b64encode(os.urandom(12 * count)).decode()
     return [text[start : start + 16] for start in range(0, 16 * count, 16)]

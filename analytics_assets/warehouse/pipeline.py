@@ -1,4 +1,4 @@
-"""The dlt pipeline of a resource, what is asked of its table around a load, and the marks of deleted rows."""
+"""The dlt pipeline of a resource, and how it loads into each destination."""
 
 import time
 from typing import Any
@@ -14,20 +14,20 @@ from analytics_assets.warehouse.target import DATASET, DUCKDB
 
 
 def pipeline_name(resource: Resource) -> str:
-    """Name of the pipeline and the schema of a resource.
+    """Name of the pipeline, the source and the schema of a resource.
 
-    One each, since dlt keeps a pipeline's cursors in one document: concurrent runs of two resources that shared it
-    would overwrite each other's.
+    Each resource has a pipeline of its own, because dlt keeps all cursors of a pipeline in one document: two concurrent
+    runs of different resources would overwrite each other's cursor.
     """
     return f"{SOURCE_NAME}_{resource.name}"
 
 
 def build_pipeline(resource: Resource, destination: Destination[Any, Any], working_dir: str) -> dlt.Pipeline:
-    """A new pipeline for one run; cursors and schema are restored from the destination when it runs."""
+    """A new pipeline for one run. When it runs, dlt restores its cursor and schema from the destination."""
     pipeline = dlt.pipeline(
         pipeline_name(resource), destination=destination, dataset_name=DATASET, pipelines_dir=working_dir
     )
-    # dlt would take note of Ctrl-C, and of Dagster's termination, and go on, or fail this resource alone.
+    # Otherwise dlt catches Ctrl-C and Dagster's termination, and goes on or fails this resource alone.
     pipeline.runtime_config.intercept_signals = False
     return pipeline
 
@@ -35,34 +35,35 @@ def build_pipeline(resource: Resource, destination: Destination[Any, Any], worki
 def load_options(target_type: str) -> dict[str, Any]:
     """Arguments of `pipeline.run` that suit the destination.
 
-    dlt loads into DuckDB by INSERT statements by default; parquet takes a seventh of the time, a tenth of the memory.
+    By default dlt loads into DuckDB by INSERT statements. Parquet takes a seventh of the time and a tenth of the
+    memory.
     """
     return {"loader_file_format": "parquet"} if target_type == DUCKDB else {}
 
 
 def loads_once(target_type: str) -> bool:
-    """Whether the rows of a file are in their table, or the staging table, just once when they are loaded.
+    """Whether a loaded file has its rows just once in the table or the staging table.
 
-    Not where the warehouse is across a network: a load that is tried again, as its commit was not heard of, would have
-    its rows there twice.
+    Across a network it may not: if the confirmation of a commit is lost, dlt loads the file again, and its rows are
+    there twice.
     """
     return target_type == DUCKDB
 
 
 def can_append(target_type: str, *, into_empty: bool) -> bool:
-    """Whether a load may append its rows instead of merging them, if it holds none twice.
+    """Whether a load may append its rows instead of merging them, provided that it holds no id twice.
 
-    Into a table that is empty the outcome is the same, without a staging table, in less time and memory.
+    In an empty table the outcome is the same. Appending needs no staging table, and less time and memory.
 
     Args:
-        target_type: The destination's.
+        target_type: Type of the destination.
         into_empty: Whether the table is empty, new, or dropped before the load.
     """
     return into_empty and loads_once(target_type)
 
 
 def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJobClientBase:
-    """A client for the questions below. `with client:` connects it, as often as needed.
+    """A client that asks the destination by SQL. It connects in `with client:`, as often as needed.
 
     Raises:
         DestinationError: The destination does not speak SQL.
@@ -71,19 +72,22 @@ def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJob
     probe = dlt.pipeline(name, destination=destination, dataset_name=DATASET, pipelines_dir=working_dir)
     client = probe.destination_client()
     if not isinstance(client, SqlJobClientBase):
-        raise DestinationError(f"destination_type: {type(client).__name__} does not speak SQL.")
+        raise DestinationError(
+            f"The destination does not speak SQL ({type(client).__name__}), in which its tables are measured. Set"
+            " destination_type to another, for example duckdb or postgres."
+        )
     return client
 
 
 def rows_loaded(pipeline: dlt.Pipeline, resource: Resource) -> int:
-    """Rows that the last run of the pipeline brought to the table; 0 when there was nothing new."""
+    """Number of rows that the last run of the pipeline appended or merged; 0 if there was nothing new."""
     trace = pipeline.last_trace
     counts = trace.last_normalize_info.row_counts if trace and trace.last_normalize_info else {}
     return counts.get(resource.name, 0)
 
 
 def last_load_id(pipeline: dlt.Pipeline) -> str:
-    """The load that the last run made, or the present if it had nothing to load. Ids are epoch seconds."""
+    """Id of the load that the last run made; if it loaded nothing, the present time as one. Ids are epoch seconds."""
     trace = pipeline.last_trace
     loads = trace.last_load_info.loads_ids if trace and trace.last_load_info else []
     return min(loads) if loads else str(time.time())

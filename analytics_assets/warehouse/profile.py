@@ -1,4 +1,4 @@
-"""What the tables say of themselves, for checks and previews, in SQL that every destination speaks."""
+"""Measures tables for the checks, in SQL that every destination speaks."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,23 +17,27 @@ from analytics_assets.warehouse.pipeline import pipeline_name
 from analytics_assets.warehouse.sql import as_argument
 
 SHOWN_IDS = 5
-"""Ids of wrong rows that are named."""
+"""Most ids of wrong rows that a check names."""
 
 ROWS_AT_ONCE = 1_000
+"""Rows fetched at a time, so that a table full of misfits does not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A load package that dlt has recorded as complete; 0 is the only status that counts."""
+    """A load that dlt has recorded in `_dlt_loads`."""
 
     load_id: str
+    """Epoch seconds as text."""
     status: int
+    """0 if the load is complete."""
     at: datetime
+    """When dlt recorded it, in UTC."""
 
 
 @dataclass(slots=True)
 class Odd:
-    """Live rows with something odd about them: how many, and the ids of the first few."""
+    """Live rows that share a defect: their number, and the ids of the first `SHOWN_IDS`."""
 
     rows: int = 0
     ids: list[Any] = field(default_factory=list)
@@ -41,39 +45,46 @@ class Odd:
 
 @dataclass(frozen=True, slots=True)
 class TableProfile:
-    """What was measured in a resource's table. Without a table, all counts are 0.
-
-    `rows` and what is said of the key, of `nulls` (by column) and of `newest_load_id` are about all rows; cursors and
-    references are about live ones. `newest` is the newest cursor value that is not in the future. `dangling` is by the
-    referring column's name, `None` where the table that it refers to does not exist: rows whose reference names no live
-    row.
-
-    `undeclared` are the columns of fields that the catalogue does not know, by field; `columnless` are such fields that
-    have none. `rescued` are rows with a value that did not fit, by field, `replaced` those with characters that no
-    database stores, by column. `unseen` says why they could not be looked at, if so.
-    """
+    """What was measured in a resource's table. Without a table, all counts are 0."""
 
     has_table: bool = False
+    """Whether the destination has the table."""
     undeclared: dict[str, str] = field(default_factory=dict)
+    """Columns of fields that the catalog does not know, by field."""
     columnless: set[str] = field(default_factory=set)
+    """Fields that the catalog does not know and that have no column, because the table has too many already."""
     rescued: dict[str, Odd] = field(default_factory=dict)
+    """Live rows with a value that does not fit its column, by field."""
     replaced: dict[str, Odd] = field(default_factory=dict)
+    """Live rows with U+FFFD in place of a character that no database stores, by column."""
     unseen: list[str] = field(default_factory=list)
+    """Why `columnless`, `rescued` and `replaced` could not be measured, in the driver's words; empty if they were."""
     rows: int = 0
+    """All rows, those marked as deleted included."""
     live_rows: int = 0
+    """Rows that are not marked as deleted."""
     null_keys: int = 0
+    """Rows without an id, among all rows."""
     repeated_keys: int = 0
+    """Rows whose id another row has already, among all rows."""
     nulls: dict[str, int] = field(default_factory=dict)
+    """Nulls among all rows in each column that must have none, by column."""
     rows_without_cursor: int = 0
+    """Live rows whose cursor is null."""
     rows_in_future: int = 0
+    """Live rows whose cursor is beyond the horizon of `measure`."""
     newest: datetime | None = None
+    """Newest cursor value of a live row, of those that are not in the future."""
     newest_load_id: str | None = None
+    """Largest load id among all rows."""
     last_load: Load | None = None
+    """The last load that dlt has recorded for the resource."""
     dangling: dict[str, Odd | None] = field(default_factory=dict)
+    """Live rows whose reference names no live row, by referring field; `None` if there is no table to refer to."""
 
 
 def required_columns(resource: Resource) -> list[Column]:
-    """The declared columns that must not be null, the key aside."""
+    """The declared columns that must not be null, without the key."""
     return [column for column in resource.columns if not column.nullable and column.name != PRIMARY_KEY]
 
 
@@ -83,17 +94,20 @@ def references(resource: Resource) -> list[Column]:
 
 
 def is_live(client: SqlJobClientBase, resource: Resource, prefix: str = "") -> str:
-    """The condition that a row is not marked as deleted."""
+    """The SQL condition that a row is not marked as deleted; `prefix` goes before the column's name."""
     return "1 = 1" if resource.append_only else f"{prefix}{client.sql_client.escape_column_name(DELETED_AT)} IS NULL"
 
 
 def measure(client: SqlJobClientBase, resources: Sequence[Resource], horizon: datetime) -> dict[str, TableProfile]:
-    """Measures the tables of some resources, by name. The client is connected.
+    """Measures the tables of some resources.
 
     Args:
-        client: Asks the destination.
+        client: Asks the destination; it is connected.
         resources: Whose tables.
-        horizon: Cursor values beyond it are in the future.
+        horizon: Cursor values beyond this point in time count as in the future.
+
+    Returns:
+        A profile for each resource, by name.
     """
     parents = {column.references for resource in resources for column in references(resource) if column.references}
     loads_table = client.schema.loads_table_name
@@ -107,7 +121,7 @@ def measure(client: SqlJobClientBase, resources: Sequence[Resource], horizon: da
 
 
 def _last_loads(client: SqlJobClientBase) -> dict[str, Load]:
-    """The last load of each schema."""
+    """The last recorded load of each schema, by name of the schema."""
     escape = client.sql_client.escape_column_name
     schema, load_id, status, at = map(escape, ("schema_name", "load_id", "status", "inserted_at"))
     loads = client.sql_client.make_qualified_table_name(client.schema.loads_table_name)
@@ -164,13 +178,13 @@ def _measure(
     try:
         _look_at_values(client, resource, profile, {name.lower() for name in existing[resource.name]})
     except DatabaseException as error:
-        # Rows that are larger than a database may read at once are no reason not to tell of the rest.
+        # Rows may be too large for the memory of the database. The checks still need the rest of the profile.
         profile.unseen.append(str(error).strip().partition("\n")[0])
     return profile
 
 
 def _undeclared(client: SqlJobClientBase, resource: Resource, columns: Iterable[str]) -> dict[str, str]:
-    """Those of a table's columns that the catalogue does not know, by field, as far as dlt's schema has it."""
+    """Columns of a table that the catalog does not know, by field. Without an entry in dlt's schema, by column."""
     stored = client.get_stored_schema(pipeline_name(resource))
     tables = json.loads(stored.schema)["tables"] if stored else {}
     fields = undeclared_columns(tables.get(resource.name, {}).get("columns", {}), resource)
@@ -182,7 +196,7 @@ def _undeclared(client: SqlJobClientBase, resource: Resource, columns: Iterable[
 def _look_at_values(
     client: SqlJobClientBase, resource: Resource, profile: TableProfile, columns: Collection[str]
 ) -> None:
-    """Adds what did not fit, and what was replaced, to the facts; `columns` are those that the table has so far."""
+    """Adds rescued and replaced values to the profile. `columns` are those that the table has."""
     if RESCUED not in columns:
         return
     escape = client.sql_client.escape_column_name
@@ -201,7 +215,7 @@ def _look_at_values(
     with client.sql_client.execute_query(query, *[f"%{REPLACEMENT}%"] * (2 * len(likes))) as cursor:
         while rows := cursor.fetchmany(ROWS_AT_ONCE):
             for key, kept, *marks in rows:
-                # Some drivers have read the JSON already.
+                # Some drivers return JSON already decoded.
                 for name in json.loads(kept) if isinstance(kept, str) else kept or ():
                     if name in declared or name in profile.undeclared:
                         _note(profile.rescued, name, key)
@@ -223,7 +237,7 @@ def _dangling(client: SqlJobClientBase, resource: Resource, column: Column) -> O
     assert column.references  # noqa: S101 - the caller has looked
     qualify, escape = client.sql_client.make_qualified_table_name, client.sql_client.escape_column_name
     parent, key = BY_NAME[column.references], escape(PRIMARY_KEY)
-    # Rows are counted beside the first few rather than limited to them, for which destinations have different words.
+    # The window counts all rows while only the first few are fetched: destinations spell LIMIT differently.
     query = (
         f"SELECT child.{key}, count(*) OVER () FROM {qualify(resource.name)} child"
         f" LEFT JOIN (SELECT {key} FROM {qualify(parent.name)} WHERE {is_live(client, parent)}) parent"

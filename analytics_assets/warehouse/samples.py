@@ -1,4 +1,4 @@
-"""Rows of a table to be shown: the newest, and how many there are per day."""
+"""Samples of a table for previews: its newest rows, and its number of rows per day."""
 
 import json
 from datetime import datetime, timedelta
@@ -18,14 +18,22 @@ TableRow = dict[str, Any]
 
 
 def newest_rows(client: SqlJobClientBase, resource: Resource, count: int) -> list[TableRow]:
-    """The newest live rows, first by cursor, without dlt's columns. The table exists and the client is connected.
+    """The newest live rows of a table, without dlt's columns and the mark of deleted rows.
 
-    `_rescued_data` is there if one of them has some. Instants are date-times and JSON is its text, however the
-    destination's driver has them. Where there is no cursor, the rows are those of the newest load with the largest ids.
+    The newest cursor comes first. Without a cursor, the newest load comes first, and in it the largest id.
+
+    Args:
+        client: Asks the destination; it is connected.
+        resource: Whose table. It exists.
+        count: Most rows to return.
+
+    Returns:
+        Rows by column. Timestamps are aware date-times and JSON is text, whatever the destination's driver returns. The
+        column `_rescued_data` is included only if one of the rows has a value in it.
     """
     escape = client.sql_client.escape_column_name
     newest = escape(column_name(resource.cursor) if resource.cursor else "_dlt_load_id")
-    # Destinations do not agree on where nulls stand.
+    # Destinations sort nulls differently, some first and some last.
     order = f"CASE WHEN {newest} IS NULL THEN 1 ELSE 0 END, {newest} DESC, {escape(PRIMARY_KEY)} DESC"
     table = client.sql_client.make_qualified_table_name(resource.name)
     query = f"SELECT * FROM {table} WHERE {is_live(client, resource)} ORDER BY {order} LIMIT {count}"
@@ -43,7 +51,10 @@ def newest_rows(client: SqlJobClientBase, resource: Resource, count: int) -> lis
 
 
 def _as_python(value: Any, type_: str | None, *, decodes: bool) -> Any:  # noqa: ANN401 - whatever a table holds
-    """A value by its column's type, with JSON as text. Whether the driver `decodes` JSON, a text does not tell."""
+    """A value as Python has its type, with JSON as text.
+
+    `decodes` says whether the driver decodes JSON: a `str` alone could be a JSON text or a decoded JSON string.
+    """
     match type_:
         case "timestamp" if value is not None:
             return parse_timestamp(value)
@@ -57,17 +68,17 @@ def _as_python(value: Any, type_: str | None, *, decodes: bool) -> Any:  # noqa:
 def rows_per_day(
     client: SqlJobClientBase, resource: Resource, cursor: str, horizon: datetime, days: int
 ) -> tuple[datetime, list[int]] | None:
-    """Rows by day in UTC of their cursor, over the days that end with the newest. The table exists.
+    """Counts rows by the UTC day of their cursor. The last day is that of the newest row.
 
     Args:
         client: Asks the destination; it is connected.
-        resource: Whose table.
+        resource: Whose table. It exists.
         cursor: The field of the API that tells the day.
-        horizon: Cursor values beyond it are in the future and left out.
-        days: How many days, those without a row included.
+        horizon: Cursor values beyond this point in time are in the future and not counted.
+        days: Number of days to count, those without a row included.
 
     Returns:
-        The first day and the numbers from there on; `None` if no row has a day.
+        The first day (its midnight), and one count for each day from there on; `None` if no row has a day.
     """
     sql = client.sql_client
     table, column = sql.make_qualified_table_name(resource.name), sql.escape_column_name(column_name(cursor))
@@ -77,7 +88,7 @@ def rows_per_day(
         return None
     last = parse_timestamp(newest).replace(hour=0, minute=0, second=0, microsecond=0)
     first = last - (days - 1) * DAY
-    # A count for each day: destinations do not agree on how a day is made of an instant, nor in which time zone.
+    # One count per day instead of a GROUP BY: destinations truncate timestamps differently, and in other time zones.
     count = f"count(CASE WHEN {column} >= %s AND {column} < %s THEN 1 END)"
     bounds = [first + step * DAY + edge for step in range(days) for edge in (timedelta(), DAY)] + [first, last + DAY]
     query = f"SELECT {', '.join([count] * days)} FROM {table} WHERE {column} >= %s AND {column} < %s"

@@ -1,4 +1,4 @@
-"""What the syncs of one run share: checked settings, an open destination, and a directory that goes with the run."""
+"""What the syncs of one run share: checked settings, an open destination, and a working directory."""
 
 import logging
 import tempfile
@@ -26,25 +26,28 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 BUSY_TIMEOUT = 60.0
-"""Seconds to wait for a DuckDB file that another process has, unless somebody says otherwise."""
+"""Most seconds to wait for a DuckDB file that another process holds, unless the Dagster resource has another value."""
 
 Connect = Callable[[Path, str | None], "AbstractContextManager[DuckDBPyConnection]"]
-"""Opens a DuckDB file, given its path and the memory that it may take."""
+"""Opens a DuckDB file, given its path and the most memory that it may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What the syncs of one run share.
-
-    `client` asks the destination; `log` is told what a person should know while the run is at work.
-    """
+    """What the syncs of one run share."""
 
     settings: Settings
+    """The API's settings, with the demo's address and credentials in place of `base_url = demo`."""
     target: Target
+    """Which destination, and which DuckDB file."""
     destination: Destination[Any, Any]
+    """dlt's destination, with an open connection if it is a DuckDB file."""
     client: SqlJobClientBase
+    """Asks the destination by SQL. It connects in `with client:`."""
     working_dir: str
+    """Directory of the pipelines. It is deleted when the session ends."""
     log: Callable[[str], None]
+    """Called with messages for the person who watches the run."""
 
     @property
     def secrets(self) -> list[str]:
@@ -65,9 +68,9 @@ def open_session(
 
     Args:
         settings: Settings of the API; by default those of the project's `.dlt` and the environment.
-        target: Where to load; by default what is configured.
-        credentials: The destination's, unless it is DuckDB; by default those of dlt's configuration.
-        log: Is told what has to be waited for; by default a logger of this module.
+        target: Where to load; by default the configured target.
+        credentials: Credentials of a destination that is not DuckDB; by default those of dlt's configuration.
+        log: Called with a message when the session has to wait; by default a logger of this module.
         connect: Opens a DuckDB file; by default without Dagster.
 
     Raises:
@@ -89,7 +92,7 @@ def open_session(
 def open_destination(
     target: Target, settings: Settings, credentials: str | None, connect: Connect
 ) -> Iterator[tuple[Destination[Any, Any], str]]:
-    """The destination, and a directory that goes with it.
+    """Builds the destination of a target, and makes a working directory. Both end with the block.
 
     Raises:
         DestinationError: The destination is unknown, unsuitable or busy.
@@ -104,12 +107,12 @@ def open_destination(
 
 @contextmanager
 def scratch_file(target: Target) -> Iterator[Target]:
-    """A DuckDB file beside one that does not exist yet; any other target as it is.
+    """The target itself, or a temporary DuckDB file in its place if the target's file does not exist yet.
 
-    To make the file itself and remove it again would be to remove what another process has put into it meanwhile.
+    Creating the target's own file and removing it again could remove rows that another process has written meanwhile.
 
     Raises:
-        DestinationError: There is no room for it.
+        DestinationError: The temporary file cannot be created beside the target's.
     """
     path = target.duckdb_path
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Small pieces of SQL that every destination speaks."""
+"""Small helpers for SQL that every destination speaks."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,24 +12,27 @@ SQLITE = "sqlite"
 
 
 def is_sqlite(client: SqlJobClientBase) -> bool:
-    """Whether the destination is SQLite, to which dlt speaks by way of SQLAlchemy."""
+    """Whether the destination is SQLite, which dlt reaches through SQLAlchemy."""
     return client.capabilities.sqlglot_dialect == SQLITE
 
 
 def as_argument(client: SqlJobClientBase, moment: datetime) -> datetime | str:
-    """A point in time to compare a column with. SQLite compares texts, and has those that SQLAlchemy writes."""
+    """A point in time as an argument of a query.
+
+    SQLite stores timestamps as texts and compares them as such, so the argument is spelled like SQLAlchemy's texts.
+    """
     if not is_sqlite(client):
         return moment
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def qualified_table(client: SqlJobClientBase, resource: Resource) -> str:
-    """The resource's table, with its dataset, as SQL names it."""
+    """The resource's table as SQL names it, with its dataset."""
     return client.sql_client.make_qualified_table_name(resource.name)
 
 
 def first_row(client: SqlJobClientBase, query: str, *arguments: object) -> tuple[Any, ...]:
-    """The first row that a query returns; there has to be one, as of an aggregate."""
+    """The first row of a query that always returns one, such as an aggregate."""
     rows = client.sql_client.execute_sql(query, *arguments)
     assert rows  # noqa: S101 - an aggregate has one row
     return tuple(rows[0])

@@ -1,6 +1,7 @@
-"""The sync of one resource: look at its table, read, load, mark what is gone, count.
+"""The sync of one resource: inspects its table, reads, loads, marks rows that are gone, and counts.
 
-Pure dlt. Whoever calls it says how a pipeline is run: the asset by Dagster's resource for dlt, others by dlt itself.
+This module is pure dlt. The caller passes how to run a pipeline: the asset passes Dagster's resource for dlt, every
+other caller leaves it to dlt itself.
 """
 
 import time
@@ -31,30 +32,35 @@ from analytics_assets.warehouse.session import Session
 from analytics_assets.warehouse.table_state import count_rows, has_table, prepare_drop, read_table_state
 
 Run = Callable[[dlt.Pipeline, DltSource, Mapping[str, Any]], object]
-"""Runs a pipeline with a source and further arguments of `dlt.Pipeline.run`."""
+"""Runs a pipeline, given the source and further arguments of `dlt.Pipeline.run`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What a sync of a resource did.
-
-    `is_complete` tells whether everything was read that the API lists. `undeclared` are the columns of fields that the
-    catalog does not know, by field. Rows in the table include those that are marked as deleted.
-    """
+    """What a sync of a resource did."""
 
     resource: Resource
+    """Which resource was synced."""
     stats: SyncStats
+    """What was counted while the listing was read."""
     rows_loaded: int
+    """Rows that were appended or merged."""
     rows_marked_deleted: int
+    """Rows that this sync marked as gone upstream."""
     rows_in_table: int
+    """Rows of the table after the sync, those marked as deleted included."""
     has_table: bool
+    """Whether the table exists after the sync."""
     is_complete: bool
+    """Whether the sync read everything that the API lists, so that missing rows are gone."""
     undeclared: Mapping[str, str]
+    """Columns of fields that the catalog does not know, by field."""
     seconds: float
+    """Seconds from the start of the sync to its end. The listing may have been read ahead of it."""
 
 
 def run_by_dlt(pipeline: dlt.Pipeline, source: DltSource, options: Mapping[str, Any]) -> None:
-    """Runs a pipeline without Dagster."""
+    """Runs a pipeline by dlt alone, without Dagster."""
     pipeline.run(source, **options)
 
 
@@ -64,16 +70,19 @@ def sync(
     """Loads one resource.
 
     Args:
-        listing: What to read, perhaps started already.
-        session: Where it lands.
-        reading: How much to read; by default what is new.
+        listing: The listing to read. It may be started already.
+        session: Where to load the rows.
+        reading: How much to read; by default new rows only.
         rebuild: Whether to drop the table and its cursor first.
-        run: Runs a pipeline.
+        run: Runs a pipeline; by default dlt does.
+
+    Returns:
+        What the sync did.
 
     Raises:
-        ShrunkListingError: The listing is loaded, but too much of the table was not in it; nothing is marked.
-        Exception: Whatever dlt, the API or the destination raises; nothing of the resource has been written then, or
-            of a sliced listing the slices before.
+        ShrunkListingError: The listing lacks too many rows of the table. Its rows are loaded, but none is marked.
+        Exception: Any error of dlt, the API or the destination. Nothing was written then, except slices that were
+            already committed.
     """
     started = time.monotonic()
     reading = reading or Reading()
@@ -85,7 +94,7 @@ def sync(
             prepare_drop(client)
     if table.is_torn and not reading.is_window and not listing.is_sliced:
         # After a torn load the stored digests are stale: a row that changed back would look unchanged and be dropped.
-        session.log(f"{resource.name}: the last load died before it was complete, so that everything is read again")
+        session.log(f"{resource.name}: the last load died before it was complete, so everything is read again")
         reading = Reading(everything=True)
     loaded = 0
     for part in _slices(listing, reading, None if into_empty else table.gap):
@@ -116,12 +125,15 @@ def sync(
 
 
 def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Reading]:
-    """What to read of a listing, one after the other, each when the one before is loaded.
+    """Yields the readings that a sync consists of. The caller loads each before it asks for the next.
+
+    A sliced listing first fills the gap that earlier syncs have left, and then those of its own slices. Every other
+    listing is one reading.
 
     Args:
-        listing: What is read.
-        reading: What is wanted.
-        gap: What earlier syncs have left to read.
+        listing: The listing to read.
+        reading: What the sync was asked to read.
+        gap: The gap in the state of the table.
     """
     if listing.is_sliced and not reading.is_window:
         listing.slice()
@@ -134,7 +146,7 @@ def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Rea
 
 
 def _load(listing: Listing, session: Session, reading: Reading, *, into_empty: bool, run: Run) -> dlt.Pipeline:
-    """Reads and loads one slice; returns the pipeline that has done it."""
+    """Reads and loads one part of a listing, and returns the pipeline that ran."""
     from analytics_assets.warehouse.parquet import write_parquet  # noqa: PLC0415 - definitions need no Arrow
 
     resource, destination = listing.resource, session.target.type
@@ -142,8 +154,8 @@ def _load(listing: Listing, session: Session, reading: Reading, *, into_empty: b
     append = can_append(destination, into_empty=into_empty)
     write_parquet(source, resource, session.working_dir, once=loads_once(destination), may_append=append)
     pipeline = build_pipeline(resource, session.destination, session.working_dir)
-    # Into an empty table also where it was dropped or emptied by hand, or by a rebuild that was killed: its cursor is
-    # older than that, and dlt would leave the old rows out for ever.
+    # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh
+    # dlt would never load the rows before that cursor again.
     refresh = "drop_resources" if into_empty else None
     run(pipeline, source, {"refresh": refresh, **load_options(destination)})
     return pipeline

@@ -1,4 +1,4 @@
-"""What a sync finds in the destination before it reads, and what it counts there at the end."""
+"""The state of a resource's table before and after a sync."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,20 +15,19 @@ from analytics_assets.warehouse.sql import first_row, qualified_table
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """The table of a resource before a sync.
-
-    `is_empty` also where there is no table. `is_torn` if the last load died after its rows were merged and before dlt
-    recorded it: dlt then restores the state of the load before, which knows nothing of these rows. `gap` is what the
-    syncs of a sliced listing have still to read.
-    """
+    """The table of a resource before a sync."""
 
     is_empty: bool
+    """Whether the table has no row, or does not exist."""
     is_torn: bool = False
+    """Whether the last load died after its rows were merged and before dlt recorded it. dlt then restores the state of
+    the load before, which does not know these rows."""
     gap: Gap | None = None
+    """The gap that earlier syncs of a sliced listing have left, or `None`."""
 
 
 def read_table_state(client: SqlJobClientBase, resource: Resource) -> TableState:
-    """Looks at the table of a resource. The client is connected."""
+    """The state of a resource's table. The client is connected."""
     if not has_table(client, resource):
         return TableState(is_empty=True)
     load_id = client.sql_client.escape_column_name("_dlt_load_id")
@@ -41,12 +40,12 @@ def read_table_state(client: SqlJobClientBase, resource: Resource) -> TableState
 
 
 def _pending_gap(client: SqlJobClientBase, resource: Resource) -> Gap | None:
-    """The gap in the state of the last load that counts. Only events are read in slices."""
+    """The gap in the state of the last complete load. Only listings of events are read in slices and have one."""
     if not resource.append_only or not isinstance(client, WithStateSync):
         return None
     name = pipeline_name(resource)
     state: Any = load_pipeline_state_from_destination(name, client)
-    # The source is called like the pipeline.
+    # The source has the name of the pipeline.
     resources = ((state or {}).get("sources", {}).get(name) or {}).get("resources", {})
     return read_gap(resources.get(resource.name, {}))
 
@@ -58,16 +57,17 @@ def has_table(client: SqlJobClientBase, resource: Resource) -> bool:
 
 
 def count_rows(client: SqlJobClientBase, resource: Resource) -> int:
-    """Rows of the resource's table, those marked as deleted included."""
+    """Number of rows of the resource's table, those marked as deleted included."""
     [count] = first_row(client, f"SELECT count(*) FROM {qualified_table(client, resource)}")
     return int(count)
 
 
 def prepare_drop(client: SqlJobClientBase) -> None:
-    """Makes the staging dataset such that dlt can drop a table.
+    """Adds an empty version table to the staging dataset if it lacks one, so that dlt can drop a table.
 
-    dlt then drops the staging table too, and deletes the schema from a table of versions that the staging dataset lacks
-    as long as no load was merged (dlt#1801). dlt makes the dataset after any load, and dbt's may well be called so.
+    When dlt drops a table, it also drops the staging table and deletes the schema from the version table of the staging
+    dataset. That table does not exist until a load is merged, and dlt fails (dlt#1801). The dataset itself may exist
+    earlier: dlt creates it after any load, and dbt may use the same name.
     """
     versions = client.schema.version_table_name
     if not isinstance(client, WithStagingDataset) or not client.get_storage_table(versions)[0]:

@@ -1,4 +1,4 @@
-"""Which destination is configured, and which DuckDB file."""
+"""Reads which destination is configured, and which DuckDB file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,13 @@ from analytics_assets.warehouse.errors import DestinationError
 DUCKDB = "duckdb"
 
 DEMO_DATABASE = "data/demo.duckdb"
-"""Where the demo's rows land, unless somebody has configured both."""
+"""The DuckDB file of the demo, relative to the project, unless credentials of DuckDB are configured."""
 
 DATASET = "analytics"
+"""The schema that holds the tables of the resources."""
 
 REPORTS_SCHEMA = "reports"
+"""The schema that holds the reports."""
 
 SCHEMAS = frozenset({DATASET, f"{DATASET}_staging", REPORTS_SCHEMA})
 """The schemas of a warehouse: the tables, dlt's staging tables, and the reports."""
@@ -25,30 +27,33 @@ SCHEMAS = frozenset({DATASET, f"{DATASET}_staging", REPORTS_SCHEMA})
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A destination by type; `duckdb_path` is its absolute path if it is a DuckDB file."""
+    """A destination by its type."""
 
     type: str
+    """dlt's name of the destination, such as `duckdb` or `postgres`."""
     duckdb_path: Path | None = None
+    """Absolute path of the DuckDB file; `None` for every other destination."""
 
 
 def destination_type(explicit: str | None = None) -> str:
-    """The configured type of the destination; dlt's own key `destination_type`, by default DuckDB."""
+    """The type of the destination: `explicit`, else dlt's configuration value `destination_type`, else DuckDB."""
     return explicit or dlt.config.get("destination_type", str) or DUCKDB
 
 
 def read_target(settings: Settings, type_: str | None = None, credentials: str | None = None) -> Target:
-    """The target that is configured; does no I/O beyond reading `.dlt`.
+    """The configured target. Reads `.dlt` and the environment, and does no other I/O.
 
-    Without credentials, DuckDB's file is `data/warehouse.duckdb` of the project, or `data/demo.duckdb` for the demo
-    API, so that made-up rows never land among real ones. Relative paths start at the project.
+    Without credentials, DuckDB's file is `data/warehouse.duckdb` in the project. For the demo API it is
+    `data/demo.duckdb`, so that made-up rows never land among real ones. Relative paths start at the project.
 
     Args:
         settings: Settings of the API.
-        type_: Type of the destination; wins over the configured one.
-        credentials: Credentials, for DuckDB the path; win over the configured ones.
+        type_: Type of the destination, which wins over the configured one.
+        credentials: Credentials of the destination, for DuckDB a path. They win over the configured ones.
 
     Raises:
-        DestinationError: The database would not outlive the run, or is named like a schema in it.
+        DestinationError: The DuckDB database is in memory and would not outlive the run, or its name is that of a
+            schema in it.
     """
     type_ = destination_type(type_)
     if type_ != DUCKDB:

@@ -1,1 +1,1 @@
-"""What an asset is: specs, run config, the resource `analytics`, and the definition itself."""
+"""What an asset is: its spec, its run config, the resource `analytics`, and the definition itself."""

@@ -1,4 +1,4 @@
-"""The eight assets: one `@dlt_assets` definition, in which each resource succeeds or fails by itself."""
+"""The eight assets: one `@dlt_assets` definition, in which each resource succeeds or fails on its own."""
 
 import gc
 import warnings
@@ -45,19 +45,19 @@ from analytics_assets.warehouse.sync import Run, Synced, sync
 from analytics_assets.warehouse.target import destination_type
 
 with warnings.catch_warnings():
-    # The package announces at import that it is deprecated: docs/decisions/.
+    # The package warns at import that it is deprecated. docs/decisions/embedded-elt.md says why it is used.
     warnings.simplefilter("ignore", DeprecationWarning)
     from dagster_embedded_elt.dlt import DagsterDltResource, DagsterDltTranslator, dlt_assets
 
 HEAVY = 100_000_000
-"""Bytes, about, of a resource's rows after which garbage is collected before the next resource."""
+"""Estimated bytes of a resource's rows, above which garbage is collected before the next resource is loaded."""
 
 
 class AnalyticsTranslator(DagsterDltTranslator):
-    """Makes the asset of a dlt resource say what the catalogue knows of it."""
+    """Fills the spec of an asset from the catalog."""
 
     def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
-        """The spec of one resource's asset."""
+        """The spec of the asset of one resource."""
         resource = BY_NAME[data.resource.name]
         destination = destination_type()
         spec = super().get_asset_spec(data)
@@ -82,11 +82,11 @@ class AnalyticsTranslator(DagsterDltTranslator):
 
 
 def build_assets() -> dg.AssetsDefinition:
-    """The definition of the eight assets. Needs no credentials and makes no request."""
+    """The definition of the eight assets. Building it needs no credentials and makes no request."""
 
     @dlt_assets(
         dlt_source=source_shape(),
-        # A real pipeline would create its working directory at once; each run has its own.
+        # A pipeline would create its working directory here; each run makes pipelines and a directory of its own.
         dlt_pipeline=None,  # type: ignore[arg-type]
         name=OP_NAME,
         dagster_dlt_translator=AnalyticsTranslator(),
@@ -99,10 +99,10 @@ def build_assets() -> dg.AssetsDefinition:
         names = {key.path[-1] for key in context.selected_asset_keys}
         selected = load_order(resource for resource in RESOURCES if resource.name in names)
         failures: dict[str, str] = {}
-        # Another run would fail likewise.
+        # Whether every failure so far is one that another run would meet again.
         permanent = True
         try:
-            # First, as the values of a wrong window are shown.
+            # Before `config.reading()`, whose errors show the values of start and end: they may come from a variable.
             analytics.check_run_config()
             reading, overrides = config.reading(), config.overrides()
             with (
@@ -120,7 +120,7 @@ def build_assets() -> dg.AssetsDefinition:
                             listing, session, reading, rebuild=config.mode is Mode.rebuild, run=run_by_dagster(context)
                         )
                         metadata = describe_sync(done, session, [*listing.secrets(), *session.secrets])
-                    except Exception as error:  # noqa: BLE001 - a resource costs only itself, whatever happens to it
+                    except Exception as error:  # noqa: BLE001 - a resource that fails must not fail the others
                         failures[name] = explain(error, (*listing.secrets(), *session.secrets))
                         permanent = permanent and is_permanent(error)
                         context.log.error(f"{name} failed: {failures[name]}")
@@ -130,13 +130,13 @@ def build_assets() -> dg.AssetsDefinition:
                         _log_outcome(context, done)
                         yield dg.MaterializeResult(asset_key=asset_key(name), metadata=metadata)
                     if name in failures or listing.stats.weight > HEAVY:
-                        # What it had read is tied to its error, or to dlt's pipes, in circles.
+                        # The error, or dlt's pipes, hold the rows in reference cycles.
                         gc.collect()
                 context.log.info(f"What this run did:\n{progress.summary()}")
         except (SettingsError, RunConfigError, DestinationError) as error:
             if not isinstance(error, DestinationError):
                 tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
-            # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
+            # Not chained: the message says the cause, and the cause's own text may quote secrets.
             raise dg.Failure(redact(str(error), analytics.secrets())) from None
         if failures:
             if permanent:
@@ -147,7 +147,7 @@ def build_assets() -> dg.AssetsDefinition:
 
 
 def run_by_dagster(context: dg.AssetExecutionContext) -> Run:
-    """Runs pipelines through Dagster's resource for dlt. What it yields, one result, is said by `describe_sync`."""
+    """Runs pipelines through Dagster's resource for dlt. Its own result is dropped: `describe_sync` says more."""
 
     def run(pipeline: dlt.Pipeline, source: DltSource, options: Mapping[str, Any]) -> None:
         list(DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options))
@@ -161,8 +161,8 @@ def _log_outcome(context: dg.AssetExecutionContext, done: Synced) -> None:
     context.log.info(f"{name}: {done.rows_loaded} rows loaded, {stats.rows_read} read in {requests}")
     if stats.values_rescued:
         context.log.warning(
-            f"{name}: {count(stats.values_rescued, 'value')} not fitting the column: see {RESCUED}, and the check"
-            " values_fit, which names them."
+            f"{name}: {count(stats.values_rescued, 'value')} not fitting the column, kept in {RESCUED}. The check"
+            " values_fit names the rows."
         )
 
 

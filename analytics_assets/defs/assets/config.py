@@ -1,4 +1,4 @@
-"""What a run of the assets can be told in the launchpad."""
+"""The run config of the assets. Its descriptions are shown in the launchpad."""
 
 from enum import Enum
 
@@ -10,7 +10,7 @@ from analytics_assets.api.settings_reader import DATES, read_date
 
 
 class Mode(Enum):
-    """How much a run reads, and what becomes of the tables."""
+    """How much a run reads, and whether it drops the tables first."""
 
     incremental = "incremental"
     full = "full"
@@ -18,7 +18,7 @@ class Mode(Enum):
 
 
 class RunConfigError(ValueError):
-    """A combination of run config that makes no sense."""
+    """A value of run config that is malformed, or does not go with the others."""
 
 
 class SyncConfig(dg.Config):
@@ -27,44 +27,47 @@ class SyncConfig(dg.Config):
     mode: Mode = Field(
         default=Mode.incremental,
         description=(
-            "incremental: load what is new since the cursor. full: read everything since the start date again, merge it"
-            " and mark rows that are gone upstream in deleted_at (never for activities). rebuild: drop the selected"
-            " tables and their cursors and load them anew."
+            "incremental: load rows that are new since the cursor. full: read everything since the start date again,"
+            " merge it, and mark rows that are gone upstream in deleted_at (never for activities). rebuild: drop the"
+            " selected tables and their cursors, and load them anew."
         ),
     )
     start: str | None = Field(
         default=None,
-        description="Backfill: load rows whose cursor is at or after this ISO 8601 date-time. The cursor stays put.",
+        description=(
+            "Backfill: load rows whose cursor is at or after this ISO 8601 date-time. It leaves the cursor alone."
+        ),
     )
-    end: str | None = Field(default=None, description="Backfill: ... and before this one. Now, by default.")
+    end: str | None = Field(
+        default=None,
+        description="Backfill: load rows whose cursor is before this ISO 8601 date-time. Needs start. Now by default.",
+    )
 
     page_size: int | None = Field(
-        default=None, description="Rows a page, in this run. By default as configured (sources.analytics.page_size)."
+        default=None, description="Rows per page in this run. By default the setting sources.analytics.page_size."
     )
     requests_in_flight: int | None = Field(
         default=None,
-        description=(
-            "Most requests at once, in this run. By default as configured (sources.analytics.requests_in_flight)."
-        ),
+        description="Most requests at once in this run. By default the setting sources.analytics.requests_in_flight.",
     )
 
     def overrides(self) -> dict[str, int | None]:
-        """The settings that this run has instead of the configured ones; `None` stands for not given.
+        """The settings that this run overrides, by key; `None` keeps the configured value.
 
         Raises:
-            RunConfigError: One is below 1.
+            RunConfigError: A value is below 1.
         """
         found = {"page_size": self.page_size, "requests_in_flight": self.requests_in_flight}
         for name, value in found.items():
             if value is not None and value < 1:
-                raise RunConfigError(f"{name}: {value} is below 1.")
+                raise RunConfigError(f"{name}: {value} is below 1. Give at least 1, or leave it out.")
         return found
 
     def reading(self) -> Reading:
-        """The part of it that the source needs.
+        """How much this run reads.
 
         Raises:
-            RunConfigError: `start` or `end` is malformed, or they do not go with each other or with `mode`.
+            RunConfigError: `start` or `end` is malformed, or does not go with the other or with `mode`.
         """
         window = {}
         for name, value in (("start", self.start), ("end", self.end)):

@@ -1,4 +1,4 @@
-"""What Dagster keeps of a sync: the numbers and texts of a materialization."""
+"""The metadata of a materialization: what Dagster stores of a sync."""
 
 from typing import Any
 
@@ -21,12 +21,13 @@ Metadata = dict[str, Any]
 def describe_sync(done: Synced, session: Session, secrets: list[str | None]) -> Metadata:
     """The metadata of a materialization. Dagster plots the numbers.
 
-    dlt's own metadata is left out: it names files that are gone, and its column schema loses names (dagster#34052).
+    dagster-dlt's own metadata is not used: it names files that are gone, and its column schema loses names
+    (dagster#34052).
 
     Args:
-        done: What was done.
-        session: Where it was done.
-        secrets: Values that must not be shown.
+        done: The sync to describe.
+        session: Its session. Previews read the table through its client.
+        secrets: Values that no text may show.
     """
     resource, stats = done.resource, done.stats
     metadata: Metadata = {
@@ -71,7 +72,7 @@ def _cursors(stats: SyncStats) -> Metadata:
 
 
 def _samples(resource: Resource, session: Session, secrets: list[str | None]) -> Metadata:
-    """The newest rows, and for events a chart of the last days."""
+    """A preview of the newest rows, and for events a chart of the last days."""
     shown: Metadata = {}
     try:
         with session.client as client:
@@ -80,8 +81,10 @@ def _samples(resource: Resource, session: Session, secrets: list[str | None]) ->
                 chart = chart_per_day(client, resource, resource.cursor)
                 shown[f"{resource.name}_per_day"] = dg.MetadataValue.md(chart)
     except DatabaseException as error:
-        # The rows are in the table, and the next load can do without reading them.
+        # The rows are loaded already, so a preview that does not fit into memory must not fail the resource.
         if not is_out_of_memory(error):
             raise
-        session.log(f"{resource.name}: loaded, and too large to be shown. {explain(error, tuple(secrets))}")
+        session.log(
+            f"{resource.name}: loaded, but its rows are too large for a preview. {explain(error, tuple(secrets))}"
+        )
     return shown

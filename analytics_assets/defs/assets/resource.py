@@ -1,4 +1,4 @@
-"""The resource `analytics`: credentials of the API and configuration of the destination."""
+"""The Dagster resource `analytics`: the API's settings and the destination's."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -23,107 +23,122 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 KEY = "analytics"
-"""Key of the resource."""
+"""Key of the resource in the definitions and in run config."""
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
 
 
 class AnalyticsResource(dg.ConfigurableResource[Any]):
-    """Where the rows come from and where they land.
+    """Says where the rows come from and where they land.
 
-    Every field left empty is a dlt config value: `SOURCES__ANALYTICS__BASE_URL` in the environment, or `base_url` in
-    `[sources.analytics]` of `.dlt/config.toml` (secrets: `.dlt/secrets.toml`). A field that is set here or in the
-    launchpad wins. Give secrets as `dg.EnvVar(...)`, never as text.
+    An empty field takes its value from dlt's configuration: for `base_url` that is `SOURCES__ANALYTICS__BASE_URL` in
+    the environment, or `base_url` in `[sources.analytics]` of `.dlt/config.toml` (for secrets `.dlt/secrets.toml`). A
+    field that is set here or in the launchpad wins. Give secrets as `dg.EnvVar(...)`, never as text.
     """
 
-    base_url: str | None = Field(default=None, description="Base URL of the API, or demo." + FROM_DLT)
+    base_url: str | None = Field(
+        default=None, description="Base URL of the API, or demo for the built-in one." + FROM_DLT
+    )
     api_key: str | None = Field(default=None, repr=False, description="Bearer token; use an EnvVar." + FROM_DLT)
     client_id: str | None = Field(
-        default=None, repr=False, description="Client that fetches tokens; use an EnvVar." + FROM_DLT
+        default=None,
+        repr=False,
+        description="Id of the OAuth 2 client that fetches tokens; use an EnvVar." + FROM_DLT,
     )
-    client_secret: str | None = Field(default=None, repr=False, description="Its secret; use an EnvVar." + FROM_DLT)
-    token_url: str | None = Field(default=None, description="Where tokens are fetched." + FROM_DLT)
-    scope: str | None = Field(default=None, description="Scope of the tokens." + FROM_DLT)
-    start_date: str | None = Field(default=None, description="Start of the first sync, ISO 8601." + FROM_DLT)
+    client_secret: str | None = Field(
+        default=None, repr=False, description="Secret of the OAuth 2 client; use an EnvVar." + FROM_DLT
+    )
+    token_url: str | None = Field(default=None, description="URL of the OAuth 2 token endpoint." + FROM_DLT)
+    scope: str | None = Field(default=None, description="OAuth 2 scope to request." + FROM_DLT)
+    start_date: str | None = Field(
+        default=None, description="Where the first sync of an incremental resource starts, ISO 8601." + FROM_DLT
+    )
     dialect: str | None = Field(default=None, description="Wire format of the API." + FROM_DLT)
-    page_size: int | None = Field(default=None, description="Rows a page." + FROM_DLT)
-    lag_seconds: int | None = Field(default=None, description="Seconds a sync starts behind its cursor." + FROM_DLT)
-    max_pages: int | None = Field(default=None, description="Pages after which a listing fails." + FROM_DLT)
+    page_size: int | None = Field(default=None, description="Rows per page." + FROM_DLT)
+    lag_seconds: int | None = Field(
+        default=None, description="How many seconds behind its cursor a sync starts." + FROM_DLT
+    )
+    max_pages: int | None = Field(default=None, description="A listing with more pages than this fails." + FROM_DLT)
     max_response_mb: float | None = Field(
-        default=None, description="Megabytes of an answer above which a sync fails." + FROM_DLT
+        default=None, description="A response of more megabytes than this fails its resource." + FROM_DLT
     )
     max_deleted_share: float | None = Field(
-        default=None, description="Largest share of a table that may be found gone upstream." + FROM_DLT
+        default=None, description="Largest share of a table's live rows that a sync may find gone upstream." + FROM_DLT
     )
     max_rescued_share: float | None = Field(
         default=None, description="Largest share of a column's values that may not fit its type." + FROM_DLT
     )
     requests_in_flight: int | None = Field(default=None, description="Most requests at once." + FROM_DLT)
-    requests_per_second: float | None = Field(default=None, description="Most requests a second." + FROM_DLT)
+    requests_per_second: float | None = Field(default=None, description="Most requests per second." + FROM_DLT)
     allowed_hosts: list[str] | None = Field(
-        default=None, description="Origins that run config may name as base_url or token_url, too." + FROM_DLT
+        default=None,
+        description="Other origins that run config may name as base_url or token_url. Not settable by run config."
+        + FROM_DLT,
     )
-    allow_http: bool | None = Field(default=None, description="Allow http:// beyond this host." + FROM_DLT)
+    allow_http: bool | None = Field(default=None, description="Allow http:// to other hosts than this one." + FROM_DLT)
     hash_key: str | None = Field(
-        default=None, repr=False, description="Key of the hashes of sensitive fields; use an EnvVar." + FROM_DLT
+        default=None,
+        repr=False,
+        description="Key with which sensitive fields are hashed; use an EnvVar. Not settable by run config." + FROM_DLT,
     )
     destination_type: str | None = Field(
-        default=None, description="dlt destination, e.g. duckdb or postgres." + FROM_DLT
+        default=None, description="dlt's name of the destination, for example duckdb or postgres." + FROM_DLT
     )
     destination_credentials: str | None = Field(
         default=None, repr=False, description="DuckDB path or connection string; use an EnvVar." + FROM_DLT
     )
     duckdb_memory: str | None = Field(
-        default=None, description="What DuckDB keeps in memory at most; more of it goes to disk." + FROM_DLT
+        default=None, description="Most memory that DuckDB uses, such as 512MB; beyond it DuckDB uses disk." + FROM_DLT
     )
     busy_timeout: float = Field(
         default=BUSY_TIMEOUT,
-        description="Seconds to wait for a DuckDB file, or a table in Postgres, that another process has.",
+        description="Most seconds to wait for a DuckDB file, or a Postgres table, that another process holds.",
     )
 
     _run_config: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Remembers what whoever launched the run has configured: a webserver of Dagster asks nobody who that is."""
+        """Remembers the run config. It is not trusted, because Dagster's webserver has no authentication."""
         self._run_config = context.run.run_config if context.run else {}
 
     def check_run_config(self) -> None:
-        """Refuses run config that would choose what protects others, or read a variable into what messages show.
+        """Refuses run config that sets a protecting field, or reads an environment variable into a field that is shown.
 
-        A credential may be a variable of the environment: where credentials go is checked, and no message shows them.
+        `allowed_hosts` and `hash_key` protect others than the person who launches the run. Credentials may be read from
+        variables, because no message shows them and their recipient is checked.
 
         Raises:
-            SettingsError: It does.
+            SettingsError: Run config does one of the two.
         """
         for name in ("allowed_hosts", "hash_key"):
             if name in self._by_run_config():
-                remedy = "Whoever launches a run may not choose it: set it in .dlt or the environment."
+                remedy = "Run config may not set it: set it in .dlt or the environment."
                 raise SettingsError(name, "comes by run config", remedy=remedy)
         op = self._run_config.get("ops", {}).get(OP_NAME, {})
-        may_be = SECRETS - {"hash_key"}
-        for place, fields, may in (("resource", self._by_run_config(), may_be), ("op", op.get("config") or {}, ())):
+        hidden = SECRETS - {"hash_key"}
+        for place, fields, allowed in (("resource", self._by_run_config(), hidden), ("op", op.get("config") or {}, ())):
             for name, value in fields.items():
-                if isinstance(value, Mapping) and "env" in value and name not in may:
+                if isinstance(value, Mapping) and "env" in value and name not in allowed:
                     raise SettingsError(
                         name,
                         f"is read from the variable {value['env']} by the {place}'s run config, and would be shown",
-                        remedy=f"Of the resource's fields, only {', '.join(sorted(may_be))} may be.",
+                        remedy=f"Run config may read only these fields from variables: {', '.join(sorted(hidden))}.",
                     )
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["AnalyticsResource"]:
-        """Gives signs of life of the run while the resource is open."""
+        """Opens the resource. The run gives signs of life while it is open."""
         with super().yield_for_execution(context), alive(context):
             yield self
 
-    def settings(self, **overrides: Any) -> Settings:  # noqa: ANN401 - the values of the settings, which differ in type
-        """The API's settings.
+    def settings(self, **overrides: Any) -> Settings:  # noqa: ANN401 - settings differ in type
+        """The API's settings, checked.
 
         Args:
-            overrides: Values that win over the resource's own fields; `None` stands for not given.
+            overrides: Values that win over the resource's own fields; `None` keeps the field's value.
 
         Raises:
-            SettingsError: One is missing or wrong, or run config leads the credentials elsewhere.
+            SettingsError: A setting is missing or wrong, or run config would send credentials to another origin.
         """
         self.check_run_config()
         own = {key: getattr(self, key, None) for key in Settings()}
@@ -135,16 +150,16 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         return self._run_config.get("resources", {}).get(KEY, {}).get("config") or {}
 
     def secrets(self) -> list[str | None]:
-        """The API's values that no message may show, of the fields and of dlt's configuration, also wrong ones."""
+        """The API's secrets, which no message may show, from the fields and dlt's configuration. They are unchecked."""
         return [getattr(self, key) or dlt.secrets.get(".".join((*SECTION, key)), str) for key in sorted(SECRETS)]
 
     @contextmanager
-    def session(self, log: Callable[[str], None], **overrides: Any) -> Iterator[Session]:  # noqa: ANN401 - as above
-        """Checks the configuration and opens the destination for one run. No request is made.
+    def session(self, log: Callable[[str], None], **overrides: Any) -> Iterator[Session]:  # noqa: ANN401 - settings differ in type
+        """Checks the configuration and opens the destination for one run. Makes no request to the API.
 
         Args:
-            log: Is told when something has to be waited for.
-            overrides: As for `settings`.
+            log: Called with a message when the run has to wait.
+            overrides: Values that win over the resource's own fields; `None` keeps the field's value.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong.
@@ -158,10 +173,13 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             yield session
 
     def check_destination(self, log: Callable[[str], None]) -> str:
-        """Shows that a run could write to the destination, and leaves nothing there; returns what was found out.
+        """Tests whether a run could write to the destination, and leaves nothing there.
 
         Args:
-            log: Is told when something has to be waited for.
+            log: Called with a message when the check has to wait.
+
+        Returns:
+            A sentence that names the destination and says what was tried.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong.
@@ -178,16 +196,19 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         ):
             if check_writable(session.client):
                 return f"{name} can be written to"
-        return f"{name} can be reached; writing was not tried, as it cannot take back a table"
+        return f"{name} can be reached; writing was not tried, because the destination cannot roll back a new table"
 
     def _target(self, settings: Settings) -> Target:
         fields = self._by_run_config()
         if settings.is_demo and "base_url" in fields and _is_for_real() and "destination_credentials" not in fields:
-            # Made-up rows never land among those of the configured API.
+            # Run config asks for the demo where a real API is configured: made-up rows must not land among real ones.
             return read_target(settings, DUCKDB, DEMO_DATABASE)
         target = read_target(settings, self.destination_type, self.destination_credentials)
         if "." in target.type and "destination_type" in fields:
-            raise DestinationError(f"destination_type = {target.type!r}: run config may name dlt's destinations only.")
+            raise DestinationError(
+                f"destination_type = {target.type!r}: run config may name dlt's destinations only, for example"
+                " duckdb or postgres. Set any other as destination_type in .dlt/config.toml."
+            )
         if target.duckdb_path is None and "destination_credentials" in fields:
             raise DestinationError(
                 "resources.analytics.config.destination_credentials: run config may name a DuckDB file, and no other"
@@ -201,21 +222,21 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         """Opens the DuckDB file of the destination for SQL.
 
         Args:
-            log: Is told when something has to be waited for.
+            log: Called with a message while another process holds the file.
 
         Raises:
-            SettingsError: A setting of the API is missing or wrong; the file's default name depends on them.
+            SettingsError: A setting of the API is missing or wrong. The default name of the file depends on them.
             DestinationError: The destination is not DuckDB, or the file is busy.
         """
         settings = self.settings()
         target = self._target(settings)
         if target.duckdb_path is None:
-            raise DestinationError(f"This needs DuckDB, and the destination is {target.type}.")
+            raise DestinationError(f"Reports need DuckDB, and the destination is {target.type}.")
         with self._connect(log)(target.duckdb_path, settings.duckdb_memory) as connection:
             yield connection
 
     def _connect(self, log: Callable[[str], None]) -> Connect:
-        """Opens a DuckDB file by `DuckDBResource`, once no other process has it."""
+        """Opens a DuckDB file by `DuckDBResource`, as soon as no other process holds it."""
 
         @contextmanager
         def connect(path: Path, memory: str | None) -> "Iterator[DuckDBPyConnection]":
@@ -224,7 +245,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             from analytics_assets.warehouse.duckdb_file import open_duckdb  # noqa: PLC0415
 
             warehouse = DuckDBResource(database=str(path), connection_config=duckdb_options(memory))
-            # DuckDBResource would wait for the file, too, but silently. One that this process holds it gets at once.
+            # DuckDBResource waits for a busy file silently. Once this process holds the file, it connects at once.
             with (
                 open_duckdb(path, self.busy_timeout, memory, log),
                 warehouse.get_connection() as connection,

@@ -1,4 +1,4 @@
-"""What Dagster shows of the assets: keys, texts, schemas, and the endpoints they come from."""
+"""What Dagster shows of an asset: its key, description, schema, lineage, and the endpoint it comes from."""
 
 import linecache
 import warnings
@@ -13,14 +13,18 @@ from analytics_assets.api.values.columns import column_name
 from analytics_assets.warehouse.target import DATASET
 
 GROUP = "analytics_api"
+"""Asset group of the eight assets."""
 
 OP_NAME = "analytics_api"
+"""Name of the op that syncs them; run config is given by this name."""
 
 UPSTREAM_GROUP = "api"
+"""Asset group of the endpoints."""
 
 OWNER = "team:data-platform"
 
 POOL = "analytics_warehouse"
+"""Concurrency pool of all steps that open the warehouse. `dagster.yaml` limits it to one run at a time."""
 
 
 def asset_key(resource_name: str) -> dg.AssetKey:
@@ -34,7 +38,7 @@ def upstream_key(resource_name: str) -> dg.AssetKey:
 
 
 def table_name(resource: Resource) -> str:
-    """The resource's table, with its dataset."""
+    """The resource's table with its dataset, such as `analytics.roles`."""
     return f"{DATASET}.{resource.name}"
 
 
@@ -52,7 +56,7 @@ def upstream_specs() -> list[dg.AssetSpec]:
                 "dagster/column_schema": api_schema(resource),
                 "dagster/code_references": code_reference(resource),
                 "path": endpoint.path,
-                "paging": endpoint.pagination_is,
+                "pagination": endpoint.pagination_is,
                 "rows": endpoint.rows_are,
             },
         )
@@ -68,7 +72,7 @@ def describe(resource: Resource) -> str:
         resource.description,
         "",
         f"- **Endpoint**: `{endpoint}`, rows: {endpoint.rows_are}",
-        f"- **Paging**: {endpoint.pagination_is}",
+        f"- **Pagination**: {endpoint.pagination_is}",
         f"- **Incremental**: {_incremental(resource)}",
         f"- **Deleted upstream**: {_deletions(resource)}",
         f"- **Table**: `{table_name(resource)}`, merged on `{PRIMARY_KEY}`; nested values are JSON",
@@ -81,7 +85,7 @@ def describe(resource: Resource) -> str:
 
 
 def docs_link() -> dg.UrlMetadataValue:
-    """Where the API is documented."""
+    """Link to the documentation of the API."""
     return dg.MetadataValue.url(DOCS_URL)
 
 
@@ -94,17 +98,17 @@ def tags(resource: Resource) -> dict[str, str]:
 
 
 def table_schema(resource: Resource) -> dg.TableSchema:
-    """The columns of the table, as declared."""
+    """The declared columns of the table, by their names in the warehouse."""
     return dg.TableSchema([_table_column(column, column_name(column.name)) for column in resource.table_columns])
 
 
 def api_schema(resource: Resource) -> dg.TableSchema:
-    """The fields of the endpoint's rows, in the API's spelling."""
+    """The declared fields of the endpoint's rows, by their names in the API."""
     return dg.TableSchema([_table_column(column, column.name) for column in resource.columns])
 
 
 def column_lineage(resource: Resource) -> dg.TableColumnLineage:
-    """Which field of the API each column comes from. The mark of deleted rows and dlt's own columns have none."""
+    """Which field of the API each column comes from. `deleted_at`, `_rescued_data` and dlt's own columns have none."""
     upstream = upstream_key(resource.name)
     return dg.TableColumnLineage(
         {column_name(column.name): [dg.TableColumnDep(upstream, column.name)] for column in resource.columns}
@@ -126,17 +130,17 @@ def _table_column(column: Column, name: str) -> dg.TableColumn:
 
 @cache
 def code_reference(resource: Resource) -> dg.CodeReferencesMetadataValue:
-    """Where the catalogue declares the resource."""
+    """The line of `api/catalog.py` that declares the resource."""
     path = catalog.__file__
     needle = f'name="{resource.name}",'
     line = next((number for number, text in enumerate(linecache.getlines(path), 1) if text.strip() == needle), 1)
-    return file_reference(path, line, "Catalogue entry")
+    return file_reference(path, line, "Catalog entry")
 
 
 def file_reference(path: str, line: int, label: str) -> dg.CodeReferencesMetadataValue:
-    """A line of a file of the project, for the link in the UI."""
+    """A link in the UI to a line of one of the project's files."""
     with warnings.catch_warnings():
-        # Code references have been in beta since Dagster 1.8, and each use says so.
+        # Code references are in beta since Dagster 1.8, and Dagster warns at each use.
         warnings.simplefilter("ignore", dg.BetaWarning)
         reference = dg.LocalFileCodeReference(file_path=path, line_number=line, label=label)
         return dg.CodeReferencesMetadataValue(code_references=[reference])
@@ -146,9 +150,9 @@ def _incremental(resource: Resource) -> str:
     if resource.cursor is None:
         return "no, every sync reads the complete listing"
     return (
-        f"by `{resource.cursor}`, starting {resource.lag_seconds} s behind the newest value for rows that appear late."
-        " Where the API can filter by it, or lists the newest first, a sync reads what is new; else it reads everything"
-        " and loads what is new: `reads` of a materialization says which"
+        f"by `{resource.cursor}`. A sync starts {resource.lag_seconds} s behind its newest value, because rows may"
+        " appear late. If the API can filter by the field or lists the newest rows first, a sync reads new rows only;"
+        " otherwise it reads everything and loads new rows. The metadata `reads` of a materialization says which"
     )
 
 

@@ -1,1 +1,1 @@
-"""When assets are synced, and what happens when they are not: schedules, freshness, alerts, dead runs."""
+"""When assets are synced, and what happens if they are not: schedules, freshness policies, alerts, dead runs."""

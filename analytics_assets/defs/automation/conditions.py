@@ -1,4 +1,4 @@
-"""When checks and reports are brought up to date by themselves."""
+"""When Dagster evaluates checks and refreshes reports by itself."""
 
 from typing import Any
 
@@ -6,10 +6,11 @@ import dagster as dg
 
 
 def after_inputs() -> Any:  # noqa: ANN401 - Dagster exports no name for a condition of assets and of checks alike
-    """Once the assets that it looks at have been updated, and none of them is still being loaded.
+    """The condition to run after all inputs of a check or report exist, one was updated, and none is in progress.
 
-    Unlike `AutomationCondition.eager()`, also if the run that updated them was to do it, too, but failed before: a
-    resource that fails skips the steps that follow, and they would wait for a run without any failure.
+    `AutomationCondition.eager()` would not do. It leaves an asset to the run that updated the input if that run was to
+    refresh the asset as well. But a failed resource skips the steps that follow, so checks and reports would wait for a
+    run without any failure.
     """
     updated = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.newly_updated())
     return (

@@ -1,4 +1,4 @@
-"""How old an incremental asset may become."""
+"""How old an incremental asset may become before Dagster warns or fails it."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -10,22 +10,23 @@ from croniter import croniter
 from analytics_assets.api.catalog import Resource
 
 RUN_TIME = timedelta(minutes=15)
-"""Room for the run itself: a materialization is stamped when it ends, not when its tick comes."""
+"""Time added for the run itself, because a materialization is stamped when the run ends and not at its tick."""
 
 WARN_AFTER = 2
-"""Ticks. One may be missed for good reasons (the skip rule, a deployment); two in a row want a look."""
+"""Ticks without a materialization that warn. One tick may be missed for good reasons: the skip rule, a deployment."""
 
 FAIL_AFTER_EVENTS = 4
-"""Ticks, for the activity log: alerts and reports of the day are built on it."""
+"""Ticks without a materialization that fail activities. Alerts and reports of the same day depend on them."""
 
 FAIL_AFTER_INVENTORY = 24
-"""Ticks, for what people edit now and then (policies, scripts, groups, roles): yesterday's is still useful."""
+"""Ticks without a materialization that fail policies, scripts, groups and roles. People edit these rarely, so a copy
+from yesterday is still useful."""
 
 
 def freshness_policy(resource: Resource, cron: str) -> dg.FreshnessPolicy | None:
-    """The policy of an incremental resource that is synced by `cron`; `None` for the others.
+    """The policy of an incremental resource that is synced by `cron`; `None` for any other resource.
 
-    It says when the asset was last materialized, with or without new rows.
+    It counts from the last materialization, whether that had new rows or not.
     """
     if resource.cursor is None:
         return None
@@ -36,9 +37,9 @@ def freshness_policy(resource: Resource, cron: str) -> dg.FreshnessPolicy | None
 
 
 def data_window(resource: Resource, cron: str) -> timedelta | None:
-    """How old the newest row of a resource may be: the fail window of its policy for events, `None` for the rest.
+    """How old the newest row may be: for events the fail window of the policy, for other resources `None`.
 
-    Something always happens; but that nobody has edited a policy or created a role for months says nothing.
+    New events come all the time, so a pause is suspicious. Policies and roles may stay unchanged for months.
     """
     return _fail_window(resource, cron) if resource.append_only else None
 
@@ -50,10 +51,10 @@ def _fail_window(resource: Resource, cron: str) -> timedelta:
 
 @cache
 def longest_gap(cron: str) -> timedelta:
-    """The longest time between two ticks of a cron, as far as a year or 200 ticks show."""
+    """The longest time between two ticks of a cron, among the first 200 ticks or one year from a fixed date."""
     start = datetime(2024, 1, 1, tzinfo=UTC)
     ticks = croniter(cron, start)
-    moments = [start]
-    while len(moments) < 200 and moments[-1] - start < timedelta(days=366):
-        moments.append(ticks.get_next(datetime))
-    return max(later - earlier for earlier, later in pairwise(moments[1:]))
+    times = [start]
+    while len(times) < 200 and times[-1] - start < timedelta(days=366):
+        times.append(ticks.get_next(datetime))
+    return max(later - earlier for earlier, later in pairwise(times[1:]))

@@ -1,14 +1,14 @@
-"""Tags of runs: what they tell Dagster of retries, and how one is written."""
+"""Tags by which runs and Dagster tell each other about retries, and how to write a tag."""
 
 import threading
 
 import dagster as dg
 
 NO_RUN_RETRY = {"dagster/max_retries": "0"}
-"""Of a run that would fail again: keeps Dagster's run retries (`dagster.yaml`) from it."""
+"""Tag of a run that would fail again. Dagster's run retries (`dagster.yaml`) skip it."""
 
 RETRY_WHAT_FAILED = {"dagster/retry_strategy": "FROM_ASSET_FAILURE"}
-"""Of a job: a retried run syncs the failed resources only."""
+"""Tag of a job. A retried run syncs only the resources that failed."""
 
 WILL_RETRY = "dagster/will_retry"
 """Key of the tag by which Dagster says whether it retries a failed run."""
@@ -20,6 +20,9 @@ _tagging = threading.Lock()
 
 
 def tag_run(instance: dg.DagsterInstance, run_id: str, tags: dict[str, str]) -> None:
-    """Adds tags to a run. Dagster reads all it has and writes them back: of two threads, one would lose its own."""
+    """Adds tags to a run, one thread at a time.
+
+    Dagster reads all tags of the run and writes them back, so two threads at once would lose one's tags.
+    """
     with _tagging:
         instance.add_run_tags(run_id, tags)

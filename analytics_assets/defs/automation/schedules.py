@@ -1,4 +1,4 @@
-"""When the assets are synced by themselves."""
+"""The jobs, and the schedules that run them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,15 +14,18 @@ from analytics_assets.defs.assets.specs import GROUP, OP_NAME, asset_key
 from analytics_assets.defs.automation.run_tags import RETRY_WHAT_FAILED
 
 SYNC = "analytics_sync"
+"""The job, and its schedule, that syncs all eight resources incrementally."""
 
 RECONCILE = "analytics_reconcile"
+"""The job, and its schedule, that reads all eight resources in full."""
 
 VERIFY = "analytics_verify"
+"""The job that evaluates the checks without a sync."""
 
 DEFAULT_CRONS = {
-    # Every hour on the hour: activities are wanted the same day, and a quiet sync is a few hundred small requests.
+    # Hourly: people want activities on the same day, and a sync without new rows is a few hundred small requests.
     SYNC: "0 * * * *",
-    # Sunday before dawn, between two hourly syncs: edits that no cursor shows and deletions wait a week at most.
+    # Sunday night, between two hourly syncs: deletions, and edits that no cursor shows, wait a week at most.
     RECONCILE: "30 3 * * 0",
 }
 
@@ -35,17 +38,18 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+"""Statuses of a run for which the next tick of its schedule is skipped."""
 
 
 class ScheduleConfigError(ValueError):
-    """A cron expression or a time zone that is none."""
+    """A configured cron expression or time zone is not valid."""
 
 
 def read_cron(schedule: str) -> str:
     """The cron of a schedule: `[schedules]` of dlt's configuration (`SCHEDULES__ANALYTICS_SYNC`), or the default.
 
     Raises:
-        ScheduleConfigError: It is not a cron expression.
+        ScheduleConfigError: The configured text is not a cron expression.
     """
     cron = dlt.config.get(f"schedules.{schedule}", str) or DEFAULT_CRONS[schedule]
     if not croniter.is_valid(cron):
@@ -57,10 +61,10 @@ def read_cron(schedule: str) -> str:
 
 
 def read_timezone() -> str:
-    """The time zone of both schedules: `SCHEDULES__TIMEZONE`, or UTC.
+    """The time zone of both schedules: `timezone` in `[schedules]` (`SCHEDULES__TIMEZONE`), or UTC.
 
     Raises:
-        ScheduleConfigError: There is no such time zone.
+        ScheduleConfigError: The configured name is not a time zone.
     """
     timezone = dlt.config.get("schedules.timezone", str) or DEFAULT_TIMEZONE
     try:
@@ -74,19 +78,19 @@ def read_timezone() -> str:
 
 
 def build_jobs() -> list[Any]:
-    """All eight assets incrementally, all eight in full, and their checks alone."""
+    """The jobs `analytics_sync`, `analytics_reconcile` and `analytics_verify`."""
     full: Mapping[str, Any] = {"ops": {OP_NAME: {"config": {"mode": Mode.full.name}}}}
     selection = dg.AssetSelection.groups(GROUP)
     return [
         dg.define_asset_job(
-            SYNC, selection, tags=RETRY_WHAT_FAILED, description="Loads what is new in all eight resources."
+            SYNC, selection, tags=RETRY_WHAT_FAILED, description="Loads new rows of all eight resources."
         ),
         dg.define_asset_job(
             RECONCILE,
             selection,
             tags=RETRY_WHAT_FAILED,
             config=full,
-            description="Reads all eight resources again and marks what is gone upstream.",
+            description="Reads all eight resources again and marks rows that are gone upstream.",
         ),
         dg.define_asset_job(
             VERIFY,
@@ -97,7 +101,7 @@ def build_jobs() -> list[Any]:
 
 
 def build_schedules() -> list[dg.ScheduleDefinition]:
-    """A schedule for each job, stopped until it is switched on in the UI."""
+    """The schedules of the sync and the reconcile. Both are stopped until somebody switches them on in the UI."""
     return [_schedule(name) for name in (SYNC, RECONCILE)]
 
 
@@ -107,7 +111,7 @@ def _schedule(name: str) -> dg.ScheduleDefinition:
         job_name=name,
         cron_schedule=read_cron(name),
         execution_timezone=read_timezone(),
-        description=f"Runs {name}, unless one is still at work.",
+        description=f"Runs {name}, unless a run of it is unfinished.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         unfinished = dg.RunsFilter(job_name=name, statuses=UNFINISHED)

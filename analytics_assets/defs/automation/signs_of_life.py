@@ -1,7 +1,7 @@
-"""Signs of life: a run whose process died is declared dead, so that it holds up no other run for ever.
+"""Signs of life: a sensor declares a run dead whose process is gone, so that no other run waits for it for ever.
 
-Dagster's default launcher cannot tell a process that is gone from one at work. So every run writes a tag every few
-seconds while it has the resource `analytics` open, and a sensor counts for how many of its ticks that has stood still.
+Dagster's default launcher cannot tell whether the process of a run still exists. So a run renews a tag every ten
+seconds while it has the resource `analytics` open, and the sensor counts the ticks during which the tag did not change.
 """
 
 import json
@@ -19,31 +19,32 @@ from analytics_assets.defs.automation.run_tags import tag_run
 SENSOR = "analytics_signs_of_life"
 
 ALIVE = "analytics/alive"
-"""Tag of a run: when its process last gave a sign of life, by the clock of its host."""
+"""Key of the tag. Its value is the time of the last sign of life, by the clock of the run's host."""
 
 BEAT = 10.0
-"""Seconds between two signs."""
+"""Seconds between two signs of life."""
 
 TICK = 30
 """Seconds between two ticks of the sensor."""
 
 SILENT_TICKS = 6
-"""Ticks without a sign, after which a run is dead: eighteen signs are missing then.
+"""Ticks without a sign of life after which a run is dead. By then eighteen signs are missing.
 
-Ticks are counted, and no clocks compared: those of two hosts differ, and a laptop that sleeps makes no ticks, either.
+The sensor counts ticks and compares no clocks: the clocks of two hosts differ, and a laptop that sleeps has no ticks.
 """
 
 SILENT_MINUTES = SILENT_TICKS * TICK // 60
+"""The same in minutes, for messages."""
 
 WATCHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-"""What may hang for ever. Runs that are about to start have a time limit in `dagster.yaml`, under run_monitoring."""
+"""Statuses in which a run may hang for ever. `run_monitoring` in `dagster.yaml` limits the time of a start."""
 
 
 @contextmanager
 def alive(context: dg.InitResourceContext) -> Iterator[None]:
-    """Gives signs of life of the context's run meanwhile, from a thread that neither fails the run nor outlives it.
+    """Gives signs of life of a run while the block runs, from a thread that neither fails the run nor outlives it.
 
-    Does nothing where there is no run (the command `check`), or an instance that no daemon looks at.
+    Does nothing without a run (the command `check`), or on an ephemeral instance, which has no daemon.
     """
     run, instance = context.run, context.instance
     if run is None or instance is None or instance.is_ephemeral:
@@ -55,7 +56,7 @@ def alive(context: dg.InitResourceContext) -> Iterator[None]:
         while True:
             try:
                 tag_run(instance, run.run_id, {ALIVE: datetime.now(UTC).isoformat(timespec="milliseconds")})
-            except Exception as error:  # noqa: BLE001 - each storage has errors of its own, and the next sign may get through
+            except Exception as error:  # noqa: BLE001 - each storage has its own errors, and the next sign may succeed
                 logging.getLogger(__name__).debug("No sign of life could be given: %s", type(error).__name__)
             if over.wait(BEAT):
                 return
@@ -66,7 +67,7 @@ def alive(context: dg.InitResourceContext) -> Iterator[None]:
         yield
     finally:
         over.set()
-        # After this, Dagster tags the run itself. A storage that hangs may not hang the run for ever.
+        # The thread ends first, because Dagster tags the run after this. The timeout is for a storage that hangs.
         thread.join(TICK)
 
 
@@ -74,8 +75,9 @@ def build_watch(jobs: Collection[str], assets: Collection[dg.AssetKey]) -> dg.Se
     """The sensor `analytics_signs_of_life`.
 
     Args:
-        jobs: Names of the jobs that give signs of life.
-        assets: Keys of the assets that do. A run of these and others is not watched: it may be at work on the others.
+        jobs: Names of the jobs whose runs give signs of life.
+        assets: Keys of the assets whose runs do. The sensor does not watch a run that has other assets as well, because
+            the run gives no sign of life while it works on those.
     """
 
     @dg.sensor(
@@ -83,8 +85,8 @@ def build_watch(jobs: Collection[str], assets: Collection[dg.AssetKey]) -> dg.Se
         minimum_interval_seconds=TICK,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            f"Declares a run dead that gives no sign of life for {SILENT_MINUTES} minutes, because its host went"
-            " down or its process was killed. Then it no longer holds up the others, and is retried."
+            f"Declares a run dead if it gives no sign of life for {SILENT_MINUTES} minutes, because its host went"
+            " down or its process was killed. A dead run no longer blocks other runs, and is retried."
         ),
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
@@ -108,7 +110,7 @@ def build_watch(jobs: Collection[str], assets: Collection[dg.AssetKey]) -> dg.Se
 
 
 def _read_counts(cursor: str | None) -> dict[str, tuple[str, int]]:
-    """The last sign of each run, and ticks without another. What somebody has set by hand is forgotten."""
+    """The last sign of life and the ticks since, by run id. A cursor that somebody edited counts as empty."""
     try:
         return {str(run_id): (str(sign), int(ticks)) for run_id, (sign, ticks) in json.loads(cursor or "{}").items()}
     except (ValueError, TypeError, AttributeError):
@@ -116,18 +118,22 @@ def _read_counts(cursor: str | None) -> dict[str, tuple[str, int]]:
 
 
 def _is_here(run: dg.DagsterRun, context: dg.SensorEvaluationContext) -> bool:
-    """Whether a run is of this code location, or of the command line, which has none."""
+    """Whether a run belongs to this code location, or to the command line, which has none."""
     origin, here = run.remote_job_origin, context.code_location_origin
     return origin is None or (here is not None and origin.location_name == here.location_name)
 
 
 def _is_ours(run: dg.DagsterRun, jobs: Collection[str], assets: Collection[dg.AssetKey]) -> bool:
+    """Whether a run is one of `jobs`, or of some of `assets` and their checks only."""
     selected = {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
     return run.job_name in jobs or (bool(selected) and selected <= set(assets))
 
 
 def _last_sign(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """Changes with each sign of life. What a run logs is one, too: between its steps it may have no resource open."""
+    """A text that changes with each sign of life.
+
+    A new event of the run counts as a sign, because between two steps the run may not have the resource open.
+    """
     events = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
     return f"{run.tags.get(ALIVE)} {events[0].storage_id if events else None}"
 
@@ -135,7 +141,7 @@ def _last_sign(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 def _declare_dead(context: dg.SensorEvaluationContext, record: dg.RunRecord) -> None:
     run = record.dagster_run
     last = run.tags.get(ALIVE)
-    # A retry inherits the tags of the run before it.
+    # A retry inherits the tags of the failed run: a sign from before its start is not its own.
     if last is None or datetime.fromisoformat(last).timestamp() < (record.start_time or 0):
         last = "never"
     message = (
@@ -144,10 +150,10 @@ def _declare_dead(context: dg.SensorEvaluationContext, record: dg.RunRecord) -> 
     )
     context.log.warning(f"Run {run.run_id} is dead. {message}")
     if run.status is dg.DagsterRunStatus.CANCELING:
-        # Somebody wanted it to end, and wants no retry.
+        # Somebody terminated the run, so it must not be retried.
         context.instance.report_run_canceled(run, message)
         return
     context.instance.report_run_failed(run, message)
-    # Dagster tells the failure alert of a code location's runs only.
+    # Dagster calls the failure alert only for runs of a code location, not for those of the command line.
     if run.remote_job_origin is None and (webhook_url := read_webhook_url()):
         deliver(webhook_url, describe_death(run, message))

@@ -1,1 +1,1 @@
-"""What a person sees of a run: progress, previews, errors."""
+"""What a person sees of a run: its progress, previews of tables, explained errors."""

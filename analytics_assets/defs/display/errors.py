@@ -1,4 +1,4 @@
-"""Why a resource failed, in words for the person who reads the run."""
+"""Explains why a resource failed, for the person who reads the run."""
 
 import errno
 import logging
@@ -14,30 +14,31 @@ from analytics_assets.warehouse.deletions import ShrunkListingError
 from analytics_assets.warehouse.errors import DestinationError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of the system that mean a full disk, an exceeded quota, or a file that is too large."""
 
 LONGEST_FOREIGN = 600
-"""Characters of somebody else's error text that are shown."""
+"""Most characters that are shown of an error text that this project did not write."""
 
 LONGEST_EXPLANATION = 3_000
-"""Characters of one that is ours: what it quotes of the API may be long in many ways."""
+"""Most characters of an explanation. Our own texts quote the API, and such a quote has no limit of its own."""
 
 
 def explain(error: Exception, secrets: tuple[str | None, ...]) -> str:
     """One paragraph: what went wrong and what to do.
 
     Args:
-        error: What was raised; the chain of its causes is searched for the one that tells most.
-        secrets: Values that must not be shown.
+        error: The raised error. Its chain of causes is searched for one that this project can explain.
+        secrets: Values that the text must not show.
     """
     text = _explain(error)
     return redact(text if len(text) <= LONGEST_EXPLANATION else f"{text[:LONGEST_EXPLANATION]} …", secrets)
 
 
 def list_reasons(failures: Mapping[str, str]) -> list[str]:
-    """A line for each reason, with the names of all that failed for it.
+    """Lines for a list in Markdown: one for each reason, with the names of all resources that failed for it.
 
     Args:
-        failures: What `explain` says, by name.
+        failures: The text of `explain`, by name of the resource.
     """
     names: dict[str, list[str]] = {}
     for name, why in failures.items():
@@ -46,13 +47,16 @@ def list_reasons(failures: Mapping[str, str]) -> list[str]:
 
 
 def is_permanent(error: Exception) -> bool:
-    """Whether another run would fail the same way: the API refuses what is asked, whoever asks again."""
+    """Whether another run would fail the same way, because the API refused a request with a status from 400 to 499.
+
+    429 (too many requests) is not permanent.
+    """
     statuses = [cause.status for cause in _causes(error) if isinstance(cause, StatusError)]
     return any(400 <= status < 500 and status != 429 for status in statuses)
 
 
 def first_lines_only() -> None:
-    """Keeps the rows that drivers quote out of what dlt logs: it would log their errors whole, with every retry."""
+    """Makes dlt log only the first line of each message. It logs errors of drivers, whose later lines quote rows."""
     logging.getLogger("dlt").addFilter(_first_line)
 
 
@@ -63,8 +67,8 @@ def _first_line(record: logging.LogRecord) -> bool:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether DuckDB needs more memory than it may have."""
-    return any(map(_tells_of_memory, _causes(error)))
+    """Whether an error, or one of its causes, says that DuckDB needs more memory than its limit."""
+    return any(map(_is_memory_error, _causes(error)))
 
 
 def _explain(error: Exception) -> str:
@@ -87,33 +91,34 @@ def _explain_cause(cause: BaseException) -> str | None:
         ):
             text = str(cause)
         case DataValidationError():
-            # The pipeline lets no value change a type; what is left is a catalogue that has been edited.
+            # No value can change a column's type here, so somebody has edited the type in the catalog.
             text = (
                 f"The column {cause.column_name!r} of the table has another type than api/catalog.py gives it now."
                 " Nothing was loaded. Run with mode: rebuild, which loads the table anew."
             )
         case OSError(errno=number) if number in DISK_FULL:
             text = f"The disk is full ({_cut(cause)}). Free some, of the temporary directory too, and run again."
-        case _ if _tells_of_memory(cause):
-            # The other lines advise what cannot be set here.
-            said = str(cause).partition("\n")[0]
+        case _ if _is_memory_error(cause):
+            # DuckDB's later lines advise settings that do not exist here.
+            first_line = str(cause).partition("\n")[0]
             text = (
-                f"DuckDB needs more memory than it may have ({said}). Raise sources.analytics.duckdb_memory in"
+                f"DuckDB needs more memory than it may have ({first_line}). Raise sources.analytics.duckdb_memory in"
                 " .dlt/config.toml, or SOURCES__ANALYTICS__DUCKDB_MEMORY in the environment, or duckdb_memory of the"
                 " resource 'analytics' in the launchpad for one run, to 1GB for example, and run again. DuckDB works on"
-                " 2,048 rows at a time, which have to fit several times."
+                " 2,048 rows at a time, and the memory must hold them several times."
             )
     return text
 
 
-def _tells_of_memory(cause: BaseException) -> bool:
+def _is_memory_error(cause: BaseException) -> bool:
     name, text = type(cause).__name__, str(cause)
-    # At a commit, DuckDB says it in another way.
+    # At a commit, DuckDB raises another class.
     in_commit = name == "TransactionException" and ("failed to pin" in text or "failed to allocate" in text)
     return name == "OutOfMemoryException" or in_commit
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, its cause, the cause of that, and so on."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -123,6 +128,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _cut(error: BaseException) -> str:
-    """The first line of somebody else's error. Drivers quote rows and statements in the others."""
+    """The first line of an error that this project did not write. Drivers quote rows and statements in later lines."""
     text = " ".join(str(error).strip().partition("\n")[0].split())
     return text if len(text) <= LONGEST_FOREIGN else text[:LONGEST_FOREIGN] + " …"

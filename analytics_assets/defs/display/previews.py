@@ -1,4 +1,4 @@
-"""What a materialization shows of its table, in Markdown: the newest rows, and a chart of events per day."""
+"""Previews of a table in Markdown, for a materialization: its newest rows, and a chart of events per day."""
 
 import base64
 import re
@@ -15,40 +15,43 @@ from analytics_assets.api.values.timestamps import CLOCK_SKEW
 from analytics_assets.warehouse.samples import TableRow, newest_rows, rows_per_day
 
 PREVIEW_ROWS = 5
+"""Rows of a preview: enough to recognize the table, and small in the event log."""
 
 LONGEST_CELL = 40
-"""Characters of a value that are shown."""
+"""Most characters of a value that are shown."""
 
 DAYS = 30
+"""Days of the chart."""
 
 BAR, GAP, HEIGHT = 14, 4, 80
-"""Pixels of the chart."""
+"""Pixels of the chart: width of a bar, gap between two bars, height of the tallest bar."""
 
-# Values come from the API: none may become a link, an image or a cell of its own.
 ACTIVE = re.compile(r"([\\`*_\[\]<|~&])")
+"""Characters with a meaning in Markdown. They are escaped, so that no value of the API becomes a link, an image or a
+cell of its own."""
 
 LINKED = re.compile(r"://|www\.|@|mailto:|xmpp:", re.IGNORECASE)
-"""What GitHub's Markdown makes a link of, escaped or not, unless it is code."""
+"""Texts that GitHub's Markdown turns into links, escaped or not. Only code keeps them as they are."""
 
 
 def preview(client: SqlJobClientBase, resource: Resource, secrets: Iterable[str | None]) -> str:
-    """The newest rows of a table as a Markdown table. The table exists and the client is connected.
+    """The newest rows of a table, as a table in Markdown.
 
     Args:
-        client: Asks the destination.
-        resource: Whose table.
-        secrets: Values that must not be shown.
+        client: Asks the destination; it is connected.
+        resource: Whose table. It exists.
+        secrets: Values that the text must not show.
     """
     rows = newest_rows(client, resource, PREVIEW_ROWS)
     return _table(rows, list(secrets)) if rows else "No rows."
 
 
 def chart_per_day(client: SqlJobClientBase, resource: Resource, cursor: str) -> str:
-    """The number of rows on each of the last days as a small image. The table exists and the client is connected.
+    """The number of rows on each of the last `DAYS` days, as a small image with a line of text.
 
     Args:
-        client: Asks the destination.
-        resource: Whose table.
+        client: Asks the destination; it is connected.
+        resource: Whose table. It exists.
         cursor: The field of the API that tells the day.
     """
     found = rows_per_day(client, resource, cursor, datetime.now(UTC) + CLOCK_SKEW, DAYS)
@@ -81,17 +84,17 @@ def _cell(value: Any, secrets: Sequence[str | None]) -> str:  # noqa: ANN401 - w
     if not LINKED.search(text):
         return ACTIVE.sub(r"\\\1", text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    # In code, no spelling of it is safe: after a backslash of the value's, an escaped one ends the cell.
+    # In code a bar cannot be escaped safely: if the value has a backslash before it, the bar still ends the cell.
     return f"{fence} {text.replace('|', '¦')} {fence}"
 
 
 def _bars(first: datetime, last: datetime, counts: Sequence[int]) -> str:
-    """A bar chart as SVG, in colours that suit a light and a dark page."""
+    """A bar chart as SVG, in colors that suit a light and a dark page."""
     most = max(counts)
     width = len(counts) * (BAR + GAP)
     bars = []
     for position, count in enumerate(counts):
-        # A day with a single row shall be seen beside one with a million.
+        # A day with a single row is visible even beside a day with a million.
         height = max(1, round(HEIGHT * count / most)) if count else 0
         bars.append(f'<rect x="{position * (BAR + GAP)}" y="{16 + HEIGHT - height}" width="{BAR}" height="{height}"/>')
     below = HEIGHT + 30

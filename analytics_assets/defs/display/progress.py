@@ -1,4 +1,4 @@
-"""How far a run is: lines in its log while it works, a table at its end, and what a terminal shows live."""
+"""The progress of a run: lines in its log while it works, a table at its end, and the source of the live display."""
 
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
@@ -12,48 +12,57 @@ from analytics_assets.api.stats import SyncStats
 from analytics_assets.warehouse.sync import Synced
 
 EVERY = 5.0
-"""Seconds between two lines about one resource, and before the first: a quick one has none."""
+"""Seconds between two lines about one resource, and before the first, so that a quick resource has no line."""
 
 QUEUED, READING, LOADING, MATERIALIZED, FAILED = "queued", "reading", "loading", "materialized", "failed"
+"""The states of a resource, in their order."""
 
 
 @dataclass(slots=True)
 class Stage:
-    """How far one resource is. Seconds are of the monotonic clock; `said` is when the last line was logged."""
+    """How far one resource is."""
 
     name: str
+    """Name of the resource."""
     stats: SyncStats
+    """What was counted so far while the listing was read."""
     outcome: str = ""
+    """`MATERIALIZED` or `FAILED`; empty until the sync of the resource is over."""
     began: float = 0.0
+    """When its sync began, in seconds of the monotonic clock; 0 before."""
     said: float = 0.0
+    """When the last line about it was logged, in seconds of the monotonic clock."""
     seconds: float = 0.0
+    """How long its sync took; 0 until it is over."""
     loaded: int | None = None
+    """Rows that the sync loaded; `None` until it is over, or if it failed."""
     deleted: int | None = None
+    """Rows that the sync marked as deleted; `None` until it is over, or if it failed."""
 
     @property
     def state(self) -> str:
-        """One of the five words above."""
+        """`QUEUED`, `READING`, `LOADING`, `MATERIALIZED` or `FAILED`."""
         if self.outcome or not self.began:
             return self.outcome or QUEUED
         return LOADING if self.stats.is_read else READING
 
     @property
     def rows_per_second(self) -> float:
-        """Rows read, over the time since the resource's turn came."""
+        """Rows read per second since the sync began. Rows that were read ahead count as well."""
         seconds = self.seconds or monotonic() - self.began
         return self.stats.rows_read / seconds if self.began and seconds else 0.0
 
     def waits_for(self) -> str:
-        """What the requests wait for, the longest wait if there are several; empty if they do not."""
+        """What the requests wait for, and how long; the longest of several waits, and an empty text without any."""
         longest = max(list(self.stats.waits), key=lambda wait: wait.until, default=None)
         return f"waiting {max(0.0, longest.until - monotonic()):.0f} s for {longest.why}" if longest else ""
 
     def describe(self) -> str:
-        """One line about it."""
+        """One line with name, state and details."""
         return f"{self.name}: {self.state}: {self.details()}"
 
     def details(self) -> str:
-        """What has come, and what is being waited for."""
+        """How much was read, how fast, how much is left, and what the requests wait for."""
         stats = self.stats
         texts = [count(stats.pages, "page"), count(stats.rows_read, "row"), f"{self.rows_per_second:,.0f} rows/s"]
         if stats.total is not None:
@@ -66,9 +75,9 @@ class Stage:
 
 
 class Progress:
-    """How far the resources of a run are. They are synced one after the other, while all are read ahead.
+    """How far the resources of a run are. They are loaded one after the other, while all of them are read ahead.
 
-    Lines are logged where the run waits for rows, in its own thread, which is the only one that Dagster's log is for.
+    Lines are logged by the run's own thread, while it waits for rows: Dagster's log works in no other thread.
     """
 
     def __init__(self, listings: Iterable[Listing], log: Callable[[str], None]) -> None:
@@ -79,13 +88,13 @@ class Progress:
             watcher(self)
 
     def begin(self, name: str) -> None:
-        """The turn of a resource has come."""
+        """Notes that the sync of a resource begins, and watches its listing from now on."""
         stage = self.stages[name]
         stage.began = stage.said = monotonic()
         self._listings[name].watch = lambda: self._look(stage)
 
     def end(self, name: str, done: Synced | None = None) -> None:
-        """The turn of a resource is over: it is synced, or it has failed."""
+        """Notes that the sync of a resource is over. `done` is what the sync did; without it, the resource failed."""
         stage = self.stages[name]
         stage.seconds = monotonic() - stage.began
         stage.outcome = MATERIALIZED if done else FAILED
@@ -93,25 +102,25 @@ class Progress:
             stage.loaded, stage.deleted = done.rows_loaded, done.rows_marked_deleted
 
     def summary(self) -> str:
-        """A table of all resources, in Markdown that can be read as text."""
+        """A table of all resources, in Markdown that is readable as plain text."""
         head = ["resource", "outcome", "loaded", "read", "marked deleted", "rescued", "requests", "retries", "seconds"]
         return tabulate(map(_cells, self.stages.values()), head, "pipe", intfmt=",", floatfmt=".1f", missingval="")
 
     def _look(self, stage: Stage) -> None:
         now = monotonic()
-        # Once there is a line about a resource, there is one that its rows have come, too.
-        has_come = stage.stats.is_read and stage.said > stage.began
-        if now - stage.said >= EVERY or has_come:
+        # A resource that had a line while it was read gets another as soon as the listing has ended.
+        has_ended = stage.stats.is_read and stage.said > stage.began
+        if now - stage.said >= EVERY or has_ended:
             stage.said = now
             self._log(stage.describe())
 
 
 WATCHER: ContextVar[Callable[[Progress], None] | None] = ContextVar("WATCHER", default=None)
-"""Is shown the progress of each run of this process when it begins."""
+"""Called with the progress of each run of this process, when the run begins. The live display sets it."""
 
 
 def count(number: int, noun: str) -> str:
-    """A number of things, such as `1 page` or `2,000 rows`."""
+    """A number with its noun, such as `1 page` or `2,000 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -1,4 +1,4 @@
-"""The progress of a run on a terminal, live."""
+"""Shows the progress of a run live on a terminal."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -21,19 +21,19 @@ STYLES = {progress.QUEUED: "dim", progress.MATERIALIZED: "green", progress.FAILE
 
 
 class LiveProgress(Progress):
-    """A bar for each resource of the run that has begun last."""
+    """A bar for each resource of one run."""
 
     def follow(self, run: progress.Progress) -> None:
-        """Shows another run from now on."""
+        """Shows the resources of `run` from now on."""
         self._stages = [
             (self.add_task(stage.name, total=None, state="", details=""), stage) for stage in run.stages.values()
         ]
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """The bars as they are now. Rich asks for them whenever it draws."""
+        """The bars, brought up to date. Rich calls this whenever it draws."""
         for task, stage in getattr(self, "_stages", ()):
             is_over = bool(stage.outcome)
-            # Where the API does not say how many rows there are, the bar moves to and fro.
+            # Without a total (the API does not say how many rows there are), the bar moves to and fro.
             total = 1 if is_over or not stage.began else stage.stats.total
             self.update(
                 task,
@@ -47,8 +47,9 @@ class LiveProgress(Progress):
 
 @contextmanager
 def live_progress(console: Console) -> Iterator[None]:
-    """Shows the run that happens meanwhile; takes the bars away at the end."""
-    # Dagster turns the process's output into a log file while a step runs: the terminal needs a descriptor of its own.
+    """Shows the progress of a run inside the block, and removes the bars at its end."""
+    # While a step runs, Dagster redirects the process's output to a log file. Only a copy of the descriptor stays the
+    # terminal's.
     with os.fdopen(os.dup(console.file.fileno()), "w", encoding=console.encoding) as terminal:
         bars = LiveProgress(*COLUMNS, console=Console(file=terminal), refresh_per_second=5, transient=True)
         token = progress.WATCHER.set(bars.follow)

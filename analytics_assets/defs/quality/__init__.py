@@ -1,1 +1,1 @@
-"""Whether the tables are right: checks of the assets, and the connection check."""
+"""Whether the tables are right (checks of the assets), and whether a sync would succeed (the connection check)."""

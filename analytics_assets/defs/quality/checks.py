@@ -1,4 +1,4 @@
-"""Checks of the assets: what the tables hold, looked at after each sync. They block nothing."""
+"""The asset checks, evaluated after each sync. A check that fails blocks nothing."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,13 +19,13 @@ from analytics_assets.warehouse.profile import TableProfile, measure
 
 
 def build_checks() -> dg.AssetChecksDefinition:
-    """One step with all checks of all assets: it measures each table by one query."""
+    """One step with all checks of all assets. It measures each table once for all its checks."""
     checks = {
         dg.AssetCheckKey(asset_key(resource.name), check.name): check
         for resource in RESOURCES
         for check in checks_of(resource)
     }
-    # A run in which a resource fails skips the step, though the others are loaded.
+    # If a resource fails, the run skips this step although the other tables changed. The condition makes up for it.
     condition = after_inputs()
     specs = [
         dg.AssetCheckSpec(
@@ -62,18 +62,22 @@ def build_checks() -> dg.AssetChecksDefinition:
 def _measure(
     context: dg.AssetCheckExecutionContext, analytics: AnalyticsResource, keys: set[dg.AssetKey]
 ) -> dict[dg.AssetKey, TableProfile]:
-    """Measures the tables of some assets, and lets go of the warehouse."""
+    """Measures the tables of some assets. The warehouse is closed before the checks are judged.
+
+    Raises:
+        Failure: A setting is wrong, or the destination cannot be used.
+    """
     resources = [resource for resource in RESOURCES if asset_key(resource.name) in keys]
     try:
         with analytics.session(context.log.warning) as session, session.client as client:
             measured = measure(client, resources, datetime.now(UTC) + CLOCK_SKEW)
             secrets = [*session.settings.secrets(), *session.secrets]
     except (SettingsError, DestinationError) as error:
-        # Not chained: the cause is in the message, and its own text may quote more than is meant to be seen.
+        # Not chained: the message says the cause, and the cause's own text may quote secrets.
         raise dg.Failure(redact(str(error), analytics.secrets())) from None
 
     def shown(field: str) -> str:
-        # It comes from the API, too.
+        # The API chooses the names of undeclared fields, so they may hold anything.
         return redact(field, secrets)[:LONGEST_FIELD]
 
     return {

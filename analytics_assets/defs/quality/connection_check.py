@@ -1,4 +1,4 @@
-"""The connection check: would a run succeed? As a job and, without an instance, for the command line."""
+"""The connection check tells whether a sync would succeed. The job and the command `check` run it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,28 +18,35 @@ from analytics_assets.defs.quality.rules import LONGEST_FIELD
 from analytics_assets.demo.embedded import resolve_demo
 
 CHECK = "analytics_check"
+"""Name of the job."""
 
 DESTINATION = "destination"
+"""Subject of the verdict on the destination."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the check says of a resource, or of the destination."""
+    """The outcome for one resource or for the destination."""
 
     subject: str
+    """Name of the resource, or `DESTINATION`."""
     passed: bool
     says: str
+    """What was found, or why it failed, without secrets."""
 
 
 def check_connection(analytics: AnalyticsResource, log: Callable[[str], None]) -> Iterator[Verdict]:
-    """Asks the API for the beginning of each listing, and the destination for room. Nothing is written.
+    """Reads the first pages of each listing, and tests whether the destination can be written to. Keeps nothing.
 
     Args:
-        analytics: What to check.
-        log: Is told when something has to be waited for.
+        analytics: The resource with the settings to check.
+        log: Called with a message when the check has to wait.
+
+    Yields:
+        A verdict on each resource, then one on the destination.
 
     Raises:
-        SettingsError: A setting of the API is missing or wrong. No request has been made then.
+        SettingsError: A setting of the API is missing or wrong. No request was made then.
     """
     settings = analytics.settings()
     secrets = settings.secrets()
@@ -58,9 +65,9 @@ def check_connection(analytics: AnalyticsResource, log: Callable[[str], None]) -
 
 
 def build_check_job() -> dg.JobDefinition:
-    """The job `analytics_check`. It waits for its turn like a sync, as it opens the warehouse."""
+    """The job `analytics_check`. It waits in the pool like a sync, because it opens the warehouse."""
 
-    # Not the name of the job, which Dagster refuses.
+    # Dagster refuses an op with the name of its job.
     @dg.op(
         name="analytics_connection",
         pool=POOL,
@@ -76,16 +83,17 @@ def build_check_job() -> dg.JobDefinition:
                     context.log.error(f"{verdict.subject} failed: {verdict.says}")
                     failures[verdict.subject] = verdict.says
         except SettingsError as error:
-            # Not chained: the cause's own text may quote more than is meant to be seen.
+            # Not chained: the cause's own text may quote secrets.
             raise dg.Failure(redact(str(error), analytics.secrets())) from None
         if failures:
             raise dg.Failure("\n".join(["The connection check failed.", *list_reasons(failures)]), metadata=failures)
 
     @dg.job(
         name=CHECK,
-        # Who asks wants to know how things are now.
+        # No run retry: a check reports the state at the time it was asked.
         tags=NO_RUN_RETRY,
-        description="Reads the first two pages of each resource, tries to write to the destination, and keeps nothing.",
+        description="Reads the first two pages of each resource, tests whether the destination can be written to, and"
+        " keeps nothing.",
     )
     def job() -> None:
         check()

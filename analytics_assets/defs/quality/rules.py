@@ -1,4 +1,4 @@
-"""The checks that a resource has, and how each judges what was measured."""
+"""The checks of a resource, and how each judges the profile of its table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,36 +17,41 @@ from analytics_assets.defs.display.progress import count
 from analytics_assets.warehouse.profile import SHOWN_IDS, Odd, TableProfile, references, required_columns
 
 UNDECLARED = "undeclared_columns"
-"""Metadata of a materialization: columns that the catalogue does not know. Also the name of the check."""
+"""Name of a check, and of the metadata of a materialization that lists columns which the catalog does not know."""
 
 MOST_WITHOUT_CURSOR = 0.1
-"""Share of the live rows. A few have none, such as a group that nobody has edited yet; a renamed field empties all."""
+"""Largest share of live rows (0 to 1) without a cursor that passes. A few have none, such as a group that nobody has
+edited yet; if the API renamed the field, all have none."""
 
 LONGEST_FIELD = 1_000
-"""Characters of a field's name that are shown."""
+"""Most characters of a field's name that are shown."""
 
 SHOWN_FIELDS = 20
-"""Fields that a check names at most."""
+"""Most fields that a check names."""
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 Outcome = tuple[dict[str, Any], str | None]
-"""The outcome of a check: numbers, and what is wrong; `None` passes."""
+"""The metadata of a check's result, and a text that says what is wrong; `None` if the check passes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check of one resource, and how it judges what was measured in the table."""
+    """A check of one resource."""
 
     name: str
     severity: dg.AssetCheckSeverity
+    """`ERROR` if the table is wrong, `WARN` if somebody should look at the API or the catalog."""
     description: str
+    """What passes, in Markdown for the UI."""
     judge: Callable[[TableProfile], Outcome]
+    """Judges the profile of the resource's table."""
     other_inputs: tuple[str, ...] = ()
+    """Names of other resources whose tables the check reads."""
 
 
 def checks_of(resource: Resource) -> list[Check]:
-    """The checks that a resource has, which follow from its entry in the catalogue."""
+    """The checks of a resource. They follow from its entry in the catalog."""
     checks = [_primary_key(), _last_load(), _undeclared_columns(), _values_fit(resource)]
     if required_columns(resource):
         checks.append(_not_null(resource))
@@ -59,7 +64,7 @@ def checks_of(resource: Resource) -> list[Check]:
 
 
 def no_table(key: dg.AssetKey) -> str:
-    """What a check says of an asset without a table."""
+    """The description of a check's result for an asset without a table."""
     return f"There is no table {'.'.join(key.path)} yet: sync it."
 
 
@@ -68,7 +73,7 @@ def _primary_key() -> Check:
         wrong = profile.null_keys or profile.repeated_keys
         return (
             {"rows": profile.rows, "null_keys": profile.null_keys, "repeated_keys": profile.repeated_keys},
-            "Rows are there twice or cannot be told apart: mode: rebuild loads them anew." if wrong else None,
+            "Some rows share an id or have none. Run with mode: rebuild to load the table anew." if wrong else None,
         )
 
     return Check("primary_key", ERROR, f"`{PRIMARY_KEY}` is unique and never null, in all rows of the table.", judge)
@@ -81,23 +86,25 @@ def _not_null(resource: Resource) -> Check:
         empty = [name for name, count in profile.nulls.items() if count]
         return (
             {f"nulls_in_{name}": count for name, count in profile.nulls.items()},
-            f"Null, though declared as not null: {', '.join(empty)}." if empty else None,
+            f"These columns have nulls, though api/catalog.py declares that they have none: {', '.join(empty)}."
+            if empty
+            else None,
         )
 
-    return Check("not_null", ERROR, f"No row is without a value in {names}.", judge)
+    return Check("not_null", ERROR, f"Every row has a value in {names}.", judge)
 
 
 def _last_load() -> Check:
     def judge(profile: TableProfile) -> Outcome:
         load = profile.last_load
         if load is None:
-            return {}, "dlt has recorded no load of this resource."
+            return {}, "dlt has recorded no load of this resource: sync it."
         wrong = None
         if not profile.has_table:
             wrong = "The table is gone."
         elif load.status:
             wrong = f"The last load has the status {load.status} instead of 0."
-        # dlt records a load once it is complete. Ids are epoch seconds as text, of one length until the year 2286.
+        # dlt records a load after its rows. Ids are epoch seconds as text, which compare like numbers until 2286.
         elif profile.newest_load_id and profile.newest_load_id > load.load_id:
             wrong = f"Load {profile.newest_load_id} died halfway: the next sync reads everything again."
         at = dg.MetadataValue.timestamp(load.at)
@@ -113,33 +120,33 @@ def _last_load() -> Check:
 def _undeclared_columns() -> Check:
     def judge(profile: TableProfile) -> Outcome:
         found, others = profile.undeclared, sorted(profile.columnless)
-        says = [f"{field} (column {column})" for field, column in found.items()][:SHOWN_FIELDS]
-        wrong = f"The API sends {count(len(found), 'field')} not declared in api/catalog.py: {', '.join(says)}."
+        named = [f"{field} (column {column})" for field, column in found.items()][:SHOWN_FIELDS]
+        wrong = f"The API sends {count(len(found), 'field')} not declared in api/catalog.py: {', '.join(named)}."
         if others:
-            wrong += f" {len(others)} more are in `{RESCUED}`, as a table has {MOST_COLUMNS} such columns at most."
+            wrong += f" {len(others)} more are in `{RESCUED}`, because a table has at most {MOST_COLUMNS} such columns."
         metadata: dict[str, Any] = {"columns": found, "count": len(found) + len(others)}
         if others:
             metadata["fields_without_a_column"] = others[:SHOWN_FIELDS]
         return metadata, wrong if found or others else None
 
     description = (
-        "The API sends no fields that the catalogue does not declare. If it does, they are loaded as JSON into columns"
-        " of their own, which are listed by field. To give them a type, declare them in api/catalog.py and run with"
-        " mode: rebuild."
+        "The API sends no field that the catalog does not declare. An undeclared field is loaded as JSON into a column"
+        " of its own, which the check lists. To give it a type, declare it in api/catalog.py and run with mode:"
+        " rebuild."
     )
     return Check(UNDECLARED, WARN, description, judge)
 
 
 def _values_fit(resource: Resource) -> Check:
     def judge(profile: TableProfile) -> Outcome:
-        wrong = "".join(f"The values could not be looked at: {why} " for why in profile.unseen)
+        wrong = "".join(f"The values could not be checked: {why} " for why in profile.unseen)
         if profile.rescued:
             wrong += (
                 f"Values that do not fit their column are in `{RESCUED}`: {_rows(profile.rescued)}. If the API is"
                 " right, change the column's type in api/catalog.py, and run with mode: rebuild. "
             )
         if profile.replaced:
-            wrong += f"U+FFFD stands for characters that databases cannot store: {_rows(profile.replaced)}."
+            wrong += f"U+FFFD replaces characters that databases cannot store: {_rows(profile.replaced)}."
         metadata: dict[str, Any] = {
             "rows_rescued": sum(odd.rows for odd in profile.rescued.values()),
             "rows_replaced": sum(odd.rows for odd in profile.replaced.values()),
@@ -150,9 +157,9 @@ def _values_fit(resource: Resource) -> Check:
         return metadata, wrong.strip() or None
 
     description = (
-        f"Each value of a live row fits its column. What does not is null there and kept in `{RESCUED}` under the name"
-        f" of its field: `SELECT {PRIMARY_KEY}, {RESCUED} FROM {table_name(resource)} WHERE {RESCUED} IS NOT NULL`."
-        " Characters that databases cannot store are U+FFFD."
+        f"Each value of a live row fits its column. A value that does not fit is null there, and kept in `{RESCUED}`"
+        f" under the name of its field: `SELECT {PRIMARY_KEY}, {RESCUED} FROM {table_name(resource)} WHERE"
+        f" {RESCUED} IS NOT NULL`. Characters that databases cannot store are replaced by U+FFFD."
     )
     return Check("values_fit", WARN, description, judge)
 
@@ -180,16 +187,16 @@ def _cursor_freshness(resource: Resource) -> Check:
             hours = round(age.total_seconds() / 3600, 2)
             metadata |= {"newest": dg.MetadataValue.timestamp(profile.newest), "age_hours": hours}
             if window and age > window:
-                wrong.append(f"The newest row is {hours} hours old: has the API stopped reporting?")
+                wrong.append(f"The newest row is {hours} hours old. Ask whether the API still records events.")
         return metadata, " ".join(wrong) or None
 
     future = f"No `{resource.cursor}` of a live row is in the future (by more than {CLOCK_SKEW.seconds // 60} minutes)"
     if window:
         age = f", and the newest is not older than {window} hours, the fail window of the asset's freshness policy."
     else:
-        age = ". How old the newest is has no limit, as people seldom edit these rows; `age_hours` shows it."
-    meant = " A materialization says when the API was asked last; this is how old what it sent is."
-    return Check("cursor_freshness", WARN, future + age + meant, judge)
+        age = ". The age of the newest has no limit, because people seldom edit these rows; `age_hours` shows it."
+    contrast = " A materialization shows when the API was last asked; this check shows how old its rows are."
+    return Check("cursor_freshness", WARN, future + age + contrast, judge)
 
 
 def _rows_without_cursor(resource: Resource) -> Check:
@@ -199,12 +206,14 @@ def _rows_without_cursor(resource: Resource) -> Check:
         wrong = share > MOST_WITHOUT_CURSOR
         return (
             {"rows_without_cursor": count, "live_rows": rows, "share": round(share, 4)},
-            f"{count} of {rows} rows have no `{resource.cursor}`: has the API renamed it?" if wrong else None,
+            f"{count} of {rows} rows have no `{resource.cursor}`. Look whether the API has renamed the field."
+            if wrong
+            else None,
         )
 
     description = (
-        f"At most {MOST_WITHOUT_CURSOR:.0%} of the live rows have no `{resource.cursor}`. They are loaded all the same,"
-        " but nothing says whether they have changed, so that every sync has to compare them."
+        f"At most {MOST_WITHOUT_CURSOR:.0%} of the live rows have no `{resource.cursor}`. Rows without it are loaded as"
+        " well, but every sync has to compare them to find out whether they changed."
     )
     return Check("rows_without_cursor", WARN, description, judge)
 
@@ -218,11 +227,14 @@ def _reference_exists(field: str, parent: str) -> Check:
         dangling = profile.dangling[field]
         if dangling is None:
             return {}, no_table(asset_key(parent))
-        wrong = f"{dangling.rows} rows, such as {', '.join(map(str, dangling.ids))}." if dangling.rows else None
-        return {"rows": dangling.rows, "live_rows": profile.live_rows, "ids": dangling.ids}, wrong
+        ids = ", ".join(map(str, dangling.ids))
+        more = ", ..." if dangling.rows > len(dangling.ids) else ""
+        wrong = f"{dangling.rows} rows refer to no live row of {parent} ({PRIMARY_KEY} {ids}{more})."
+        metadata = {"rows": dangling.rows, "live_rows": profile.live_rows, "ids": dangling.ids}
+        return metadata, wrong if dangling.rows else None
 
     description = (
-        f"The `{column}` of every live row is the {PRIMARY_KEY} of a live row of {parent}. If not, up to {SHOWN_IDS}"
-        " ids of such rows are named."
+        f"The `{column}` of every live row is the {PRIMARY_KEY} of a live row of {parent}. The check names up to"
+        f" {SHOWN_IDS} rows that refer to none."
     )
     return Check(f"{column.removesuffix('_id')}_exists", WARN, description, judge, (parent,))

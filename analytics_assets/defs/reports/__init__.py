@@ -1,1 +1,1 @@
-"""Tables in the schema `reports`, each made by an SQL file from those of the assets."""
+"""Reports: tables in the schema `reports`. An SQL file makes each of them from the tables of the assets."""

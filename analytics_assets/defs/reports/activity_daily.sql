@@ -1,4 +1,4 @@
--- Days are those of UTC, whatever the session's time zone. A result is known once an activity has ended.
+-- A day is a day in UTC, whatever the time zone of the session. The result is null until an activity has ended.
 SELECT
     (activity_time AT TIME ZONE 'UTC')::DATE AS day,
     activity_type,

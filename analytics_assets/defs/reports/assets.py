@@ -1,4 +1,4 @@
-"""Reports: tables in the schema `reports` of the DuckDB file, each made from those of the assets by an SQL file."""
+"""The assets of the reports: tables in the schema `reports` of the DuckDB file, each made by an SQL file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,25 +20,27 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 REPORTS_GROUP = "analytics_reports"
+"""Asset group of the reports."""
 
 COMPLETE = "complete"
-"""Name of the reports' check."""
+"""Name of the check that each report has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report: the resources that its SQL reads, and its columns.
-
-    The first of `inputs` is the one whose live rows are counted: each belongs to one row of the report, and the column
-    `counts` says how many do; `None` for one each. `key` are the columns that tell the report's rows apart.
-    """
+    """A report."""
 
     name: str
+    """Name of the table, and of the SQL file."""
     description: str
     inputs: tuple[str, ...]
+    """Names of the resources that the SQL reads. Each live row of the first belongs to one row of the report."""
     key: tuple[str, ...]
+    """Columns that tell the report's rows apart."""
     columns: tuple[dg.TableColumn, ...]
+    """Columns of the table."""
     counts: str | None = None
+    """Column that says how many live rows of the first input belong to a row; `None` if there is one for each."""
 
     @property
     def asset_key(self) -> dg.AssetKey:
@@ -47,12 +49,12 @@ class Report:
 
     @property
     def table(self) -> str:
-        """The table, with its schema."""
+        """The table with its schema, such as `reports.activity_daily`."""
         return ".".join(self.asset_key.path)
 
     @property
     def sql_file(self) -> Path:
-        """The query."""
+        """The SQL file with the query."""
         return Path(__file__).with_name(f"{self.name}.sql")
 
 
@@ -111,7 +113,7 @@ REPORTS = (
 
 
 def build_reports() -> list[dg.AssetsDefinition]:
-    """The reports' assets; none where the destination is not DuckDB, whose SQL they speak."""
+    """The assets of the reports. Without DuckDB there are none, because the queries are DuckDB's SQL."""
     return [_build(report) for report in REPORTS] if destination_type() == DUCKDB else []
 
 
@@ -120,7 +122,7 @@ def _build(report: Report) -> dg.AssetsDefinition:
         COMPLETE,
         asset=report.asset_key,
         description=(
-            f"Each live row of {report.inputs[0]} is counted once, and no two rows are of the same"
+            f"Each live row of {report.inputs[0]} is counted once, and no two rows of the report have the same"
             f" {', '.join(report.key)}."
         ),
     )
@@ -159,14 +161,14 @@ def _build(report: Report) -> dg.AssetsDefinition:
 
 
 def _missing(connection: "DuckDBPyConnection", report: Report) -> list[str]:
-    """The tables that the report reads and that do not exist."""
+    """The tables that the report reads and that do not exist, with their schema."""
     query = "SELECT table_name FROM duckdb_tables() WHERE schema_name = ?"
     existing = {name for (name,) in connection.execute(query, [DATASET]).fetchall()}
     return [f"{DATASET}.{name}" for name in report.inputs if name not in existing]
 
 
 def _replace(connection: "DuckDBPyConnection", report: Report) -> dg.MaterializeResult[Any]:
-    """Makes the table anew, in one transaction, and counts what is in it."""
+    """Makes the table anew in one transaction, and judges the check by the rows in it."""
     query = report.sql_file.read_text(encoding="utf-8")
     connection.begin()
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {REPORTS_SCHEMA}")
@@ -187,6 +189,7 @@ def _replace(connection: "DuckDBPyConnection", report: Report) -> dg.Materialize
 
 
 def _count(connection: "DuckDBPyConnection", report: Report) -> dict[str, int]:
+    """Counts the report's rows and repeated keys, the input rows that it accounts for, and the live input rows."""
     source = BY_NAME[report.inputs[0]]
     live = "true" if source.append_only else f"{DELETED_AT} IS NULL"
     counted = f"coalesce(sum({report.counts}), 0)" if report.counts else "count(*)"

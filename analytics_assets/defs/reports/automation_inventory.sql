@@ -1,4 +1,4 @@
--- The systems stay together, so that a script is counted once.
+-- The operating systems of a script stay in one value, so that each script is counted once.
 SELECT
     language,
     array_to_string(list_sort(from_json(operating_systems, '["VARCHAR"]')), ', ') AS operating_systems,

@@ -135,6 +135,11 @@ class Settings(BaseConfiguration):
         return self.page_size or self.wire_format.page_size
 
 
+def is_token(text: str) -> bool:
+    """Whether a text can be a bearer token: one word of printable ASCII."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
 def configured_endpoint(resource_name: str) -> Endpoint:
     """Returns the endpoint that the configured dialect has for a resource, for texts about it.
 

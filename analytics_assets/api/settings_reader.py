@@ -11,7 +11,7 @@ from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedExcept
 
 from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
-from analytics_assets.api.settings import SECRETS, SECTION, Settings, SettingsError
+from analytics_assets.api.settings import SECRETS, SECTION, Settings, SettingsError, is_token
 from analytics_assets.api.values.timestamps import parse_timestamp
 
 LEADS_ELSEWHERE = frozenset({"base_url", "token_url", "allow_http"})
@@ -171,11 +171,6 @@ def read_date(text: str) -> datetime:
     if not EARLIEST <= moment <= LATEST:
         raise ValueError(DATES)
     return moment
-
-
-def is_token(text: str) -> bool:
-    """Whether a text can be a bearer token: one word of printable ASCII."""
-    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _check_page_size(settings: Settings) -> None:

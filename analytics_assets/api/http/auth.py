@@ -10,8 +10,7 @@ from typing import Any
 from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, shortened
 from analytics_assets.api.http.response import ApiResponse
 from analytics_assets.api.redaction import redact
-from analytics_assets.api.settings import Settings
-from analytics_assets.api.settings_reader import is_token
+from analytics_assets.api.settings import Settings, is_token
 
 LEEWAY = 60.0
 """Seconds before its expiry at which a token is renewed, so that it outlasts the request that carries it."""

@@ -8,10 +8,9 @@ from dlt.destinations.exceptions import DatabaseException
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.stats import SyncStats
-from analytics_assets.defs.assets.specs import column_lineage, table_name, table_schema
+from analytics_assets.defs.assets.specs import LONGEST_FIELD, UNDECLARED, column_lineage, table_name, table_schema
 from analytics_assets.defs.display.errors import explain, is_out_of_memory
 from analytics_assets.defs.display.previews import chart_per_day, preview
-from analytics_assets.defs.quality.rules import LONGEST_FIELD, UNDECLARED
 from analytics_assets.warehouse.session import Session
 from analytics_assets.warehouse.sync import Synced
 

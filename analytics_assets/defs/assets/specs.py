@@ -26,6 +26,12 @@ OWNER = "team:data-platform"
 POOL = "analytics_warehouse"
 """Concurrency pool of all steps that open the warehouse. `dagster.yaml` limits it to one run at a time."""
 
+UNDECLARED = "undeclared_columns"
+"""Name of a check, and of the metadata of a materialization that lists columns which the catalog does not know."""
+
+LONGEST_FIELD = 1_000
+"""Most characters of a field's name that are shown."""
+
 
 def asset_key(resource_name: str) -> dg.AssetKey:
     """The key of a resource's asset."""

@@ -11,9 +11,9 @@ from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.values.timestamps import CLOCK_SKEW
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.assets.specs import POOL, asset_key
+from analytics_assets.defs.assets.specs import LONGEST_FIELD, POOL, asset_key
 from analytics_assets.defs.automation.conditions import after_inputs
-from analytics_assets.defs.quality.rules import LONGEST_FIELD, checks_of, no_table
+from analytics_assets.defs.quality.rules import checks_of, no_table
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.profile import TableProfile, measure
 

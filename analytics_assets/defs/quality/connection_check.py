@@ -10,11 +10,10 @@ from analytics_assets.api.probe import Finding, probe
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.assets.specs import POOL
+from analytics_assets.defs.assets.specs import LONGEST_FIELD, POOL
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY
 from analytics_assets.defs.display.errors import explain, list_reasons
 from analytics_assets.defs.display.progress import count
-from analytics_assets.defs.quality.rules import LONGEST_FIELD
 from analytics_assets.demo.embedded import resolve_demo
 
 CHECK = "analytics_check"

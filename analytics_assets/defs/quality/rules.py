@@ -10,21 +10,15 @@ import dagster as dg
 from analytics_assets.api.catalog import PRIMARY_KEY, RESCUED, Resource
 from analytics_assets.api.values.columns import MOST_COLUMNS, column_name
 from analytics_assets.api.values.timestamps import CLOCK_SKEW
-from analytics_assets.defs.assets.specs import asset_key, table_name
+from analytics_assets.defs.assets.specs import UNDECLARED, asset_key, table_name
 from analytics_assets.defs.automation.freshness import data_window
 from analytics_assets.defs.automation.schedules import SYNC, read_cron
 from analytics_assets.defs.display.progress import count
 from analytics_assets.warehouse.profile import SHOWN_IDS, Odd, TableProfile, references, required_columns
 
-UNDECLARED = "undeclared_columns"
-"""Name of a check, and of the metadata of a materialization that lists columns which the catalog does not know."""
-
 MOST_WITHOUT_CURSOR = 0.1
 """Largest share of live rows (0 to 1) without a cursor that passes. A few have none, such as a group that nobody has
 edited yet; if the API renamed the field, all have none."""
-
-LONGEST_FIELD = 1_000
-"""Most characters of a field's name that are shown."""
 
 SHOWN_FIELDS = 20
 """Most fields that a check names."""

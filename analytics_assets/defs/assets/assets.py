@@ -18,21 +18,7 @@ from analytics_assets.api.source import source_shape
 from analytics_assets.defs.assets.config import Mode, RunConfigError, SyncConfig
 from analytics_assets.defs.assets.materialization import describe_sync
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.assets.specs import (
-    GROUP,
-    OP_NAME,
-    OWNER,
-    POOL,
-    asset_key,
-    code_reference,
-    column_lineage,
-    describe,
-    docs_link,
-    table_name,
-    table_schema,
-    tags,
-    upstream_key,
-)
+from analytics_assets.defs.assets.specs import OP_NAME, POOL, asset_key, spec_attributes
 from analytics_assets.defs.automation.freshness import freshness_policy
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
 from analytics_assets.defs.automation.schedules import SYNC, read_cron
@@ -42,7 +28,6 @@ from analytics_assets.garbage import rarely_collected
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.locks import advisory_locks
 from analytics_assets.warehouse.sync import Run, Synced, sync
-from analytics_assets.warehouse.target import destination_type
 
 with warnings.catch_warnings():
     # The package warns at import that it is deprecated. docs/decisions/embedded-elt.md says why it is used.
@@ -59,26 +44,8 @@ class AnalyticsTranslator(DagsterDltTranslator):
     def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
         """The spec of the asset of one resource."""
         resource = BY_NAME[data.resource.name]
-        destination = destination_type()
-        spec = super().get_asset_spec(data)
-        return spec.replace_attributes(
-            key=asset_key(resource.name),
-            deps=[upstream_key(resource.name)],
-            group_name=GROUP,
-            description=describe(resource),
-            kinds={"dlt", destination},
-            owners=[OWNER],
-            tags=tags(resource),
-            freshness_policy=freshness_policy(resource, read_cron(SYNC)),
-            metadata={
-                "dagster/table_name": table_name(resource),
-                "dagster/column_schema": table_schema(resource),
-                "dagster/column_lineage": column_lineage(resource),
-                "dagster/code_references": code_reference(resource),
-                "dagster/storage_kind": destination,
-                "docs": docs_link(),
-            },
-        )
+        policy = freshness_policy(resource, read_cron(SYNC))
+        return super().get_asset_spec(data).replace_attributes(**spec_attributes(resource), freshness_policy=policy)
 
 
 def build_assets() -> dg.AssetsDefinition:

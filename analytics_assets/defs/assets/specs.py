@@ -3,6 +3,7 @@
 import linecache
 import warnings
 from functools import cache
+from typing import Any
 
 import dagster as dg
 
@@ -10,7 +11,7 @@ from analytics_assets.api import catalog
 from analytics_assets.api.catalog import DOCS_URL, PRIMARY_KEY, RESOURCES, Column, Resource
 from analytics_assets.api.settings import configured_endpoint
 from analytics_assets.api.values.columns import column_name
-from analytics_assets.warehouse.target import DATASET
+from analytics_assets.warehouse.target import DATASET, destination_type
 
 GROUP = "analytics_api"
 """Asset group of the eight assets."""
@@ -69,6 +70,28 @@ def upstream_specs() -> list[dg.AssetSpec]:
         for resource in RESOURCES
         for endpoint in (configured_endpoint(resource.name),)
     ]
+
+
+def spec_attributes(resource: Resource) -> dict[str, Any]:
+    """The attributes of an asset's spec that follow from the catalog."""
+    destination = destination_type()
+    return {
+        "key": asset_key(resource.name),
+        "deps": [upstream_key(resource.name)],
+        "group_name": GROUP,
+        "description": describe(resource),
+        "kinds": {"dlt", destination},
+        "owners": [OWNER],
+        "tags": tags(resource),
+        "metadata": {
+            "dagster/table_name": table_name(resource),
+            "dagster/column_schema": table_schema(resource),
+            "dagster/column_lineage": column_lineage(resource),
+            "dagster/code_references": code_reference(resource),
+            "dagster/storage_kind": destination,
+            "docs": docs_link(),
+        },
+    }
 
 
 def describe(resource: Resource) -> str:

@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import duckdb
@@ -11,7 +12,6 @@ import pytest
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi
 from analytics_assets_tests.support.commands import BIN, run, start
-from analytics_assets_tests.support.waiting import until
 
 
 def ids(database: Path, resource: str) -> list[object]:
@@ -113,8 +113,8 @@ def test_ctrl_c_ends_a_command_with_one_sentence(
     process = start(tmp_path, sys.executable, "-m", "analytics_assets", command)
     try:
         assert waiting.wait(timeout=60)
-        # The request for activities waits for their cursor.
-        until(lambda: len(api.paths()) >= len(PATHS) - 1, "requests for the other resources", 60)
+        # Until the resources before it are done, or about: it may come at any moment.
+        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=30)
     finally:

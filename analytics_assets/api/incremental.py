@@ -29,6 +29,9 @@ from analytics_assets.api.reading import Gap, write_gap
 from analytics_assets.api.values.arrow import undeclared_hints
 from analytics_assets.api.values.columns import column_name, undeclared_columns
 
+RECENT = "recent"
+"""Key of the digests in the state of a resource."""
+
 REMEMBERED_DIGESTS = 2_000
 """Most digests in the state, to bound its size. The next sync loads further rows again, which is harmless."""
 
@@ -86,7 +89,7 @@ class BatchReader:
             state = dlt.current.resource_state(name)
             if not self.stateful:
                 # A window may load other versions of the rows whose digests are kept, so the digests become stale.
-                state.pop("recent", None)
+                state.pop(RECENT, None)
             elif self.stats.cursor_before is None:
                 last_value = state["incremental"][self.cursor]["last_value"]
                 self.stats.cursor_before = self.stats.cursor_after = last_value
@@ -133,7 +136,7 @@ class ChangeFilter:
         """Returns the rows of a table that are new or changed; `None` if there are none."""
         state = dlt.current.resource_state(self.reader.listing.resource.name)
         if self._loaded is None:
-            self._loaded = {} if self.reload else state.get("recent", {})
+            self._loaded = {} if self.reload else state.get(RECENT, {})
         if is_end(table):
             self._finish(state, self._loaded)
             return table
@@ -174,7 +177,7 @@ class ChangeFilter:
                 for row in self._newest(self._recent).to_pylist():
                     if len(digests) < REMEMBERED_DIGESTS:
                         digests[str(row[PRIMARY_KEY])] = _digest(row)
-        state["recent"] = digests
+        state[RECENT] = digests
         if self.reader.listing.is_sliced:
             left_at = self.stats.left_at
             self.stats.gap = None if left_at is None else Gap(left_at, self.reader.oldest_wanted())

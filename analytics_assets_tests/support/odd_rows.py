@@ -94,6 +94,7 @@ UNDECLARED = [
         "cmax",
     ),
     *("xmin", "ctid", "oid", "tableoid", "rowid", "rowId", "ROWID", "_rowid_", "select", "order", "group", "true"),
+    *("d", "s", "D", "child", "parent"),
     *(
         "brandNew",
         "brand_new",

@@ -24,10 +24,11 @@ RESERVED = frozenset(
         *(DELETED_AT, RESCUED),
         *("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid", "rowid", "rownum", "_rowid_"),
         *("true", "false", "nothing", "returning"),
+        *("d", "s"),
     }
 )
-"""Names that the column of a field must not have: our own columns, system columns of databases, and words that
-SQLAlchemy does not quote."""
+"""Names that the column of a field must not have: our own columns, system columns of databases, words that SQLAlchemy
+does not quote, and the aliases in dlt's merges, as DuckDB reads `d.id` as the value `id` in a JSON column `d`."""
 
 
 def column_name(field: str) -> str:

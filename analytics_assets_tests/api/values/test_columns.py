@@ -103,6 +103,13 @@ def test_each_field_has_a_column_of_its_own_that_it_keeps(anywhere: Scene) -> No
     assert anywhere.warehouse.undeclared("groups") == columns
 
 
+def test_a_field_that_is_called_like_an_alias_of_a_merge_is_no_part_of_it(anywhere: Scene) -> None:
+    tables: dict[str, Table] = {}
+    for listed in ((1, 2), (2,)):
+        rows = [row(n, updated=f'"2024-05-0{3 - len(listed)}"', d=f'{{"id":{n}}}', s="1") for n in listed]
+        anywhere.sync({"groups": rows}, tables)
+
+
 def test_columns_of_undeclared_fields_do_not_depend_on_the_order_of_rows(duck: Scene) -> None:
     rows = [row(n, **{name: str(n)}) for n, name in enumerate(UNDECLARED, 1) if name not in declared("groups")]
     duck.sync({"groups": rows}, {})

@@ -75,7 +75,7 @@ def test_a_secret_in_the_file_that_git_keeps_is_refused_by_its_name(
     result = run(tmp_path, "env", project, sys.executable, "-m", "analytics_assets", command)
     assert result.returncode == 1
     said = " ".join((result.stdout + result.stderr).split())
-    assert "sources.analytics.api_key is a secret, and stands in config.toml. Move it to .dlt/secrets.toml" in said
+    assert "sources.analytics.api_key is a secret, but config.toml contains it. Move it to .dlt/secrets.toml" in said
     assert "canary" not in said
     assert not api.requests
 

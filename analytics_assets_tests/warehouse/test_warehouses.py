@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import sqlite3
 import sys
 from contextlib import closing
@@ -229,8 +230,8 @@ def test_previews_and_the_chart_look_the_same(
         shown[-1]["texts"] = metadata(project.sync("groups"), "groups")["preview"]
     assert shown[0] == shown[1] == shown[2]
     assert "2024-05-03: 1 on the last day, 2 at most, 4 in all" in shown[0]["chart"]
-    assert "| True |" in shown[0]["policies"]
-    assert "| 5 | Group 5 |" in shown[0]["groups"].splitlines()[2]
+    assert re.search(r"\| True +\|", shown[0]["policies"])
+    assert "| 5    | Group 5 |" in shown[0]["groups"].splitlines()[2]
     assert all(f"| {text} |" in shown[0]["texts"] for text in ('"word"', r'"\[1\]"', '""'))
     assert '| {"a":\\[1,"é",null\\]} |' in shown[0]["organizations"]
 

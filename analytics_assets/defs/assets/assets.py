@@ -22,7 +22,7 @@ from analytics_assets.defs.assets.specs import OP_NAME, POOL, asset_key, spec_at
 from analytics_assets.defs.automation.freshness import freshness_policy
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
 from analytics_assets.defs.automation.schedules import SYNC, read_cron
-from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons
+from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons, raise_interrupt
 from analytics_assets.defs.display.progress import Progress, count
 from analytics_assets.garbage import rarely_collected
 from analytics_assets.warehouse.errors import DestinationError
@@ -88,6 +88,7 @@ def build_assets() -> dg.AssetsDefinition:
                         )
                         metadata = describe_sync(done, session, [*listing.secrets(), *session.secrets])
                     except Exception as error:  # noqa: BLE001 - a resource that fails must not fail the others
+                        raise_interrupt(error)
                         failures[name] = explain(error, (*listing.secrets(), *session.secrets))
                         permanent = permanent and is_permanent(error)
                         context.log.error(f"{name} failed: {failures[name]}")

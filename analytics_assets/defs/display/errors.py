@@ -4,6 +4,7 @@ import errno
 import logging
 from collections.abc import Iterator, Mapping
 
+import dagster as dg
 from dlt.common.schema.exceptions import DataValidationError
 
 from analytics_assets.api.http.errors import PayloadError, StatusError
@@ -53,6 +54,18 @@ def is_permanent(error: Exception) -> bool:
     """
     statuses = [cause.status for cause in _causes(error) if isinstance(cause, StatusError)]
     return any(400 <= status < 500 and status != 429 for status in statuses)
+
+
+def raise_interrupt(error: Exception) -> None:
+    """Raises the interrupt behind an error: dlt makes failures of its own of Ctrl-C and of Dagster's termination.
+
+    Raises:
+        KeyboardInterrupt: Somebody pressed Ctrl-C.
+        dg.DagsterExecutionInterruptedError: Somebody terminated the run.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, KeyboardInterrupt | dg.DagsterExecutionInterruptedError):
+            raise cause from None
 
 
 def first_lines_only() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import dlt
 import pytest
+from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.load.load import Load
 from dlt.normalize import Normalize
 
@@ -104,6 +105,27 @@ def test_a_run_that_is_interrupted_ends_whatever_dlt_is_at(
         return original(self, *args)
 
     monkeypatch.setattr(step, begins, interrupt)
+    result = project.run()
+    assert not result.success
+    assert materialized(result) == IN_TURN[:2]
+    assert "Execution was interrupted unexpectedly" in str([event.message for event in result.all_events])
+
+
+def test_a_run_that_is_interrupted_in_a_query_ends(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = SqlJobClientBase.get_storage_tables
+
+    def interrupt(self: SqlJobClientBase, names: list[str]) -> Any:
+        if names == [IN_TURN[2]]:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except BaseException as error:
+                # So does DuckDB's driver with a signal that comes while a query runs.
+                raise RuntimeError("Query interrupted") from error
+        return original(self, names)
+
+    monkeypatch.setattr(SqlJobClientBase, "get_storage_tables", interrupt)
     result = project.run()
     assert not result.success
     assert materialized(result) == IN_TURN[:2]

@@ -86,7 +86,7 @@ def sync() -> int:
     job = defs().resolve_job_def(SYNC)
     with dg.DagsterInstance.get() as instance, live_progress(console) if console.is_terminal else nullcontext():
         result = job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
-    if any(event.is_step_failure and _is_interrupt(event) for event in result.all_events):
+    if any(map(_is_interrupt, result.all_events)):
         _interrupt()
     console.print(_table(result))
     if result.success:
@@ -103,9 +103,12 @@ def sync() -> int:
 
 
 def _is_interrupt(event: dg.DagsterEvent) -> bool:
-    # While a step runs, Dagster handles Ctrl-C itself: it fails the step with this error source.
-    source = event.step_failure_data.error_source
-    return source is not None and source.value == "INTERRUPT"
+    # While a step runs, Dagster handles Ctrl-C itself and fails the step; before and after, it fails the run.
+    if event.is_step_failure:
+        source = event.step_failure_data.error_source
+        return source is not None and source.value == "INTERRUPT"
+    reason = event.job_failure_data.failure_reason if event.is_job_failure and event.job_failure_data else None
+    return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
 
 
 def check() -> int:

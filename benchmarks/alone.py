@@ -8,10 +8,8 @@ from dataclasses import replace
 from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.dialects.registry import DIALECTS
-from analytics_assets.api.listing import read_ahead
-from analytics_assets.garbage import rarely_collected
 from analytics_assets.warehouse.session import open_session
-from analytics_assets.warehouse.sync import sync
+from analytics_assets.warehouse.sync import begin_sync, sync
 from benchmarks.work import print_work
 
 IMPORTED_LATE = (
@@ -37,7 +35,7 @@ def main() -> None:
         filtered = replace(ANALYTICS.endpoints["activities"], since_param=since)
         DIALECTS["analytics"] = replace(ANALYTICS, endpoints={**ANALYTICS.endpoints, "activities": filtered})
     started = time.perf_counter()
-    with open_session() as session, rarely_collected(), read_ahead(session.settings, RESOURCES) as listings:
+    with open_session() as session, begin_sync(session, RESOURCES) as listings:
         for listing in listings:
             sync(listing, session)
     print_work(started)

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import Any
 
 from analytics_assets.api.catalog import Resource, load_order
@@ -139,6 +140,9 @@ def read_ahead(settings: Settings, resources: Iterable[Resource]) -> Iterator[li
     Raises:
         SettingsError: No `hash_key` is set for fields that are to be hashed, or the certificates cannot be read.
     """
+    # Not for the first time in the background: an interrupt during an import in this thread would leave Python's import
+    # lock taken there for ever.
+    import_module("analytics_assets.api.values.arrow")
     with ExitStack() as stack:
         listings = open_listings(settings, load_order(resources))
         for listing in listings.values():

@@ -5,6 +5,7 @@ Every value is a dlt config value of the section `sources.analytics`. dlt reads 
 values before any request.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,14 +28,21 @@ SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key"})
 class SettingsError(ValueError):
     """A setting that cannot work. The message names the key, the value (unless it is a secret) and the remedy."""
 
-    def __init__(self, key: str, problem: str, value: object = None, remedy: str | None = None) -> None:
+    def __init__(
+        self,
+        key: str,
+        problem: str,
+        value: object = None,
+        remedy: str | None = None,
+        section: Sequence[str] = SECTION,
+    ) -> None:
         shown = "" if value is None or key in SECRETS else f" = {value!r}"
         file = ".dlt/secrets.toml" if key in SECRETS else ".dlt/config.toml"
         remedy = remedy or (
             f"Set it in [{'.'.join(SECTION)}] of {file}, as {'__'.join((*SECTION, key)).upper()} in the environment, or"
             f" as {key} of the Dagster resource."
         )
-        super().__init__(f"{'.'.join(SECTION)}.{key}{shown} {problem}. {remedy}")
+        super().__init__(f"{'.'.join((*section, key))}{shown} {problem}. {remedy}")
 
 
 @configspec

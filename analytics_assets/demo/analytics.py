@@ -10,10 +10,11 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.demo.data import ACTIVITIES
 from analytics_assets.demo.exchange import Reply, Request, Row, Rows, whole_number
 
-PAGED = ("/v2/organizations", "/v2/activities", "/v2/locations")
+PAGED = {endpoint.path for endpoint in ANALYTICS.endpoints.values() if endpoint.pagination}
 PAGE_SIZE = 20
 LARGEST_PAGE = 1000
 

@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
+from analytics_assets.api.dialects.ninjaone import LAST_ID, NINJAONE
 from analytics_assets.demo.data import ACTIVITIES
 from analytics_assets.demo.exchange import Reply, Request, Row, Rows, whole_number
 
@@ -32,7 +33,7 @@ SCOPE = "monitoring"
 EXPIRED = 10
 """The `error_code` of a response to a token that has expired or was never issued."""
 
-PAGED = ("/v2/organizations", "/v2/locations")
+PAGED = {endpoint.path for endpoint in NINJAONE.endpoints.values() if endpoint.pagination == LAST_ID}
 ACTIVITY_PAGE = 200
 SMALLEST_ACTIVITY_PAGE = 10
 LARGEST_ACTIVITY_PAGE = 1000

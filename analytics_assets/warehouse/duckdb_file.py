@@ -1,5 +1,6 @@
 """Opens the DuckDB file, the default warehouse. While a process writes to it, no other can even read it."""
 
+import math
 import os
 import threading
 import time
@@ -24,6 +25,9 @@ FIRST_PAUSE = 0.25
 
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts at most, so that a file that becomes free is noticed soon."""
+
+LOGGED_EVERY = 30.0
+"""Seconds between two lines that say what is being waited for."""
 
 
 @contextmanager
@@ -76,6 +80,7 @@ def _connect(
 ) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + timeout
     pause = FIRST_PAUSE
+    logged = -math.inf
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,7 +98,9 @@ def _connect(
                     f"The DuckDB file {path} is still in use after {timeout:.0f} s. Close the program that holds it"
                     f" (a notebook, a SQL client, another run) and try again. DuckDB says: {error}"
                 ) from error
-            log(f"Waiting for the DuckDB file {path}, which another process holds: {error}")
+            if time.monotonic() >= logged + LOGGED_EVERY:
+                logged = time.monotonic()
+                log(f"Waiting for the DuckDB file {path}, which another process holds: {error}")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

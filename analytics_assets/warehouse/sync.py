@@ -5,20 +5,23 @@ other caller leaves it to dlt itself.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import dlt
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import Resource
-from analytics_assets.api.listing import Listing
+from analytics_assets.api.catalog import Resource, load_order
+from analytics_assets.api.listing import Listing, read_ahead
 from analytics_assets.api.reading import Gap, Reading
 from analytics_assets.api.source import read_listing
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.columns import undeclared_columns
+from analytics_assets.garbage import rarely_collected
 from analytics_assets.warehouse.deletions import mark_deleted
+from analytics_assets.warehouse.locks import advisory_locks
 from analytics_assets.warehouse.pipeline import (
     build_pipeline,
     can_append,
@@ -28,7 +31,7 @@ from analytics_assets.warehouse.pipeline import (
     pipeline_name,
     rows_loaded,
 )
-from analytics_assets.warehouse.session import Session
+from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session
 from analytics_assets.warehouse.table_state import count_rows, has_table, prepare_drop, read_table_state
 
 Run = Callable[[dlt.Pipeline, DltSource, Mapping[str, Any]], object]
@@ -39,9 +42,9 @@ Run = Callable[[dlt.Pipeline, DltSource, Mapping[str, Any]], object]
 class Synced:
     """What a sync of a resource did."""
 
-    resource: Resource
+    resource: Resource = field(repr=False)
     """Which resource was synced."""
-    stats: SyncStats
+    stats: SyncStats = field(repr=False)
     """What was counted while the listing was read."""
     rows_loaded: int
     """Rows that were appended or merged."""
@@ -57,6 +60,30 @@ class Synced:
     """Columns of fields that the catalog does not know, by field."""
     seconds: float
     """Seconds from the start of the sync to its end. The listing may have been read ahead of it."""
+
+
+@contextmanager
+def begin_sync(
+    session: Session, resources: Iterable[Resource], lock_timeout: float = BUSY_TIMEOUT
+) -> Iterator[list[Listing]]:
+    """Yields the listings of resources, one to be synced after the other, while no other run syncs their tables.
+
+    Args:
+        session: Where to load the rows.
+        resources: What to sync.
+        lock_timeout: Seconds to wait at most for another run that has a table in Postgres.
+
+    Raises:
+        DestinationError: Another run still has a table.
+        SettingsError: As `read_ahead` says.
+    """
+    resources = load_order(resources)
+    with (
+        advisory_locks(session, resources, lock_timeout),
+        rarely_collected(),
+        read_ahead(session.settings, resources) as listings,
+    ):
+        yield listings
 
 
 def run_by_dlt(pipeline: dlt.Pipeline, source: DltSource, options: Mapping[str, Any]) -> None:

@@ -127,3 +127,22 @@ def test_a_run_with_a_wrong_setting_is_one_error_before_any_request(
     assert message in failure_message(result)
     assert api.requests == []
     assert not project.database.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "least"),
+    [
+        ("request_max_attempts", "0", "1"),
+        ("request_timeout", "-1", "0.001"),
+        ("request_timeout", "soon", "0.001"),
+        ("request_backoff_factor", "-2", "0"),
+        ("request_max_retry_delay", "nan", "0"),
+    ],
+)
+def test_a_wrong_value_of_dlts_runtime_is_one_error_before_any_request(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, key: str, value: str, least: str
+) -> None:
+    monkeypatch.setenv(f"RUNTIME__{key.upper()}", value)
+    message = failure_message(project.run("roles"))
+    assert f"runtime.{key} = {value!r} is not a number from {least}. Correct it in [runtime]" in message
+    assert api.requests == []

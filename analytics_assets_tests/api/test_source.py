@@ -10,10 +10,10 @@ import duckdb
 import pytest
 
 from analytics_assets.api.catalog import BY_NAME, RESOURCES
-from analytics_assets.api.listing import open_listings, read_ahead
+from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.warehouse.session import open_session
-from analytics_assets.warehouse.sync import sync
+from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.project import Project
@@ -27,7 +27,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load() -> None:
-    with open_session() as session, read_ahead(session.settings, RESOURCES) as listings:
+    with open_session() as session, begin_sync(session, RESOURCES) as listings:
         for listing in listings:
             sync(listing, session)
 

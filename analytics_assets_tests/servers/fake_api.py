@@ -68,7 +68,7 @@ class FakeApi:
 
     def listing(self, path: str, _: datetime) -> list[Row] | None:
         """The rows at a path."""
-        return self.rows[NAMES[path]] if path in NAMES else None
+        return self.rows.get(NAMES[path], []) if path in NAMES else None
 
     def asked(self, resource: str) -> list[Request]:
         return [request for request in self.requests if request.path == PATHS[resource]]

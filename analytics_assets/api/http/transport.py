@@ -5,17 +5,18 @@ background instead, so retries and limits apply to each of these requests.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dlt
 
 from analytics_assets.api.http.auth import Auth
 from analytics_assets.api.http.response import ApiResponse, NoResponseError
-from analytics_assets.api.settings import Settings
+from analytics_assets.api.settings import Settings, SettingsError
 from analytics_assets.api.stats import SyncStats
 
 T = TypeVar("T")
@@ -44,7 +45,8 @@ class Transport:
     (`request_max_attempts`, ...) win over the constants of this module. The constructor sends nothing.
 
     Raises:
-        SettingsError: The environment names certificate authorities that cannot be read.
+        SettingsError: The environment names certificate authorities that cannot be read, or a key of `[runtime]` is no
+            number that makes sense.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -52,17 +54,17 @@ class Transport:
 
         client.check_authorities()
         self.settings = settings
-        self._attempts = int(_runtime("request_max_attempts", ATTEMPTS))
+        self._attempts = int(_runtime("request_max_attempts", ATTEMPTS, least=1))
         self._backoff_factor = _runtime("request_backoff_factor", BACKOFF_FACTOR)
         self._longest_wait = _runtime("request_max_retry_delay", LONGEST_WAIT)
-        self._timeout = _runtime("request_timeout", TIMEOUT)
-        self._gap = 1 / settings.requests_per_second if settings.requests_per_second else 0.0
+        self._timeout = _runtime("request_timeout", TIMEOUT, least=0.001)
+        self._interval = 1 / settings.requests_per_second if settings.requests_per_second else 0.0
         self._in_flight = asyncio.Semaphore(settings.requests_in_flight)
         self._next_start = 0.0
-        self._tokens = Auth(settings, self._post)
+        self._auth = Auth(settings, self._post)
 
     async def get(self, path: str, query: str, stats: SyncStats, max_bytes: int) -> ApiResponse:
-        """Sends a GET request. Retries it as often as the settings allow, and once more with a new token after a 401.
+        """Sends a GET request. Retries it as often as `[runtime]` allows, and once more with a new token after a 401.
 
         A response with any other error status is returned, not raised.
 
@@ -86,15 +88,15 @@ class Transport:
             base_url, timeout = self.settings.base_url, self._timeout
             return await self._retry(lambda: client.get(base_url, path_and_query, token, timeout, max_bytes), stats)
 
-        response = await send(await self._tokens.current())
-        if response.status == 401 and (token := await self._tokens.after(response.token)):
+        response = await send(await self._auth.current())
+        if response.status == 401 and (token := await self._auth.after(response.token)):
             stats.retries += 1
             response = await send(token)
         return response
 
     def secrets(self) -> list[str | None]:
         """Values that no message may show: secret settings, and the tokens that were issued."""
-        return [*self.settings.secrets(), *self._tokens.issued]
+        return [*self.settings.secrets(), *self._auth.issued]
 
     async def _post(self, url: str, form: dict[str, str]) -> ApiResponse:
         from analytics_assets.api.http import client  # noqa: PLC0415 - definitions need no HTTP
@@ -127,7 +129,7 @@ class Transport:
         except asyncio.CancelledError:
             self._in_flight.release()
             raise
-        self._next_start = monotonic() + self._gap
+        self._next_start = monotonic() + self._interval
         stats.requests += 1
         # The API works on a request that was sent even if nobody needs the response any more. So the request counts as
         # in flight until its response has come, and a cancellation does not end it.
@@ -161,9 +163,22 @@ async def pause(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-def _runtime(key: str, default: float) -> float:
-    configured = dlt.config.get(f"runtime.{key}", float)
-    return default if configured is None else float(configured)
+def _runtime(key: str, default: float, least: float = 0.0) -> float:
+    """Returns a number of dlt's section `[runtime]`."""
+    configured: Any = dlt.config.get(f"runtime.{key}")
+    try:
+        value = default if configured is None else float(configured)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not least <= value < math.inf:
+        raise SettingsError(
+            key,
+            f"is not a number from {least:g}",
+            configured,
+            f"Correct it in [runtime] of .dlt/config.toml, or as RUNTIME__{key.upper()} in the environment.",
+            section=("runtime",),
+        )
+    return value
 
 
 def _read_retry_after(header: str | None) -> float | None:

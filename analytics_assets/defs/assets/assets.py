@@ -10,8 +10,7 @@ import dlt
 from dagster_dlt.translator import DltResourceTranslatorData
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import BY_NAME, RESCUED, RESOURCES, load_order
-from analytics_assets.api.listing import read_ahead
+from analytics_assets.api.catalog import BY_NAME, RESCUED, RESOURCES
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import source_shape
@@ -24,10 +23,8 @@ from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
 from analytics_assets.defs.automation.schedules import SYNC, read_cron
 from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons, raise_interrupt
 from analytics_assets.defs.display.progress import Progress, count
-from analytics_assets.garbage import rarely_collected
 from analytics_assets.warehouse.errors import DestinationError
-from analytics_assets.warehouse.locks import advisory_locks
-from analytics_assets.warehouse.sync import Run, Synced, sync
+from analytics_assets.warehouse.sync import Run, Synced, begin_sync, sync
 
 with warnings.catch_warnings():
     # The package warns at import that it is deprecated. docs/decisions/embedded-elt.md says why it is used.
@@ -64,7 +61,7 @@ def build_assets() -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[Any]]:
         first_lines_only()
         names = {key.path[-1] for key in context.selected_asset_keys}
-        selected = load_order(resource for resource in RESOURCES if resource.name in names)
+        selected = [resource for resource in RESOURCES if resource.name in names]
         failures: dict[str, str] = {}
         # Whether every failure so far is one that another run would meet again.
         permanent = True
@@ -74,9 +71,7 @@ def build_assets() -> dg.AssetsDefinition:
             reading, overrides = config.reading(), config.overrides()
             with (
                 analytics.session(context.log.warning, **overrides) as session,
-                advisory_locks(session, selected, analytics.busy_timeout),
-                rarely_collected(),
-                read_ahead(session.settings, selected) as listings,
+                begin_sync(session, selected, analytics.busy_timeout) as listings,
             ):
                 progress = Progress(listings, context.log.info)
                 for listing in listings:

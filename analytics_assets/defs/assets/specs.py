@@ -179,9 +179,10 @@ def _incremental(resource: Resource) -> str:
     if resource.cursor is None:
         return "no, every sync reads the complete listing"
     return (
-        f"by `{resource.cursor}`. A sync starts {resource.lag_seconds} s behind its newest value, because rows may"
-        " appear late. If the API can filter by the field or lists the newest rows first, a sync reads new rows only;"
-        " otherwise it reads everything and loads new rows. The metadata `reads` of a materialization says which"
+        f"by `{resource.cursor}`. A sync starts {resource.lag_seconds} s (or the setting `lag_seconds`) behind its"
+        " newest value, because rows may appear late. If the API can filter by the field or lists the newest rows"
+        " first, a sync reads new rows only; otherwise it reads everything and loads new rows. The metadata `reads` of"
+        " a materialization says which"
     )
 
 

@@ -7,15 +7,17 @@ from contextlib import contextmanager
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from analytics_assets.defs.display import progress
 
 COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(24),
-    TextColumn("{task.fields[state]}"),
-    TextColumn("{task.fields[details]}"),
+    TextColumn("{task.description}", table_column=Column(min_width=18, no_wrap=True)),
+    BarColumn(16, table_column=Column(min_width=16)),
+    TextColumn("{task.fields[state]}", table_column=Column(min_width=12, no_wrap=True)),
+    TextColumn("{task.fields[details]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
 )
+"""Of a narrow terminal the details get what is left."""
 
 STYLES = {progress.QUEUED: "dim", progress.MATERIALIZED: "green", progress.FAILED: "red"}
 
@@ -51,7 +53,7 @@ def live_progress(console: Console) -> Iterator[None]:
     # While a step runs, Dagster redirects the process's output to a log file. Only a copy of the descriptor stays the
     # terminal's.
     with os.fdopen(os.dup(console.file.fileno()), "w", encoding=console.encoding) as terminal:
-        bars = LiveProgress(*COLUMNS, console=Console(file=terminal), refresh_per_second=5, transient=True)
+        bars = LiveProgress(*COLUMNS, console=Console(file=terminal), refresh_per_second=5, transient=True, expand=True)
         token = progress.WATCHER.set(bars.follow)
         try:
             with bars:

@@ -217,7 +217,7 @@ def test_an_unexplained_error_is_posted_by_its_type_alone(
     def crash(*_: object, **__: object) -> None:
         raise ValueError(f"what {TOKEN} was")
 
-    monkeypatch.setattr("analytics_assets.defs.assets.assets.read_ahead", crash)
+    monkeypatch.setattr("analytics_assets.defs.assets.assets.begin_sync", crash)
     watched.project.run("roles")
     watched.tick()
     [text] = webhook.texts

@@ -230,10 +230,11 @@ def test_previews_and_the_chart_look_the_same(
         shown[-1]["texts"] = metadata(project.sync("groups"), "groups")["preview"]
     assert shown[0] == shown[1] == shown[2]
     assert "2024-05-03: 1 on the last day, 2 at most, 4 in all" in shown[0]["chart"]
-    assert re.search(r"\| True +\|", shown[0]["policies"])
-    assert "| 5    | Group 5 |" in shown[0]["groups"].splitlines()[2]
-    assert all(f"| {text} |" in shown[0]["texts"] for text in ('"word"', r'"\[1\]"', '""'))
-    assert '| {"a":\\[1,"é",null\\]} |' in shown[0]["organizations"]
+    cells = {name: re.sub(" +", " ", text) for name, text in shown[0].items()}
+    assert "| True |" in cells["policies"]
+    assert "| 5 | Group 5 |" in cells["groups"].splitlines()[2]
+    assert all(f"| {text} |" in cells["texts"] for text in ('"word"', r'"\[1\]"', '""'))
+    assert '| {"a":\\[1,"é",null\\]} |' in cells["organizations"]
 
 
 def test_a_load_that_died_before_it_was_complete_is_read_again(

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
-from analytics_assets.api.catalog import Resource, load_order
+from analytics_assets.api.catalog import Resource
 from analytics_assets.api.dialects.base import ById
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.transport import Transport
@@ -133,18 +133,15 @@ class Listing:
 
 @contextmanager
 def read_ahead(settings: Settings, resources: Iterable[Resource]) -> Iterator[list[Listing]]:
-    """Yields listings in the order in which a run loads them. Reading has begun, and ends with the context.
+    """Yields listings in the order of their resources. Reading has begun, and ends with the context.
 
     A listing whose endpoint filters by the cursor is not started: its first request depends on the cursor.
 
     Raises:
         SettingsError: No `hash_key` is set for fields that are to be hashed, or the certificates cannot be read.
     """
-    # Not for the first time in the background: an interrupt during an import in this thread would leave Python's import
-    # lock taken there for ever.
-    import_module("analytics_assets.api.values.arrow")
     with ExitStack() as stack:
-        listings = open_listings(settings, load_order(resources))
+        listings = open_listings(settings, resources)
         for listing in listings.values():
             stack.callback(listing.stop)
             if listing.endpoint.since_param is None:
@@ -164,5 +161,8 @@ def open_listings(
     hashed = [f"{resource.name}.{path}" for resource in resources for path in resource.hashed]
     if hashed and settings.hash_key is None:
         raise SettingsError("hash_key", f"is missing, and needed to hash {', '.join(hashed)}")
+    # Not for the first time in the background: an interrupt during an import in this thread would leave Python's import
+    # lock taken there for ever.
+    import_module("analytics_assets.api.values.arrow")
     transport = Transport(settings)
     return {resource.name: Listing(resource, transport, most_pages=most_pages) for resource in resources}

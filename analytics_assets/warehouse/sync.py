@@ -66,7 +66,7 @@ class Synced:
 def begin_sync(
     session: Session, resources: Iterable[Resource], lock_timeout: float = BUSY_TIMEOUT
 ) -> Iterator[list[Listing]]:
-    """Yields the listings of resources, one to be synced after the other, while no other run syncs their tables.
+    """Yields the listings of resources in load order, to be synced one by one, while no other run syncs their tables.
 
     Args:
         session: Where to load the rows.
@@ -115,7 +115,7 @@ def sync(
     reading = reading or Reading()
     resource = listing.resource
     with session.client as client:
-        table = read_table_state(client, resource)
+        table = read_table_state(client, resource, is_sliced=listing.is_sliced)
         into_empty = rebuild or table.is_empty
         if into_empty:
             prepare_drop(client)

@@ -26,8 +26,8 @@ class TableState:
     """The gap that earlier syncs of a sliced listing have left, or `None`."""
 
 
-def read_table_state(client: SqlJobClientBase, resource: Resource) -> TableState:
-    """The state of a resource's table. The client is connected."""
+def read_table_state(client: SqlJobClientBase, resource: Resource, *, is_sliced: bool) -> TableState:
+    """The state of a resource's table. The client is connected. Only a sliced listing can have a gap."""
     if not has_table(client, resource):
         return TableState(is_empty=True)
     load_id = client.sql_client.escape_column_name("_dlt_load_id")
@@ -36,15 +36,14 @@ def read_table_state(client: SqlJobClientBase, resource: Resource) -> TableState
         return TableState(is_empty=True)
     loads = client.sql_client.make_qualified_table_name(client.schema.loads_table_name)
     recorded = client.sql_client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s AND status = 0", newest)
-    return TableState(is_empty=False, is_torn=not recorded, gap=_pending_gap(client, resource))
+    gap = _pending_gap(client, resource) if is_sliced else None
+    return TableState(is_empty=False, is_torn=not recorded, gap=gap)
 
 
 def _pending_gap(client: SqlJobClientBase, resource: Resource) -> Gap | None:
-    """The gap in the state of the last complete load. Only listings of events are read in slices and have one."""
-    if not resource.append_only or not isinstance(client, WithStateSync):
-        return None
+    """The gap in the state of the last complete load."""
     name = pipeline_name(resource)
-    state: Any = load_pipeline_state_from_destination(name, client)
+    state: Any = load_pipeline_state_from_destination(name, client) if isinstance(client, WithStateSync) else None
     # The source has the name of the pipeline.
     resources = ((state or {}).get("sources", {}).get(name) or {}).get("resources", {})
     return read_gap(resources.get(resource.name, {}))

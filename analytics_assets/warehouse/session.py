@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT = 60.0
 """Most seconds to wait for a DuckDB file that another process holds, unless the Dagster resource has another value."""
 
-Connect = Callable[[Path, str | None], "AbstractContextManager[DuckDBPyConnection]"]
-"""Opens a DuckDB file, given its path and the most memory that it may take."""
+Connect = Callable[[Path, str | None, Callable[[str], None]], "AbstractContextManager[DuckDBPyConnection]"]
+"""Opens a DuckDB file, given its path, the most memory that it may take, and what is called while the file is busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +82,15 @@ def open_session(
         settings = read_settings()
     target = target or read_target(settings)
     log = log or logging.getLogger(__name__).warning
-    with open_destination(target, settings, credentials, connect or _connect(log)) as (destination, working_dir):
-        client = build_client(destination, working_dir)
-        check_reachable(client)
-        yield Session(resolve_demo(settings), target, destination, client, working_dir, log)
-
-
-@contextmanager
-def open_destination(
-    target: Target, settings: Settings, credentials: str | None, connect: Connect
-) -> Iterator[tuple[Destination[Any, Any], str]]:
-    """Builds the destination of a target, and makes a working directory. Both end with the block.
-
-    Raises:
-        DestinationError: The destination is unknown, unsuitable or busy.
-    """
     with ExitStack() as stack:
         working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
         opened: Any = credentials
         if target.duckdb_path:
-            opened = stack.enter_context(connect(target.duckdb_path, settings.duckdb_memory))
-        yield build_destination(target, opened), working_dir
+            opened = stack.enter_context((connect or _open_duckdb)(target.duckdb_path, settings.duckdb_memory, log))
+        destination = build_destination(target, opened)
+        client = build_client(destination, working_dir)
+        check_reachable(client)
+        yield Session(resolve_demo(settings), target, destination, client, working_dir, log)
 
 
 @contextmanager
@@ -126,10 +114,9 @@ def scratch_file(target: Target) -> Iterator[Target]:
         yield target
 
 
-def _connect(log: Callable[[str], None]) -> Connect:
-    def connect(path: Path, memory: str | None) -> "AbstractContextManager[DuckDBPyConnection]":
-        from analytics_assets.warehouse.duckdb_file import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
+def _open_duckdb(
+    path: Path, memory: str | None, log: Callable[[str], None]
+) -> "AbstractContextManager[DuckDBPyConnection]":
+    from analytics_assets.warehouse.duckdb_file import open_duckdb  # noqa: PLC0415 - definitions need no DuckDB
 
-        return open_duckdb(path, BUSY_TIMEOUT, memory, log)
-
-    return connect
+    return open_duckdb(path, BUSY_TIMEOUT, memory, log)

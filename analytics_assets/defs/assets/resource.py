@@ -16,7 +16,7 @@ from analytics_assets.defs.automation.signs_of_life import alive
 from analytics_assets.warehouse.access import check_writable
 from analytics_assets.warehouse.duckdb_options import duckdb_options
 from analytics_assets.warehouse.errors import DestinationError
-from analytics_assets.warehouse.session import BUSY_TIMEOUT, Connect, Session, open_session, scratch_file
+from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session, open_session, scratch_file
 from analytics_assets.warehouse.target import DEMO_DATABASE, DUCKDB, Target, read_target
 
 if TYPE_CHECKING:
@@ -167,9 +167,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         """
         settings = self.settings(**overrides)
         target = self._target(settings)
-        with open_session(
-            settings, target, self.destination_credentials, log=log, connect=self._connect(log)
-        ) as session:
+        with open_session(settings, target, self.destination_credentials, log=log, connect=self._connect) as session:
             yield session
 
     def check_destination(self, log: Callable[[str], None]) -> str:
@@ -190,9 +188,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         name = str(target.duckdb_path or target.type)
         with (
             scratch_file(target) as scratch,
-            open_session(
-                settings, scratch, self.destination_credentials, log=log, connect=self._connect(log)
-            ) as session,
+            open_session(settings, scratch, self.destination_credentials, log=log, connect=self._connect) as session,
         ):
             if check_writable(session.client):
                 return f"{name} can be written to"
@@ -232,28 +228,24 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         target = self._target(settings)
         if target.duckdb_path is None:
             raise DestinationError(f"Reports need DuckDB, and the destination is {target.type}.")
-        with self._connect(log)(target.duckdb_path, settings.duckdb_memory) as connection:
+        with self._connect(target.duckdb_path, settings.duckdb_memory, log) as connection:
             yield connection
 
-    def _connect(self, log: Callable[[str], None]) -> Connect:
+    @contextmanager
+    def _connect(self, path: Path, memory: str | None, log: Callable[[str], None]) -> "Iterator[DuckDBPyConnection]":
         """Opens a DuckDB file by `DuckDBResource`, as soon as no other process holds it."""
+        from dagster_duckdb import DuckDBResource  # noqa: PLC0415 - definitions need no DuckDB
 
-        @contextmanager
-        def connect(path: Path, memory: str | None) -> "Iterator[DuckDBPyConnection]":
-            from dagster_duckdb import DuckDBResource  # noqa: PLC0415 - definitions need no DuckDB
+        from analytics_assets.warehouse.duckdb_file import open_duckdb  # noqa: PLC0415
 
-            from analytics_assets.warehouse.duckdb_file import open_duckdb  # noqa: PLC0415
-
-            warehouse = DuckDBResource(database=str(path), connection_config=duckdb_options(memory))
-            # DuckDBResource waits for a busy file silently. Once this process holds the file, it connects at once.
-            with (
-                open_duckdb(path, self.busy_timeout, memory, log),
-                warehouse.get_connection() as connection,
-                closing(connection),
-            ):
-                yield connection
-
-        return connect
+        warehouse = DuckDBResource(database=str(path), connection_config=duckdb_options(memory))
+        # DuckDBResource waits for a busy file silently. Once this process holds the file, it connects at once.
+        with (
+            open_duckdb(path, self.busy_timeout, memory, log),
+            warehouse.get_connection() as connection,
+            closing(connection),
+        ):
+            yield connection
 
 
 def _is_for_real() -> bool:

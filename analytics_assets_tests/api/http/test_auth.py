@@ -9,23 +9,12 @@ from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.demo.exchange import Request
 from analytics_assets.demo.ninjaone import TOKEN_PATH
 from analytics_assets_tests.servers.fake_api import PATHS, Answer, FakeApi, serve
-from analytics_assets_tests.servers.fake_ninjaone import CLIENT_ID, CLIENT_SECRET, FakeNinjaOne, fill_from
+from analytics_assets_tests.servers.fake_ninjaone import CLIENT_ID, CLIENT_SECRET, FakeNinjaOne
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.reading import read_ids
-from analytics_assets_tests.support.rows import small_rows
 from analytics_assets_tests.support.waiting import until
 
 EXPIRED = {"error": "Unauthorized", "error_code": 10}
-
-
-@pytest.fixture
-def ninjaone(ninjaone: FakeNinjaOne, monkeypatch: pytest.MonkeyPatch) -> FakeNinjaOne:
-    """The public API with a few rows, to which the configuration points with a client."""
-    fill_from(ninjaone, small_rows())
-    monkeypatch.delenv("SOURCES__ANALYTICS__API_KEY")
-    monkeypatch.setenv("SOURCES__ANALYTICS__CLIENT_ID", CLIENT_ID)
-    monkeypatch.setenv("SOURCES__ANALYTICS__CLIENT_SECRET", CLIENT_SECRET)
-    return ninjaone
 
 
 def sent(api: FakeApi, resource: str) -> list[str | None]:

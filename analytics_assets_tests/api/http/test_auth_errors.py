@@ -14,21 +14,10 @@ from analytics_assets_tests.servers.fake_ninjaone import (
     CLIENT_ID,
     CLIENT_SECRET,
     FakeNinjaOne,
-    fill_from,
 )
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.reading import read_resource, refusal
-from analytics_assets_tests.support.rows import policy, small_rows
-
-
-@pytest.fixture
-def ninjaone(ninjaone: FakeNinjaOne, monkeypatch: pytest.MonkeyPatch) -> FakeNinjaOne:
-    """The public API with a few rows, to which the configuration points with a client."""
-    fill_from(ninjaone, small_rows())
-    monkeypatch.delenv("SOURCES__ANALYTICS__API_KEY")
-    monkeypatch.setenv("SOURCES__ANALYTICS__CLIENT_ID", CLIENT_ID)
-    monkeypatch.setenv("SOURCES__ANALYTICS__CLIENT_SECRET", CLIENT_SECRET)
-    return ninjaone
+from analytics_assets_tests.support.rows import policy
 
 
 def unknown_client(api: FakeNinjaOne, patch: pytest.MonkeyPatch) -> None:

@@ -19,12 +19,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.api.settings import SettingsError
-from analytics_assets.definitions import defs
+from analytics_assets.definitions import NAMES, defs
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.assets.specs import asset_key
-from analytics_assets.defs.automation.schedules import SYNC
 from analytics_assets.defs.display.terminal import live_progress
 from analytics_assets.defs.quality.connection_check import check_connection
 from analytics_assets.dev import dev
@@ -40,9 +37,7 @@ def main() -> None:
     """Parses the command line and runs the command."""
     parser = argparse.ArgumentParser(prog="python -m analytics_assets")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser(
-        "sync", help="load new rows of all eight resources through Dagster, and print a table of the outcome"
-    )
+    commands.add_parser("sync", help="load new rows of all resources through Dagster, and print a table of the outcome")
     commands.add_parser(
         "check", help="test whether a sync would succeed: ask the API and the destination, load nothing"
     )
@@ -83,7 +78,7 @@ def _keep_to_owner() -> None:
 def sync() -> int:
     """Runs `analytics_sync` on the instance of DAGSTER_HOME, and prints the outcome. Returns the exit status."""
     console = Console()
-    job = defs().resolve_job_def(SYNC)
+    job = defs().resolve_job_def(NAMES.sync)
     with dg.DagsterInstance.get() as instance, live_progress(console) if console.is_terminal else nullcontext():
         result = job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
     if any(map(_is_interrupt, result.all_events)):
@@ -115,11 +110,13 @@ def check() -> int:
     """Prints a line for each resource and one for the destination; returns the exit status."""
     console = Console(soft_wrap=True)
     # Initializing it replaces each `EnvVar` by the variable's value, as a run does.
-    configured: AnalyticsResource = (defs().resources or {})["analytics"]
+    configured: AnalyticsResource = (defs().resources or {})[NAMES.resource_key]
     passed = True
     try:
         with configured.process_config_and_initialize_cm() as analytics:
-            for verdict in check_connection(analytics, lambda text: console.print(text, markup=False, highlight=False)):
+            for verdict in check_connection(
+                NAMES, analytics, lambda text: console.print(text, markup=False, highlight=False)
+            ):
                 mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
                 console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
                 passed = passed and verdict.passed
@@ -130,13 +127,13 @@ def check() -> int:
 
 
 def _table(result: dg.ExecuteInProcessResult) -> Table:
-    table = Table("Asset", title=f"Job {SYNC}: assets analytics/...")
+    table = Table("Asset", title=f"Job {NAMES.sync}: assets {'/'.join(NAMES.prefix)}/...")
     for heading in ("Rows loaded", "Rows in table", "Seconds"):
         table.add_column(heading, justify="right")
     table.add_column("Status")
     done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
-    for resource in RESOURCES:
-        key = asset_key(resource.name)
+    for resource in NAMES.connector.resources:
+        key = NAMES.asset_key(resource.name)
         values: dict[str, Any] = {name: value.value for name, value in done.get(key, {}).items()}
         cells = [f"{values[name]:,}" if name in values else "" for name in ("rows_loaded", "dagster/row_count")]
         seconds = f"{values['seconds']:.1f}" if values else ""

@@ -28,7 +28,6 @@ from analytics_assets.warehouse.pipeline import (
     last_load_id,
     load_options,
     loads_once,
-    pipeline_name,
     rows_loaded,
 )
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session
@@ -115,7 +114,7 @@ def sync(
     reading = reading or Reading()
     resource = listing.resource
     with session.client as client:
-        table = read_table_state(client, resource, is_sliced=listing.is_sliced)
+        table = read_table_state(client, session.connector, resource, is_sliced=listing.is_sliced)
         into_empty = rebuild or table.is_empty
         if into_empty:
             prepare_drop(client)
@@ -177,10 +176,10 @@ def _load(listing: Listing, session: Session, reading: Reading, *, into_empty: b
     from analytics_assets.warehouse.parquet import write_parquet  # noqa: PLC0415 - definitions need no Arrow
 
     resource, destination = listing.resource, session.target.type
-    source = read_listing(listing, name=pipeline_name(resource), reading=reading)
+    source = read_listing(listing, reading)
     append = can_append(destination, into_empty=into_empty)
     write_parquet(source, resource, session.working_dir, once=loads_once(destination), may_append=append)
-    pipeline = build_pipeline(resource, session.destination, session.working_dir)
+    pipeline = build_pipeline(session.connector, resource, session.destination, session.working_dir)
     # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh
     # dlt would never load the rows before that cursor again.
     refresh = "drop_resources" if into_empty else None

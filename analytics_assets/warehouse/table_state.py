@@ -8,8 +8,8 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from analytics_assets.api.catalog import Resource
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.reading import Gap, read_gap
-from analytics_assets.warehouse.pipeline import pipeline_name
 from analytics_assets.warehouse.sql import first_row, qualified_table
 
 
@@ -26,7 +26,9 @@ class TableState:
     """The gap that earlier syncs of a sliced listing have left, or `None`."""
 
 
-def read_table_state(client: SqlJobClientBase, resource: Resource, *, is_sliced: bool) -> TableState:
+def read_table_state(
+    client: SqlJobClientBase, connector: Connector, resource: Resource, *, is_sliced: bool
+) -> TableState:
     """The state of a resource's table. The client is connected. Only a sliced listing can have a gap."""
     if not has_table(client, resource):
         return TableState(is_empty=True)
@@ -36,13 +38,13 @@ def read_table_state(client: SqlJobClientBase, resource: Resource, *, is_sliced:
         return TableState(is_empty=True)
     loads = client.sql_client.make_qualified_table_name(client.schema.loads_table_name)
     recorded = client.sql_client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s AND status = 0", newest)
-    gap = _pending_gap(client, resource) if is_sliced else None
+    gap = _pending_gap(client, connector, resource) if is_sliced else None
     return TableState(is_empty=False, is_torn=not recorded, gap=gap)
 
 
-def _pending_gap(client: SqlJobClientBase, resource: Resource) -> Gap | None:
+def _pending_gap(client: SqlJobClientBase, connector: Connector, resource: Resource) -> Gap | None:
     """The gap in the state of the last complete load."""
-    name = pipeline_name(resource)
+    name = connector.pipeline_name(resource)
     state: Any = load_pipeline_state_from_destination(name, client) if isinstance(client, WithStateSync) else None
     # The source has the name of the pipeline.
     resources = ((state or {}).get("sources", {}).get(name) or {}).get("resources", {})

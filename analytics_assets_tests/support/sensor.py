@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from analytics_assets.api.listing import Listing
-from analytics_assets.definitions import defs
 from analytics_assets.warehouse.sync import sync
+from analytics_assets_tests.support.eight import defs
 
 
 class Sensor:

@@ -197,9 +197,9 @@ def test_a_field_that_cannot_be_hidden_is_an_error_in_the_catalog(fields: dict[s
         replace(BY_NAME["groups"], **fields)
 
 
-def test_the_asset_says_what_is_hidden(declare: Declare) -> None:
+def test_the_asset_says_what_is_hidden(declare: Declare, project: Project) -> None:
     declare("activities", hashed=("subject", "data.params.email"), dropped=("data.params.ip",))
-    [spec] = [spec for spec in defs().resolve_all_asset_specs() if spec.key == asset_key("activities")]
+    [spec] = [spec for spec in defs(project.names).resolve_all_asset_specs() if spec.key == asset_key("activities")]
     assert "- **Hashed before it is loaded**: `subject`, `data.params.email`" in str(spec.description)
     assert "- **Never loaded**: `data.params.ip`" in str(spec.description)
 

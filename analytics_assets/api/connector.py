@@ -4,8 +4,8 @@ Everything that reads an API is given a connector, so one process can have sever
 tenant of an API.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from analytics_assets.api.catalog import DOCS_URL, RESOURCES, Resource
@@ -49,6 +49,25 @@ class Connector:
     def dialects_by_name(self) -> dict[str, Dialect]:
         """The dialects by name."""
         return {dialect.name: dialect for dialect in self.dialects}
+
+    def only(self, names: Collection[str]) -> "Connector":
+        """Returns the connector with these resources alone.
+
+        Raises:
+            ValueError: A name is not that of a resource.
+        """
+        if unknown := set(names) - self.by_name.keys():
+            raise ValueError(
+                f"{self.name} has no resource {', '.join(sorted(unknown))}. It has {', '.join(sorted(self.by_name))}."
+            )
+        return replace(
+            self,
+            resources=tuple(resource for resource in self.resources if resource.name in names),
+            dialects=tuple(
+                replace(dialect, endpoints={name: dialect.endpoints[name] for name in self.by_name if name in names})
+                for dialect in self.dialects
+            ),
+        )
 
     def setting(self, key: str) -> str:
         """Where a setting stands in dlt's configuration, such as `sources.analytics.page_size`."""

@@ -14,7 +14,6 @@ from typing import Literal
 
 ColumnType = Literal["bigint", "bool", "json", "text", "timestamp"]
 
-PRIMARY_KEY = "id"
 DELETED_AT = "deleted_at"
 RESCUED = "_rescued_data"
 
@@ -49,6 +48,8 @@ class Resource:
     """Name of the table and of the asset."""
     description: str
     columns: tuple[Column, ...]
+    key: str | tuple[str, ...] = "id"
+    """Field that tells one row from another, or several that do so together; rows are merged on it."""
     cursor: str | None = None
     """Field that tells which rows are new, as the API spells it; `None` if every sync loads all rows."""
     lag_seconds: int = 0
@@ -68,7 +69,7 @@ class Resource:
     def __post_init__(self) -> None:
         columns = {column.name: column for column in self.columns}
         for path in (*self.hashed, *self.dropped):
-            if path.split(".")[0] in {PRIMARY_KEY, self.cursor}:
+            if path.split(".")[0] in {*self.key_names, self.cursor}:
                 raise ValueError(f"{self.name}: {path} is needed as it is: it is the key or the cursor.")
         for path in self.dropped:
             if path in columns:
@@ -81,9 +82,20 @@ class Resource:
                 )
 
     @property
-    def key_type(self) -> ColumnType:
-        """The dlt data type of the primary key: `bigint` or `text`."""
-        return next(column.type for column in self.columns if column.name == PRIMARY_KEY)
+    def key_names(self) -> tuple[str, ...]:
+        """The fields of the primary key."""
+        return (self.key,) if isinstance(self.key, str) else self.key
+
+    @property
+    def key_types(self) -> tuple[ColumnType, ...]:
+        """The dlt data type of each field of the primary key: `bigint` or `text`."""
+        types = {column.name: column.type for column in self.columns}
+        return tuple(types[name] for name in self.key_names)
+
+    @property
+    def key_label(self) -> str:
+        """The fields of the primary key as messages name them."""
+        return ", ".join(self.key_names)
 
     @property
     def is_sensitive(self) -> bool:

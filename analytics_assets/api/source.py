@@ -14,13 +14,13 @@ from dlt.extract.source import DltSource
 from dlt.sources.rest_api import rest_api_resources
 from dlt.sources.rest_api.typing import ClientConfig, Endpoint, EndpointResource, IncrementalConfig
 
-from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
+from analytics_assets.api.catalog import RESOURCES, Resource
 from analytics_assets.api.dialects.base import ById
 from analytics_assets.api.listing import Listing
 from analytics_assets.api.reading import Reading
 from analytics_assets.api.rest_adapter import ROWS_KEY, ListingAdapter, UntilLast
 from analytics_assets.api.settings import Settings
-from analytics_assets.api.values.columns import column_hints, column_name
+from analytics_assets.api.values.columns import column_hints, column_name, key_columns
 
 SOURCE_NAME = "analytics"
 
@@ -59,7 +59,7 @@ def read_listing(listing: Listing, *, name: str = SOURCE_NAME, reading: Reading 
 def source_shape() -> DltSource:
     """Returns an empty source with the names and tables of all resources, for definitions: it needs no settings."""
     shapes: list[DltResource] = [
-        dlt.resource([], name=resource.name, primary_key=PRIMARY_KEY, write_disposition="merge")
+        dlt.resource([], name=resource.name, primary_key=key_columns(resource), write_disposition="merge")
         for resource in RESOURCES
     ]
     return _as_source(shapes, SOURCE_NAME)
@@ -109,7 +109,7 @@ def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
         endpoint["params"] = _filters(listing, reading)
     return {
         "name": resource.name,
-        "primary_key": PRIMARY_KEY,
+        "primary_key": key_columns(resource),
         "write_disposition": "merge",
         "columns": column_hints(resource),
         "endpoint": endpoint,

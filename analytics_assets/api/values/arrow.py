@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import msgspec
@@ -17,9 +18,9 @@ import pyarrow.compute as pc
 from dlt.common.schema.typing import TTableSchemaColumns
 from msgspec import Raw
 
-from analytics_assets.api.catalog import PRIMARY_KEY, RESCUED, Column, Resource
+from analytics_assets.api.catalog import RESCUED, Column, Resource
 from analytics_assets.api.values.cells import UnfitError, read_cell
-from analytics_assets.api.values.columns import FIELD, MOST_COLUMNS, choose_column, column_name
+from analytics_assets.api.values.columns import FIELD, MOST_COLUMNS, choose_column, column_name, key_columns
 from analytics_assets.api.values.tokens import DEEPEST, NULL, UNFIT, Row, canonical, is_unfit, rescue
 
 Rescued: TypeAlias = defaultdict[int, dict[str, Raw]]
@@ -69,10 +70,12 @@ def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table":
         values = {name: [row.get(name, NULL) for row in rows] for name in declared}
         has_others = not all(declared.issuperset(row) for row in rows)
     rescued: Rescued = defaultdict(dict)
-    table = {
-        column_name(column.name): _to_array(values.get(column.name) or [NULL] * len(rows), column, rescued)
-        for column in resource.columns
-    }
+    keys, table = set(resource.key_names), {}
+    for column in resource.columns:
+        cells = values.get(column.name) or [NULL] * len(rows)
+        is_key = column.name in keys
+        array = pa.array(cells, ARROW_TYPES[column.type]) if is_key else _to_array(cells, column, rescued)
+        table[column_name(column.name)] = array
     others = [{name: row[name] for name in row if name not in declared} for row in rows] if has_others else []
     table[RESCUED] = _to_objects(rescued, len(rows))
     table[OTHERS] = pa.array(map(msgspec.json.encode, others), pa.binary()) if others else pa.nulls(len(rows))
@@ -131,17 +134,17 @@ def _spelling(column: "pa.Field") -> str:
     return field.decode()
 
 
-def misfits(table: "pa.Table") -> Iterator[tuple[Any, str, Raw]]:
+def misfits(table: "pa.Table", resource: Resource) -> Iterator[tuple[Any, str, Raw]]:
     """Yields the values in `_rescued_data`: the key of the row, the field, and the value as a token."""
-    kept = table.select([PRIMARY_KEY, RESCUED]).filter(pc.is_valid(table[RESCUED]))
+    key = key_columns(resource)
+    kept = table.select([*key, RESCUED]).filter(pc.is_valid(table[RESCUED]))
+    key_of = itemgetter(*key)
     for row in kept.to_pylist():
         for field, token in _OBJECT.decode(row[RESCUED]).items():
-            yield row[PRIMARY_KEY], field, token
+            yield key_of(row), field, token
 
 
 def _to_array(tokens: Sequence[Any], column: Column, rescued: Rescued) -> "pa.Array":
-    if column.name == PRIMARY_KEY:
-        return pa.array(tokens, ARROW_TYPES[column.type])
     if column.type == "json":
         return _to_json(tokens, column.name, rescued)
     listed = b"[%b]" % b",".join(tokens)

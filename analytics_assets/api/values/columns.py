@@ -8,7 +8,7 @@ from typing import Any
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 
-from analytics_assets.api.catalog import DELETED_AT, PRIMARY_KEY, RESCUED, Resource
+from analytics_assets.api.catalog import DELETED_AT, RESCUED, Resource
 
 MOST_COLUMNS = 200
 """Most columns of a table for undeclared fields. The values of further fields go to `_rescued_data`."""
@@ -37,6 +37,11 @@ def column_name(field: str) -> str:
 
 
 _NAMING = NamingConvention()
+
+
+def key_columns(resource: Resource) -> list[str]:
+    """Returns the columns of the primary key."""
+    return [column_name(name) for name in resource.key_names]
 
 
 def choose_column(field: str, taken: Collection[str]) -> str:
@@ -91,7 +96,7 @@ def column_hints(resource: Resource) -> TTableSchemaColumns:
         hints[name] = {
             "name": name,
             "data_type": column.type,
-            "nullable": column.name != PRIMARY_KEY,
+            "nullable": column.name not in resource.key_names,
             "description": column.description,
         }
     if resource.cursor:

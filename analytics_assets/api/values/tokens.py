@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 Row: TypeAlias = dict[str, Any]
-"""A row by field: the primary key as a Python value, all other fields as tokens."""
+"""A row by field: the primary key as Python values, all other fields as tokens."""
 
 DEEPEST = 500
 """Most levels of objects and lists in a value. A deeper value is rescued as text, because parsers give up at about a

@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 
 from analytics_assets.api import catalog
-from analytics_assets.api.catalog import DOCS_URL, PRIMARY_KEY, RESOURCES, Column, Resource
+from analytics_assets.api.catalog import BY_NAME, DOCS_URL, RESOURCES, Column, Resource
 from analytics_assets.api.settings import configured_endpoint
-from analytics_assets.api.values.columns import column_name
+from analytics_assets.api.values.columns import column_name, key_columns
 from analytics_assets.warehouse.target import DATASET, destination_type
 
 GROUP = "analytics_api"
@@ -97,6 +97,7 @@ def spec_attributes(resource: Resource) -> dict[str, Any]:
 def describe(resource: Resource) -> str:
     """The description of an asset, in Markdown."""
     endpoint = configured_endpoint(resource.name)
+    key = ", ".join(f"`{name}`" for name in key_columns(resource))
     lines = [
         resource.description,
         "",
@@ -104,7 +105,7 @@ def describe(resource: Resource) -> str:
         f"- **Pagination**: {endpoint.pagination_is}",
         f"- **Incremental**: {_incremental(resource)}",
         f"- **Deleted upstream**: {_deletions(resource)}",
-        f"- **Table**: `{table_name(resource)}`, merged on `{PRIMARY_KEY}`; nested values are JSON",
+        f"- **Table**: `{table_name(resource)}`, merged on {key}; nested values are JSON",
         *_sensitive(resource),
         *(f"- **Limit**: {limit}" for limit in resource.limits),
         "",
@@ -128,12 +129,14 @@ def tags(resource: Resource) -> dict[str, str]:
 
 def table_schema(resource: Resource) -> dg.TableSchema:
     """The declared columns of the table, by their names in the warehouse."""
-    return dg.TableSchema([_table_column(column, column_name(column.name)) for column in resource.table_columns])
+    return dg.TableSchema(
+        [_table_column(resource, column, column_name(column.name)) for column in resource.table_columns]
+    )
 
 
 def api_schema(resource: Resource) -> dg.TableSchema:
     """The declared fields of the endpoint's rows, by their names in the API."""
-    return dg.TableSchema([_table_column(column, column.name) for column in resource.columns])
+    return dg.TableSchema([_table_column(resource, column, column.name) for column in resource.columns])
 
 
 def column_lineage(resource: Resource) -> dg.TableColumnLineage:
@@ -144,16 +147,18 @@ def column_lineage(resource: Resource) -> dg.TableColumnLineage:
     )
 
 
-def _table_column(column: Column, name: str) -> dg.TableColumn:
-    is_key = column.name == PRIMARY_KEY
+def _table_column(resource: Resource, column: Column, name: str) -> dg.TableColumn:
+    is_key = column.name in resource.key_names
     other = ["primary key"] if is_key else []
     if column.references:
-        other.append(f"references {column.references}.{PRIMARY_KEY}")
+        other.append(f"references {column.references}.{key_columns(BY_NAME[column.references])[0]}")
     return dg.TableColumn(
         name,
         column.type,
         column.description,
-        dg.TableColumnConstraints(nullable=column.nullable, unique=is_key, other=other),
+        dg.TableColumnConstraints(
+            nullable=column.nullable, unique=is_key and len(resource.key_names) == 1, other=other
+        ),
     )
 
 

@@ -16,7 +16,7 @@ KEY = ("organizationId", "id")
 
 @pytest.fixture(autouse=True)
 def composite() -> Iterator[None]:
-    organization = Column("organizationId", "bigint", "Organization", nullable=False)
+    organization = Column("organizationId", "bigint", "Organization", nullable=False, references="organizations")
     code = Column("code", "text", "Code", nullable=False)
     with (
         edited("locations", key=KEY, columns=columns_with("locations", organization)),
@@ -97,10 +97,12 @@ def test_a_row_without_a_part_of_its_key_is_an_error(duck: Scene, wrong: str, me
 
 def test_checks_and_errors_name_the_whole_key(anywhere: Scene) -> None:
     misfits = [site(1, n, "x").replace("}", ', "userData": 1, "address": [1]}') for n in range(1, 3)]
-    result = locations(anywhere, *misfits)
+    serve_rows(anywhere.api, "organizations", [row(9)])
+    serve_rows(anywhere.api, "locations", misfits)
+    result = anywhere.project.sync("organizations", "locations")
     said = {each.check_name: each for each in result.get_asset_check_evaluations()}
     assert "`address` in 2 rows (organization_id, id (1, 1), (1, 2))" in str(said["values_fit"].description)
-    assert "organization_id, id (1, 1), (1, 2)" in str(said["organization_exists"].description or "no table")
+    assert "organization_id, id (1, 1), (1, 2)" in str(said["organization_exists"].description)
     too_many = [site(1, n, "x").replace("}", ', "address": [1]}') for n in range(20)]
     assert "in the rows with organizationId, id (1, 0), (1, 1)" in failure_message(locations(anywhere, *too_many))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-ColumnType = Literal["bigint", "bool", "json", "text", "timestamp"]
+ColumnType = Literal["bigint", "bool", "date", "decimal", "double", "json", "text", "timestamp"]
 
 DELETED_AT = "deleted_at"
 RESCUED = "_rescued_data"

@@ -8,7 +8,8 @@ gives them columns of their own.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -19,7 +20,7 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from msgspec import Raw
 
 from analytics_assets.api.catalog import RESCUED, Column, Resource
-from analytics_assets.api.values.cells import UnfitError, read_cell
+from analytics_assets.api.values.cells import PRECISION, SCALE, UnfitError, read_cell
 from analytics_assets.api.values.columns import FIELD, MOST_COLUMNS, choose_column, column_name, key_columns
 from analytics_assets.api.values.tokens import DEEPEST, NULL, UNFIT, Row, canonical, is_unfit, rescue
 
@@ -32,6 +33,9 @@ OTHERS = ":others"
 ARROW_TYPES = {
     "bigint": pa.int64(),
     "bool": pa.bool_(),
+    "date": pa.date32(),
+    "decimal": pa.decimal128(PRECISION, SCALE),
+    "double": pa.float64(),
     "json": pa.string(),
     "text": pa.string(),
     "timestamp": pa.timestamp("us", tz="UTC"),
@@ -42,6 +46,14 @@ ENDS_OF_TIME = pa.array(
     [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)], ARROW_TYPES["timestamp"]
 )
 
+FIRST_DAY = date(1, 1, 1)
+
+EXTREME = re.compile(rb"[eE][+-]?[0-9]{3}|[\[,][^,]{200}")
+"""Matches every number that fits no column, and few others."""
+
+UNUSUAL_DECIMAL = re.compile(rb'["eE]|[\[,][^,]{40}')
+"""Matches texts, which msgspec would read by rules of its own, and numbers of which Arrow may lose digits unnoticed."""
+
 LONG_FRACTION = re.compile(rb"\.[0-9]{7}|[eE]")
 
 ODD = r'"\\u0000|[0-9][eE][+-]?[0-9]{3}|[-+.0-9eE]{200}'
@@ -50,6 +62,8 @@ ODD = r'"\\u0000|[0-9][eE][+-]?[0-9]{3}|[-+.0-9eE]{200}'
 _INTEGERS = msgspec.json.Decoder(list[int | None])
 
 _FLOATS = msgspec.json.Decoder(list[float | None])
+
+_DECIMALS = msgspec.json.Decoder(list[Decimal | None])
 
 _BOOLS = msgspec.json.Decoder(list[bool | None])
 
@@ -164,6 +178,27 @@ def _to_array(tokens: Sequence[Any], column: Column, rescued: Rescued) -> "pa.Ar
     return pa.array(cells, ARROW_TYPES[column.type])
 
 
+def _read_doubles(listed: bytes) -> "pa.Array":
+    if EXTREME.search(listed):
+        raise OverflowError
+    # The sum turns -0.0 into 0.0.
+    return pc.add(pa.array(_FLOATS.decode(listed), pa.float64()), 0.0)
+
+
+def _read_decimals(listed: bytes) -> "pa.Array":
+    if UNUSUAL_DECIMAL.search(listed):
+        raise OverflowError
+    return pa.array(_DECIMALS.decode(listed), ARROW_TYPES["decimal"])
+
+
+def _read_dates(listed: bytes) -> "pa.Array":
+    dates = pa.array(_TEXTS.decode(listed), pa.string()).cast(pa.date32())
+    # Arrow has a year 0.
+    if pc.any(pc.less(dates, FIRST_DAY)).as_py():
+        raise OverflowError
+    return dates
+
+
 def _read_timestamps(listed: bytes) -> "pa.Array":
     return _within_time(pa.array(_TEXTS.decode(listed), pa.string()).cast(ARROW_TYPES["timestamp"]))
 
@@ -199,6 +234,9 @@ def _within_time(timestamps: "pa.Array") -> "pa.Array":
 USUAL: dict[str, tuple[Callable[[bytes], "pa.Array"], ...]] = {
     "bigint": (lambda listed: pa.array(_INTEGERS.decode(listed), pa.int64()),),
     "bool": (lambda listed: pa.array(_BOOLS.decode(listed), pa.bool_()),),
+    "date": (_read_dates,),
+    "decimal": (_read_decimals,),
+    "double": (_read_doubles,),
     "text": (lambda listed: pa.array(_TEXTS.decode(listed), pa.string()),),
     "timestamp": (_read_timestamps, _read_epochs, _read_timestamps_without_offset),
 }

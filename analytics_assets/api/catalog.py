@@ -26,7 +26,10 @@ class Column:
     """A declared field of a resource, and the column that it becomes."""
 
     name: str
-    """The field as the API spells it (`activityTime`); dlt's snake case of it (`activity_time`) names the column."""
+    """The field as the API spells it (`activityTime`); dlt's snake case of it (`activity_time`) names the column.
+
+    May be a path into nested objects (`meta.updatedAt`), unless the row has a field of just that name.
+    """
     type: ColumnType
     """dlt data type of the column."""
     description: str

@@ -22,7 +22,7 @@ from msgspec import Raw
 from analytics_assets.api.catalog import RESCUED, Column, Resource
 from analytics_assets.api.values.cells import PRECISION, SCALE, UnfitError, read_cell
 from analytics_assets.api.values.columns import FIELD, MOST_COLUMNS, choose_column, column_name, key_columns
-from analytics_assets.api.values.tokens import DEEPEST, NULL, UNFIT, Row, canonical, is_unfit, rescue
+from analytics_assets.api.values.tokens import DEEPEST, NULL, UNFIT, Row, canonical, find_nested, is_unfit, rescue
 
 Rescued: TypeAlias = defaultdict[int, dict[str, Raw]]
 """Tokens of values that do not fit their column, by position of the row and by field."""
@@ -75,6 +75,9 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table":
     """Returns a table of the rows, with the declared columns as dlt names them, `_rescued_data` and `OTHERS`."""
     declared = {column.name for column in resource.columns}
+    if paths := [name for name in declared if "." in name]:
+        # A field of the row that is spelled like a path wins.
+        rows = [{path: find_nested(row, path) for path in paths} | row for row in rows]
     fields = list(rows[0]) if rows else []
     values: Mapping[str, Sequence[Any]]
     if all(list(row) == fields for row in rows):

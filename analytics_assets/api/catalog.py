@@ -43,8 +43,7 @@ class Column:
 class Resource:
     """A list of things that the API has, and the table that its rows become. Its endpoint differs by dialect.
 
-    Raises:
-        ValueError: A path in `hashed` or `dropped` names the key, the cursor, or a column that cannot be masked so.
+    What is wrong in an entry, `mistakes.find_mistakes` says, of all entries at once.
     """
 
     name: str
@@ -68,21 +67,6 @@ class Resource:
     """
     dropped: tuple[str, ...] = ()
     """Paths of fields that reach neither the warehouse nor a message or log; spelled like those of `hashed`."""
-
-    def __post_init__(self) -> None:
-        columns = {column.name: column for column in self.columns}
-        for path in (*self.hashed, *self.dropped):
-            if path.split(".")[0] in {*self.key_names, self.cursor}:
-                raise ValueError(f"{self.name}: {path} is needed as it is: it is the key or the cursor.")
-        for path in self.dropped:
-            if path in columns:
-                raise ValueError(f"{self.name}: {path} is dropped and can be no column: remove it from columns.")
-        for path in self.hashed:
-            if path in columns and columns[path].type not in {"json", "text"}:
-                raise ValueError(
-                    f"{self.name}: {path} is hashed to text, and its column is {columns[path].type}: declare it as"
-                    " text or json."
-                )
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -274,7 +258,8 @@ RESOURCES: tuple[Resource, ...] = (
     ),
 )
 
-BY_NAME = {resource.name: resource for resource in RESOURCES}
+# What is no resource is a mistake that `mistakes` reports.
+BY_NAME = {resource.name: resource for resource in RESOURCES if isinstance(resource, Resource)}
 
 
 def load_order(resources: Iterable[Resource]) -> list[Resource]:

@@ -12,7 +12,6 @@ from analytics_assets.api.http.errors import PayloadError
 from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
-from analytics_assets.api.values.columns import column_hints
 
 PAGES = 2
 """Pages that a probe reads. The second one shows whether the pagination advances."""
@@ -56,8 +55,6 @@ def _find(listing: Listing) -> Finding:
     resource, stats = listing.resource, listing.stats
     intake = Intake(listing, {})
     try:
-        # Raises an error if the catalog itself is wrong.
-        column_hints(resource)
         while not stats.is_read:
             intake.take(listing.next_batch())
         _check_cursor(resource, stats)

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.dialects.base import Endpoint
 from analytics_assets.api.dialects.ninjaone import NINJAONE
+from analytics_assets.api.mistakes import check_catalog
 
 DIALECTS = {dialect.name: dialect for dialect in (ANALYTICS, NINJAONE)}
 
@@ -21,3 +23,6 @@ def suggest_dialect(resource_name: str, fits: Callable[[Endpoint], bool]) -> str
     ]
     choices = " or ".join(f'"{name}"' for name in names)
     return f" This looks like another dialect: set sources.analytics.dialect = {choices}." if names else ""
+
+
+check_catalog(RESOURCES, DIALECTS.values())

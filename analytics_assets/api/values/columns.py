@@ -81,18 +81,10 @@ def column_hints(resource: Resource) -> TTableSchemaColumns:
 
     Only the key is not nullable, so no row is refused because a value is missing. A check reports nulls in other
     columns that the catalog declares as not null.
-
-    Raises:
-        ValueError: Two fields have the same column name, or a field has a name in `RESERVED` or one of dlt's.
     """
     hints: dict[str, TColumnSchema] = {}
     for column in resource.table_columns:
         name = column_name(column.name)
-        if name in hints or name.startswith("_dlt") or (name in RESERVED and column in resource.columns):
-            raise ValueError(
-                f"{resource.name}: {column.name!r} cannot be declared, as {name} is another column or a reserved name."
-                " Remove it from api/catalog.py: an undeclared field gets a column with another name."
-            )
         hints[name] = {
             "name": name,
             "data_type": column.type,

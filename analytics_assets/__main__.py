@@ -122,6 +122,8 @@ def check() -> int:
             for verdict in check_connection(analytics, lambda text: console.print(text, markup=False, highlight=False)):
                 mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
                 console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
+                if verdict.advice:
+                    console.print(verdict.advice, markup=False, highlight=False)
                 passed = passed and verdict.passed
     except SettingsError as error:
         console.print(str(error), style="red", markup=False, highlight=False)

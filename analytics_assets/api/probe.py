@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from analytics_assets.api.catalog import RESOURCES, Resource
+from analytics_assets.api.catalog import RESOURCES, Column, Resource
 from analytics_assets.api.http.errors import PayloadError
 from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.settings import Settings
@@ -25,6 +25,8 @@ class Finding:
     stats: SyncStats
     undeclared: Mapping[str, str] = field(default_factory=dict)
     """Columns that undeclared fields would have, by field."""
+    suggested: Sequence[Column] = ()
+    """Columns that could be declared for undeclared fields, without a description."""
     error: Exception | None = None
     """Error with which a run would fail; `None` if it would not."""
     secrets: Sequence[str | None] = field(default=(), repr=False)
@@ -51,16 +53,22 @@ def probe(settings: Settings, resources: Sequence[Resource] = RESOURCES) -> Iter
 
 def _find(listing: Listing) -> Finding:
     from analytics_assets.api.intake import Intake  # noqa: PLC0415 - definitions need no Arrow
+    from analytics_assets.api.values.fitting import Fits, narrow, suggest_columns  # noqa: PLC0415 - as above
 
     resource, stats = listing.resource, listing.stats
     intake = Intake(listing, {})
+    fits: Fits = {}
+    found: Exception | None = None
     try:
         while not stats.is_read:
-            intake.take(listing.next_batch())
+            batch = listing.next_batch()
+            narrow(fits, batch.table)
+            intake.take(batch)
         _check_cursor(resource, stats)
     except Exception as error:  # noqa: BLE001 - one wrong resource does not keep the others from being probed
-        return Finding(resource, stats, error=error, secrets=listing.secrets())
-    return Finding(resource, stats, intake.undeclared, secrets=listing.secrets())
+        found = error
+    suggested = suggest_columns(fits, intake.undeclared, resource)
+    return Finding(resource, stats, intake.undeclared, suggested, found, listing.secrets())
 
 
 def _check_cursor(resource: Resource, stats: SyncStats) -> None:

@@ -107,6 +107,19 @@ def test_checks_and_errors_name_the_whole_key(anywhere: Scene) -> None:
     assert "in the rows with organizationId, id (1, 0), (1, 1)" in failure_message(locations(anywhere, *too_many))
 
 
+@pytest.mark.parametrize("key", ["id", "uid", ("organizationId", "uid")], ids=str)
+def test_a_key_that_is_edited_is_refused_until_the_table_is_rebuilt(duck: Scene, key: str | tuple[str, ...]) -> None:
+    uid = Column("uid", "bigint", "Another key", nullable=False)
+    with edited("locations", columns=columns_with("locations", uid)):
+        sites = [row(n, organizationId="1", uid=str(10 * n), name='"x"') for n in (1, 2)]
+        assert locations(duck, *sites).success
+        with edited("locations", key=key):
+            assert "or the key has changed" in failure_message(locations(duck, *sites))
+            assert locations(duck, *sites, config={"mode": "rebuild"}).success
+            assert locations(duck, *sites).success
+            assert len(loaded(duck)) == 2
+
+
 def test_repeated_keys_are_counted(duck: Scene) -> None:
     locations(duck, site(1, 1, "x"), site(1, 2, "x"), site(2, 1, "x"), site(2, 2, "x"))
     duck.project.query("ALTER TABLE analytics.locations ALTER id DROP NOT NULL")

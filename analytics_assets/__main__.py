@@ -19,13 +19,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analytics_assets.api.mistakes import CatalogError
 from analytics_assets.api.settings import SettingsError
-from analytics_assets.definitions import NAMES, defs
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.display.terminal import live_progress
 from analytics_assets.defs.quality.connection_check import check_connection
 from analytics_assets.dev import dev
 from analytics_assets.project import read_umask
+
+try:
+    from analytics_assets.definitions import NAMES, defs
+except CatalogError as error:
+    sys.exit(str(error))
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended: 128 and the number of SIGINT, as in shells."""
@@ -119,6 +124,8 @@ def check() -> int:
             ):
                 mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
                 console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
+                if verdict.advice:
+                    console.print(verdict.advice, markup=False, highlight=False)
                 passed = passed and verdict.passed
     except SettingsError as error:
         console.print(str(error), style="red", markup=False, highlight=False)

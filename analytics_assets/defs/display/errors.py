@@ -111,10 +111,10 @@ def _explain_cause(cause: BaseException) -> str | None:
         ):
             text = str(cause)
         case DataValidationError():
-            # No value can change a column's type here, so somebody has edited the type in the catalog.
+            # No value can change a column here, so somebody has edited its type or the key in the catalog.
             text = (
-                f"The column {cause.column_name!r} of the table has another type than api/catalog.py gives it now."
-                " Nothing was loaded. Run with mode: rebuild, which loads the table anew."
+                f"The column {cause.column_name!r} of the table has another type than api/catalog.py gives it now, or"
+                " the key has changed. Nothing was loaded. Run with mode: rebuild, which loads the table anew."
             )
         case OSError(errno=number) if number in DISK_FULL:
             text = f"The disk is full ({_cut(cause)}). Free some, of the temporary directory too, and run again."

@@ -36,7 +36,7 @@ class Column:
     nullable: bool = True
     """Whether a check accepts null."""
     references: str | None = None
-    """Name of the resource whose id the field holds; a check then reports ids that its table lacks."""
+    """Name of the resource whose key the field holds; a check then reports keys that its table lacks."""
 
 
 @dataclass(frozen=True, slots=True)

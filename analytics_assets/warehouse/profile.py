@@ -90,7 +90,7 @@ def required_columns(resource: Resource) -> list[Column]:
 
 
 def references(resource: Resource) -> list[Column]:
-    """The declared columns that hold the id of another resource."""
+    """The declared columns that hold the key of another resource."""
     return [column for column in resource.columns if column.references]
 
 

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any
+from urllib.parse import urlencode
 
-from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, shortened
+from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, name_keys, shortened
+from analytics_assets.api.http.request import ApiRequest, Credentials
 from analytics_assets.api.http.response import ApiResponse
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import Settings, is_token
@@ -21,10 +23,10 @@ LAST_ISSUED = 4
 LIFETIME = 3600.0
 """Seconds that a token is assumed to last if the endpoint sends no usable `expires_in`."""
 
-MOST_KEYS = 8
-"""Keys that an error names of a body without a token."""
+Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[ApiResponse]]
+"""Posts a body with headers to a URL."""
 
-Post = Callable[[str, dict[str, str]], Awaitable[ApiResponse]]
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Auth:
@@ -34,7 +36,7 @@ class Auth:
 
     Args:
         settings: Hold the token, or the client that fetches tokens.
-        post: Posts a form to a URL.
+        post: Posts the form of a client.
     """
 
     def __init__(self, settings: Settings, post: Post) -> None:
@@ -44,6 +46,14 @@ class Auth:
         self._renewed_at = math.inf
         self._fetching: asyncio.Task[str] | None = None
         self.issued: list[str] = []
+
+    async def sign(self, _request: ApiRequest) -> Credentials:
+        """Returns the credentials of a request.
+
+        Raises:
+            NoResponseError, RefusedResponseError, StatusError, PayloadError: No token can be fetched (see `current`).
+        """
+        return Credentials({"Authorization": f"Bearer {await self.current()}"})
 
     async def current(self) -> str:
         """Returns the token to send.
@@ -62,17 +72,11 @@ class Auth:
         # The shield: a request that is cancelled must not cancel the fetch for the others.
         return await asyncio.shield(self._fetching)
 
-    async def after(self, refused: str) -> str | None:
-        """Returns a token that replaces one that the API refused; `None` without a client.
-
-        Raises:
-            NoResponseError, RefusedResponseError, StatusError, PayloadError: No token can be fetched (see `current`).
-        """
-        if not self._settings.has_client:
-            return None
-        if self._token == refused:
+    def forget(self, refused: Credentials) -> bool:
+        """Forgets the token that the API refused, so that another is fetched. Returns whether that can help."""
+        if self._token in refused.secrets and self._settings.has_client:
             self._token = None
-        return await self.current()
+        return self._settings.has_client
 
     async def _fetch(self) -> str:
         settings = self._settings
@@ -84,7 +88,7 @@ class Auth:
         if settings.wanted_scope:
             form["scope"] = settings.wanted_scope
         requested_at = monotonic()
-        response = await self._post(settings.token_endpoint, form)
+        response = await self._post(settings.token_endpoint, urlencode(form).encode(), FORM)
         token, lifetime = _read_token(response, settings)
         # A long run fetches many tokens. Expired ones open nothing, so only the last few have to be redacted.
         self.issued = [*self.issued[-LAST_ISSUED:], token]
@@ -125,7 +129,7 @@ def _read_token(response: ApiResponse, settings: Settings) -> tuple[str, float]:
         raise PayloadError(f"No token: {answered} with JSON, but {_describe_lack(body, settings)}")
     if not is_token(token):
         raise PayloadError(f"No token: {answered} with one that has a space, a line break or the like in it.")
-    return token, _read_lifetime(found.get("expires_in"))
+    return token, read_lifetime(found.get("expires_in"))
 
 
 def _describe_lack(body: object, settings: Settings) -> str:
@@ -140,11 +144,11 @@ def _describe_lack(body: object, settings: Settings) -> str:
     elif "access_token" in body:
         lack = "its access_token is no text, or empty"
     else:
-        lack = f"without an access_token: found the keys [{', '.join(map(shortened, sorted(body)[:MOST_KEYS]))}]"
+        lack = f"without an access_token: found {name_keys(body)}"
     return redact(f"{lack}. Is sources.analytics.token_url the token endpoint?", settings.secrets())
 
 
-def _read_lifetime(expires_in: object) -> float:
+def read_lifetime(expires_in: object) -> float:
     """Returns the seconds that a token lasts: `LIFETIME` if `expires_in` is unusable, as the token works anyway."""
     try:
         lifetime = float(expires_in) if isinstance(expires_in, str | float) else LIFETIME

@@ -1,7 +1,7 @@
 """Validation of responses: a wrong response is an error, never zero rows."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,8 +10,9 @@ from msgspec import Raw
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.dialects.base import Endpoint
 from analytics_assets.api.dialects.registry import suggest_dialect
-from analytics_assets.api.http.body import MOST_WEIGHT, split_body, weigh
-from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, shortened
+from analytics_assets.api.http.body import MOST_WEIGHT, describe_lack, split_body, weigh
+from analytics_assets.api.http.dlt_auth import credential_keys
+from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, name_keys, shortened
 from analytics_assets.api.http.response import ApiResponse
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
@@ -37,17 +38,30 @@ ADVICE = {
 """What to do about a status, for people."""
 
 
-def read_rows(response: ApiResponse, resource: Resource, settings: Settings, stats: SyncStats) -> list[Row]:
+def read_rows(
+    response: ApiResponse,
+    resource: Resource,
+    settings: Settings,
+    stats: SyncStats,
+    lacking: Mapping[str, Raw] | None = None,
+) -> list[Row]:
     """Returns the rows of a response and counts it in `stats`.
 
     A row has its primary key as a Python value, and all other fields as JSON tokens.
+
+    Args:
+        response: The response.
+        resource: The resource of the rows.
+        settings: Hold the resource's endpoint.
+        stats: Stats in which the page is counted.
+        lacking: Tokens of fields that a row may lack.
 
     Raises:
         StatusError: The status is an error.
         PayloadError: The body is not JSON, has no list where the endpoint has its rows, has a row without a usable key
             or with the key of another row, or would take more memory than `MOST_WEIGHT`.
     """
-    request = f"{resource.name}: GET {response.where}"
+    request = f"{resource.name}: {response.method} {response.where}"
     if response.status >= 300:
         advice = _explain_status(response, resource, settings)
         raise StatusError(f"{request} answered {response.status} {response.reason}. {advice}", response.status)
@@ -75,6 +89,10 @@ def read_rows(response: ApiResponse, resource: Resource, settings: Settings, sta
     stats.weight += weight
     if isinstance(body, dict) and (total := bytes(body.get(TOTAL, b""))[:19]).isdigit():
         stats.total = int(total)
+    for name, token in (lacking or {}).items():
+        for row in rows:
+            if isinstance(row, dict):
+                row.setdefault(name, token)
     for row, key in zip(rows, _read_keys(rows, resource, request), strict=True):
         row[PRIMARY_KEY] = key
     return rows
@@ -110,7 +128,7 @@ def _read_key(row: Row | Raw, resource: Resource, row_name: str) -> int | str:
     try:
         return read_key(bytes(row[PRIMARY_KEY]), resource.key_type)
     except KeyError:
-        found = f"only {_keys(row)}"
+        found = f"only {name_keys(row)}"
     except UnfitError:
         found = "another value" if resource.is_sensitive else shortened(row[PRIMARY_KEY])
     kind = "an integer" if resource.key_type == "bigint" else "a text"
@@ -121,6 +139,9 @@ def _read_key(row: Row | Raw, resource: Resource, row_name: str) -> int | str:
 
 def _explain_status(response: ApiResponse, resource: Resource, settings: Settings) -> str:
     status, wire_format = response.status, settings.wire_format
+    if status == 401 and wire_format.auth is not None:
+        keys = " and ".join(credential_keys(wire_format.auth)) or "its credentials"
+        return f"The API did not accept the credentials of {type(wire_format.auth).__name__}: check {keys}."
     if status == 401 and settings.has_client:
         return (
             f"The API does not accept a token that {settings.token_endpoint} has just issued: is base_url the host of"
@@ -175,18 +196,17 @@ def _describe_mismatch(values: Any, resource: Resource, endpoint: Endpoint) -> s
     has_keys = isinstance(values, dict)
     body: object = {key: _outline(token) for key, token in values.items()} if has_keys else _outline(values)
     problem, found = "the body is no list", kind_of(body)
+    if lack := describe_lack(values, endpoint.selector):
+        held = f": the body has {name_keys(body)}" if isinstance(body, dict) else f": the body is {found}"
+        return f"{lack}{held}. Does the dialect fit this API?"
     if endpoint.selector is not None:
         problem = f"there is no list under the key {endpoint.selector!r}"
         if isinstance(body, dict) and endpoint.selector in body:
             found = kind_of(endpoint.find(body))
     if isinstance(body, dict) and (endpoint.selector is None or endpoint.selector not in body):
-        found = f"an object with {_keys(body)}"
+        found = f"an object with {name_keys(body)}"
     advice = suggest_dialect(resource.name, lambda other: isinstance(other.find(body), list))
     return f"{problem}: found {found}.{advice or ' Does the dialect fit this API?'}"
-
-
-def _keys(found: dict[str, Any]) -> str:
-    return f"the keys [{', '.join(map(shortened, sorted(found)[:8]))}]"
 
 
 def _shown(response: ApiResponse, resource: Resource) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.dialects.base import ById, ByOffset, Endpoint
 from analytics_assets.api.dialects.registry import suggest_dialect
+from analytics_assets.api.http.request import ApiRequest
 from analytics_assets.api.pagination.base import PaginationError, check_cap
 from analytics_assets.api.settings import Settings
 
@@ -22,7 +23,10 @@ class IdPagination:
     id. To tell these apart, the last row is requested once more, from the row before it.
     """
 
-    def __init__(self, resource: Resource, by_id: ById, settings: Settings) -> None:
+    first = 0
+
+    def __init__(self, resource: Resource, by_id: ById, settings: Settings, start: ApiRequest) -> None:
+        self._start = start
         self._name = resource.name
         self._param = by_id.param
         self._size_param = by_id.size_param
@@ -33,15 +37,16 @@ class IdPagination:
         self._last_position = 0
         self._asked_again: int | None = None
 
-    def query(self, position: int) -> dict[str, str]:
-        """Returns the page size and, from the second page on, the id."""
-        return {self._size_param: str(self._limit)} | ({self._param: str(position)} if position else {})
+    def request(self, position: int) -> ApiRequest:
+        """Returns the request with the page size and, from the second page on, the id."""
+        params = {self._size_param: str(self._limit)} | ({self._param: str(position)} if position else {})
+        return self._start.with_params(params)
 
     def ahead(self, position: int, count: int) -> list[int]:  # noqa: ARG002 - the protocol's
         """Returns `position` alone: the id of the next page is only known when this page has come."""
         return [position]
 
-    def accept(self, position: int, rows: list[dict[str, Any]]) -> int | None:
+    def accept(self, position: int, rows: list[dict[str, Any]], _response: object = None) -> int | None:
         """Removes known rows from `rows`, in place, and returns the id for the next page; `None` at the end.
 
         Raises:
@@ -128,8 +133,8 @@ class SmallestIdPagination(IdPagination):
     known rows are removed from it.
     """
 
-    def __init__(self, resource: Resource, by_id: ById, settings: Settings) -> None:
-        super().__init__(resource, by_id, settings)
+    def __init__(self, resource: Resource, by_id: ById, settings: Settings, start: ApiRequest) -> None:
+        super().__init__(resource, by_id, settings, start)
         self._recent: deque[set[int]] = deque(maxlen=4)
         self._positions: set[int] = set()
         self._disorder = 0

@@ -11,6 +11,7 @@ from typing import Any
 from analytics_assets.api.catalog import PRIMARY_KEY, Resource
 from analytics_assets.api.dialects.base import ById, ByOffset, Endpoint
 from analytics_assets.api.dialects.registry import suggest_dialect
+from analytics_assets.api.http.request import ApiRequest
 from analytics_assets.api.pagination.base import PaginationError, check_cap
 from analytics_assets.api.settings import Settings
 
@@ -29,7 +30,10 @@ class OffsetPagination:
     by the rows that came, not by those requested, because servers may send fewer. Rows of an earlier page are removed.
     """
 
-    def __init__(self, resource: Resource, by_offset: ByOffset, settings: Settings) -> None:
+    first = 0
+
+    def __init__(self, resource: Resource, by_offset: ByOffset, settings: Settings, start: ApiRequest) -> None:
+        self._start = start
         self._name = resource.name
         self._offset_param = by_offset.param
         self._limit_param = by_offset.size_param
@@ -45,15 +49,15 @@ class OffsetPagination:
         self._seen: set[Any] = set()
         self._pages_seen: deque[list[Any]] = deque()
 
-    def query(self, position: int) -> dict[str, str]:
-        """Returns the offset and the page size."""
-        return {self._offset_param: str(position), self._limit_param: str(self._limit)}
+    def request(self, position: int) -> ApiRequest:
+        """Returns the request with the offset and the page size."""
+        return self._start.with_params({self._offset_param: str(position), self._limit_param: str(self._limit)})
 
     def ahead(self, position: int, count: int) -> list[int]:
         """Returns the offsets of the next pages if all are as long as the last; `position` alone if that was short."""
         return [position + self._stride * step for step in range(count if self._stride else 1)]
 
-    def accept(self, position: int, rows: list[dict[str, Any]]) -> int | None:
+    def accept(self, position: int, rows: list[dict[str, Any]], _response: object = None) -> int | None:
         """Removes known rows from `rows`, in place, and returns the next offset; `None` at the end.
 
         Raises:

@@ -89,8 +89,8 @@ def test_each_listing_is_paged_and_filtered_and_only_so_many_are_read_at_once(
     sites, turnstile = Sites(20, 5), Turnstile(4)
 
     def reply(asked: Asked) -> Answer:
-        if asked.path != "/sites" and len(vendor.asked(asked.path)) == 1 and asked.path < "/sites/13":
-            turnstile(asked)  # type: ignore[arg-type] - it only counts
+        if asked.path != "/sites" and len(vendor.asked(asked.path)) == 1:
+            turnstile(asked)
         return sites(asked)
 
     pages = PageNumberPaginator(page_param="page", total_path=None)
@@ -204,9 +204,7 @@ def test_a_probe_reads_two_pages_with_rows(connect: Connect) -> None:
         assert len(vendor.requests) <= 2 + 2 * 8
 
 
-def test_no_more_listings_are_read_than_the_first_lets_pass(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_listings_are_read_than_the_first_lets_pass(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first listing stalls: those behind it are read ahead, but no further."""
     monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_IN_FLIGHT", "4")
     sites, others, released = Sites(200), threading.Semaphore(0), threading.Event()

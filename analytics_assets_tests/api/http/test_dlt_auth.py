@@ -167,7 +167,7 @@ def issuing() -> Iterator[tuple[Vendor, Issuer]]:
 class JsonCredentials(OAuth2ClientCredentials):
     """A class of the user, whose request for a token is JSON with basic auth, and whose response differs."""
 
-    account: str = None  # type: ignore[assignment] - as dlt's classes spell a required field
+    account: str = None  # type: ignore[assignment]  # as dlt's classes spell a required field
 
     def build_access_token_request(self) -> dict[str, Any]:
         return {"json": {"account": self.account}, "auth": (self.client_id, self.client_secret)}

@@ -116,7 +116,7 @@ def number(**options: Any) -> PageNumberPaginator:
     return PageNumberPaginator(base_page=1, page_param="page", **options)
 
 
-POST = {"method": "POST", "body": {"query": {"kind": "all"}}}
+POST: dict[str, Any] = {"method": "POST", "body": {"query": {"kind": "all"}}}
 CURSOR_IN_BODY = JSONResponseCursorPaginator("meta.next", cursor_body_path="page.after", has_more_path="meta.more")
 
 CASES = {
@@ -286,9 +286,7 @@ LACKS = {
 
 
 @pytest.mark.parametrize(("name", "said"), LACKS.items(), ids=LACKS)
-def test_an_absent_key_is_an_error_that_names_the_keys_and_shows_no_row(
-    connect: Connect, name: str, said: str
-) -> None:
+def test_an_absent_key_is_an_error_that_names_the_keys_and_shows_no_row(connect: Connect, name: str, said: str) -> None:
     case = CASES[name]
     with serving(lambda *_: Answer(body={"data": ROWS[:SIZE], "other": "body-canary"})) as vendor:
         message = connect(vendor.url, Endpoint("/things", "data", case.paginator, **case.endpoint)).refusal()

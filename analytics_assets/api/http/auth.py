@@ -43,6 +43,7 @@ class Auth:
         self._settings = settings
         self._token = None if settings.has_client else settings.token
         self._post = post
+        self._credentials = Credentials()
         self._renewed_at = math.inf
         self._fetching: asyncio.Task[str] | None = None
         self.issued: list[str] = []
@@ -53,7 +54,10 @@ class Auth:
         Raises:
             NoResponseError, RefusedResponseError, StatusError, PayloadError: No token can be fetched (see `current`).
         """
-        return Credentials({"Authorization": f"Bearer {await self.current()}"})
+        token = await self.current()
+        if token not in self._credentials.secrets:
+            self._credentials = Credentials({"Authorization": f"Bearer {token}"}, secrets=(token,))
+        return self._credentials
 
     async def current(self) -> str:
         """Returns the token to send.

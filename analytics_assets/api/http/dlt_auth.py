@@ -167,7 +167,10 @@ class DltAuth:
             setattr(self._auth, self._token_field, None)
             raise PayloadError(self._session.explain_lack())
         added = {name: str(value) for name, value in signed.headers.items() if headers.get(name) != value}
-        credentials = Credentials(added, tuple(_pairs(signed.url)[len(before) :]))
+        params = tuple(_pairs(signed.url)[len(before) :])
+        # A header may begin with the name of its scheme, which is no secret.
+        secrets = (*(value.rpartition(" ")[2] for value in added.values()), *(value for _, value in params))
+        credentials = Credentials(added, params, secrets)
         for name, value in added.items():
             if not value.isascii() or not value.isprintable():
                 raise PayloadError(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -35,7 +35,7 @@ class ApiRequest:
     def with_params(self, params: Mapping[str, str]) -> "ApiRequest":
         """Returns the request with these parameters, in place of those of the same name."""
         kept = [pair for pair in self.params if pair[0] not in params]
-        return replace(self, params=(*kept, *params.items()))
+        return ApiRequest(self.path, (*kept, *params.items()), self.method, self.headers, self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,8 @@ class Credentials:
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     params: Pairs = field(default=(), repr=False)
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Values that no message may show. A header may begin with the name of its scheme, which is none."""
-        return (*(value.rpartition(" ")[2] for value in self.headers.values()), *(value for _, value in self.params))
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Values that no message may show."""
 
 
 @dataclass(frozen=True, slots=True)

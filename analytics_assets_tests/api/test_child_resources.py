@@ -1,6 +1,7 @@
 """Child resources: which paths are requested, in which order rows come, and what becomes of parents that are gone."""
 
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ from analytics_assets.api.catalog import Column, Resource
 from analytics_assets.api.dialects.base import ById, ByOffset, Dialect, Endpoint, Parent
 from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.warehouse.session import open_session
+from analytics_assets.warehouse.sync import sync
 from analytics_assets_tests.servers.fake_api import Answer
 from analytics_assets_tests.servers.vendor import Asked, serve_vendor
+from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.vendors import TOKEN, Connect
 from analytics_assets_tests.support.waiting import PATIENCE, Turnstile
 
@@ -226,6 +230,20 @@ def test_no_more_listings_are_read_than_the_first_lets_pass(connect: Connect, mo
         assert not others.acquire(timeout=0.3)
         released.set()
         assert listing.next_batch().table.num_rows == 600
+
+
+def test_a_child_is_synced_by_its_cursor(connect: Connect, project: Project) -> None:
+    sites = Sites(5)
+    with serve_vendor(sites) as vendor:
+        connected = connect(vendor.url, {"sites": SITES_BY_OFFSET, "devices": DEVICES_OF}, SITES, DEVICES)
+        with open_session(read_settings()) as session:
+            assert sync(connected.open("devices"), session).rows_loaded == 15
+            sites.gone = {2}
+            assert sync(connected.open("devices"), session).rows_loaded == 0
+            sites.devices = 4
+            done = sync(connected.open("devices"), session)
+    assert (done.rows_loaded, done.rows_in_table, done.stats.parents_gone) == (4, 19, 1)
+    assert done.stats.cursor_after == datetime(2024, 5, 1, tzinfo=UTC)
 
 
 MISTAKES = [

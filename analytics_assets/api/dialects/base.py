@@ -5,6 +5,7 @@ The catalog says what a row is (columns, key, cursor), so every dialect fills th
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from dlt.sources.helpers.rest_client.auth import APIKeyAuth, AuthConfigBase
 from dlt.sources.helpers.rest_client.paginators import BasePaginator
 
-from analytics_assets.api.dialects.selector import read_steps
+from analytics_assets.api.dialects.selector import read_steps, set_value
 
 Param = str | int | float | bool
 """Value of a request parameter."""
@@ -142,6 +143,11 @@ class Endpoint:
             yield f"method {self.method!r} has to be GET or POST."
         if self.method == "GET" and self.body is not None:
             yield 'body needs method="POST".'
+        for path in filter(None, (self.since_param, self.until_param)):
+            try:
+                set_value(deepcopy(dict(self.body or {})), path, "")
+            except (ValueError, IndexError, TypeError, AttributeError):
+                yield f"filter {path!r} leads nowhere in the body."
         yield from mistakes_of_headers(self.headers)
         needed, given = set(PLACEHOLDER.findall(self.path)), set(self.parent.fields if self.parent else ())
         for name in sorted(needed - given):

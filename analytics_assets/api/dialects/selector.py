@@ -1,4 +1,4 @@
-"""Selectors: JSON paths to the rows in a body.
+"""Selectors, which are JSON paths to the rows in a body; and paths of filters in the body of a search.
 
 A selector has keys (`data.items`), an index (`pages[0]`) and every item of a list (`edges[*].node`). A path that finds
 rows wherever they are (`$..rows`) could find some of them only, without an error, so such paths are not supported.
@@ -56,3 +56,15 @@ def _steps(path: Any) -> list[Step]:  # noqa: ANN401 - jsonpath_ng has no types
         case "Wildcard" | "Slice" if str(path) in {"*", "[*]"}:
             return [EVERY]
     raise ValueError(f"has {str(path)[:60]!r}; supported are keys, [*], one index, and $ for the whole body")
+
+
+def set_value(body: Any, path: str, value: object) -> None:  # noqa: ANN401 - as JSON has it
+    """Sets a value in the body of a search. In the dotted path, a number is an index of a list.
+
+    Raises:
+        ValueError, IndexError, TypeError, AttributeError: The path does not fit the body.
+    """
+    steps = path.split(".")
+    for step in steps[:-1]:
+        body = body[int(step)] if isinstance(body, list) else body.setdefault(step, {})
+    body[int(steps[-1]) if isinstance(body, list) else steps[-1]] = value

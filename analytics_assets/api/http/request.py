@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from msgspec import Raw
 
 from analytics_assets.api.dialects.base import PLACEHOLDER, Dialect, Endpoint
+from analytics_assets.api.dialects.selector import set_value
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -72,7 +73,7 @@ def first_request(
     body = deepcopy(dict(endpoint.body)) if endpoint.body is not None else None
     in_body = {endpoint.since_param, endpoint.until_param} if body is not None else set()
     for name in in_body & filters.keys():
-        _set(body, str(name), filters[str(name)])
+        set_value(body, str(name), filters[str(name)])
     params = {**endpoint.params, **{name: value for name, value in filters.items() if name not in in_body}}
     return ApiRequest(
         path=PLACEHOLDER.sub(lambda match: quote((place or {})[match[1]], safe=""), endpoint.path),
@@ -91,11 +92,3 @@ def as_pairs(params: Mapping[str, Any]) -> Pairs:
         for each in (value if isinstance(value, list | tuple) else [value])
         if each is not None
     )
-
-
-def _set(body: Any, path: str, value: object) -> None:  # noqa: ANN401 - as JSON has it
-    """Sets a value in a body; a number in the path is an index of a list."""
-    steps = path.split(".")
-    for step in steps[:-1]:
-        body = body[int(step)] if isinstance(body, list) else body.setdefault(step, {})
-    body[int(steps[-1]) if isinstance(body, list) else steps[-1]] = value

@@ -130,6 +130,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"path": "/things?all=1"}, "parameters belong in params"),
     ({"method": "PUT"}, "has to be GET or POST"),
     ({"body": {}}, 'body needs method="POST"'),
+    ({"method": "POST", "body": {"a": [{}]}, "since_param": "a.1.b"}, "filter 'a.1.b' leads nowhere in the body"),
+    ({"method": "POST", "body": {"a": "b"}, "until_param": "a.b"}, "filter 'a.b' leads nowhere in the body"),
     ({"headers": {"authorization": "x"}}, "credentials belong in the dialect's auth"),
     ({"pagination": JSONLinkPaginator}, "call it, as in JSONLinkPaginator(...)"),
     ({"pagination": "offset"}, "pagination is of type str"),

@@ -23,6 +23,7 @@ from analytics_assets.api.dialects.base import Endpoint
 from analytics_assets_tests.servers.fake_api import Answer
 from analytics_assets_tests.servers.vendor import Asked, Vendor, serve_vendor
 from analytics_assets_tests.support.vendors import TOKEN, Connect, things
+from analytics_assets_tests.support.waiting import Turnstile
 
 SIZE = 10
 ROWS = things(1, 45)
@@ -166,20 +167,23 @@ def test_every_row_is_read_once_with_the_token_and_all_that_the_endpoint_says(co
         assert ("tag" in vendor.requests[-1].query) is (len(vendor.requests) == 1 or not follows_links)
 
 
-def test_numbered_pages_are_read_ahead_and_cursors_are_not(connect: Connect) -> None:
-    rows = things(1, 400)
+def test_numbered_pages_are_read_ahead_up_to_their_maximum(connect: Connect) -> None:
+    rows, turnstile = things(1, 400), Turnstile(8)
 
     def long(asked: Asked) -> Answer:
         start = int(asked.query["page"]) * SIZE
+        # The reader asks for more pages at once the longer a listing turns out to be.
+        if start > 8 * SIZE:
+            turnstile(asked)
         return Answer(body={"data": rows[start : start + SIZE]})
 
     with serve_vendor(long) as vendor:
         paginator = PageNumberPaginator(page_param="page", total_path=None)
         connected = connect(vendor.url, Endpoint("/things", "data", paginator))
         assert connected.ids() == [row["id"] for row in rows]
+        assert turnstile.most == 8
         # 40 pages and the empty one that ends them.
-        assert 41 < len(vendor.requests) <= 41 + 8
-        # The body has no maximum, and the paginator reads no page beyond its own.
+        assert 41 <= len(vendor.requests) < 41 + 8
         vendor.requests.clear()
         bounded = PageNumberPaginator(page_param="page", total_path=None, maximum_page=7)
         assert len(connect(vendor.url, Endpoint("/things", "data", bounded)).ids()) == 70
@@ -273,6 +277,20 @@ def test_a_link_outside_of_the_base_url_is_an_error(connect: Connect) -> None:
         endpoint = Endpoint("/things", "data", JSONLinkPaginator("paging.next"))
         assert "leads outside of sources.analytics.base_url" in connect(f"{vendor.url}/api", endpoint).refusal()
         assert len(vendor.requests) == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "/api", "/a%20b"])
+def test_links_below_a_base_url_with_a_path_are_followed_as_they_are(connect: Connect, prefix: str) -> None:
+    def spelled(url: str, asked: Asked) -> Answer:
+        start = start_in(asked)
+        following = f"{url}{prefix}/pages/{start + SIZE}?cursor=c{start + SIZE}&sig=a%2Bb%20c&flag"
+        return Answer(body={"data": page_of(start), "next": following if next_of(start) else None})
+
+    with serving(spelled) as vendor:
+        endpoint = Endpoint("/things", "data", JSONLinkPaginator("next"), params={"limit": 10})
+        assert len(connect(f"{vendor.url}{prefix}", endpoint).ids()) == 45
+        assert [asked.path for asked in vendor.requests][:2] == [f"{prefix}/things", f"{prefix}/pages/10"]
+        assert vendor.requests[1].query["sig"] == "a+b c"
 
 
 LACKS = {

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from analytics_assets.api.catalog import DOCS_URL, RESOURCES, Resource
+from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.dialects.base import Dialect, Endpoint
-from analytics_assets.api.dialects.registry import DIALECTS
+from analytics_assets.api.dialects.ninjaone import NINJAONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,5 +96,5 @@ class Connector:
         return f" This looks like another dialect: set {self.setting('dialect')} = {choices}." if names else ""
 
 
-SHIPPED = Connector("analytics", RESOURCES, tuple(DIALECTS.values()), DOCS_URL)
+SHIPPED = Connector("analytics", RESOURCES, (ANALYTICS, NINJAONE), DOCS_URL)
 """The connector of this project: the eight resources of `api/catalog.py`."""

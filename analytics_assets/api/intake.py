@@ -82,6 +82,7 @@ class Intake:
             example = shortened(found.example) if found.example and not self.resource.is_sensitive else ""
             such_as = f", such as {example}" if example else ""
             rows = f"{self.resource.key_label} {', '.join(map(shortened, found.ids))}"
+            setting = self.listing.settings.connector.setting("max_rescued_share")
             # Earlier slices of the same sync are committed already.
             loaded = "Nothing more" if self.listing.is_sliced else "Nothing"
             raise PayloadError(
@@ -89,7 +90,7 @@ class Intake:
                 f" {column.type}{such_as}, in the rows with {rows}."
                 f" {loaded} was loaded. If the API has changed, declare the type that it sends now in api/catalog.py"
                 " (json holds every value) and run with mode: rebuild, in the op's run config. To keep such values in"
-                f" _rescued_data instead, raise sources.analytics.max_rescued_share (now {share:g}) to"
+                f" _rescued_data instead, raise {setting} (now {share:g}) to"
                 f" {ceil(100 * found.count / values) / 100:g} or more in .dlt/config.toml, and run once with"
                 " mode: full to load the rows that are behind the cursor."
             )

@@ -14,10 +14,11 @@ from importlib import import_module
 from typing import Any
 
 from analytics_assets.api.catalog import Resource
+from analytics_assets.api.children import read_resource
 from analytics_assets.api.dialects.base import ById
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.transport import Transport
-from analytics_assets.api.prefetch import Batch, Batches, read_batches, read_pages, to_batch
+from analytics_assets.api.prefetch import Batch, Batches, PageReader, read_batches, to_batch
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
 
@@ -81,7 +82,8 @@ class Listing:
         # With the newest rows first, dlt may stop the listing after any batch. So only one batch is read ahead.
         self._batches = asyncio.Queue(maxsize=1 if self.endpoint.newest_first else BATCHES_AHEAD)
         awaited = self._batch_awaited
-        pages = read_pages(self.resource, self._transport, self.stats, query, self._most_pages, awaited)
+        reader = PageReader(self.resource, self._transport, self.stats, query, awaited)
+        pages = read_resource(reader, self._most_pages)
         self._reader = run_in_background(read_batches(self.resource, pages, self._batches, self.stats, awaited))
         # The reader holds no reference to the listing, so it is cancelled when the listing is garbage.
         weakref.finalize(self, self._reader.cancel)

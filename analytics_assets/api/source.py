@@ -98,7 +98,8 @@ def _build_resource(listing: Listing, reading: Reading) -> DltResource:
 def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
     resource = listing.resource
     endpoint: Endpoint = {
-        "path": listing.endpoint.path.removeprefix("/"),
+        # dlt would look for the values of placeholders in its own resources.
+        "path": listing.endpoint.path.removeprefix("/").translate(str.maketrans("", "", "{}")),
         "data_selector": _compiled_rows(),
         "paginator": UntilLast(listing),
     }

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from analytics_assets.api.catalog import RESOURCES, Column, Resource
-from analytics_assets.api.connector import Connector
+from analytics_assets.api.catalog import Column, Resource
+from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.dialects.base import ById, Dialect, Endpoint
-from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.mistakes import CatalogError, check_catalog, find_mistakes
 from analytics_assets_tests.support.checkout import CHECKOUT
 
@@ -34,7 +33,7 @@ def mistakes(**fields: Any) -> list[str]:
 
 
 def test_what_is_shipped_has_none() -> None:
-    assert find_mistakes(RESOURCES, DIALECTS.values()) == []
+    assert find_mistakes(SHIPPED.resources, SHIPPED.dialects) == []
     assert mistakes() == []
     assert mistakes(key=("id", "name"), columns=(ID, replace(NAME, nullable=False), SEEN)) == []
     assert mistakes(columns=(ID, Column("meta.at", "timestamp", "")), cursor="meta.at", hashed=("meta.owner",)) == []

@@ -10,7 +10,7 @@ from typing import Any
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.dialects.base import ById, ByOffset, Endpoint
-from analytics_assets.api.dialects.registry import suggest_dialect
+from analytics_assets.api.http.request import ApiRequest
 from analytics_assets.api.pagination.base import PaginationError, check_cap
 from analytics_assets.api.settings import Settings
 
@@ -22,7 +22,11 @@ class IdPagination:
     id. To tell these apart, the last row is requested once more, from the row before it.
     """
 
-    def __init__(self, resource: Resource, by_id: ById, settings: Settings) -> None:
+    first = 0
+
+    def __init__(self, resource: Resource, by_id: ById, settings: Settings, start: ApiRequest) -> None:
+        self._start = start
+        self._settings = settings
         self._name = resource.name
         # The catalog declares a single integer: see `mistakes`.
         [self._key] = resource.key_names
@@ -35,15 +39,16 @@ class IdPagination:
         self._last_position = 0
         self._asked_again: int | None = None
 
-    def query(self, position: int) -> dict[str, str]:
-        """Returns the page size and, from the second page on, the id."""
-        return {self._size_param: str(self._limit)} | ({self._param: str(position)} if position else {})
+    def request(self, position: int) -> ApiRequest:
+        """Returns the request with the page size and, from the second page on, the id."""
+        params = {self._size_param: str(self._limit)} | ({self._param: str(position)} if position else {})
+        return self._start.with_params(params)
 
     def ahead(self, position: int, count: int) -> list[int]:  # noqa: ARG002 - the protocol's
         """Returns `position` alone: the id of the next page is only known when this page has come."""
         return [position]
 
-    def accept(self, position: int, rows: list[dict[str, Any]]) -> int | None:
+    def accept(self, position: int, rows: list[dict[str, Any]], _response: object = None) -> int | None:
         """Removes known rows from `rows`, in place, and returns the id for the next page; `None` at the end.
 
         Raises:
@@ -95,7 +100,7 @@ class IdPagination:
         def fits(endpoint: Endpoint) -> bool:
             return isinstance(endpoint.pagination, ByOffset) and endpoint.pagination.param == self._param
 
-        return suggest_dialect(self._name, fits)
+        return self._settings.connector.suggest_dialect(self._name, fits)
 
 
 class LastIdPagination(IdPagination):
@@ -130,8 +135,8 @@ class SmallestIdPagination(IdPagination):
     known rows are removed from it.
     """
 
-    def __init__(self, resource: Resource, by_id: ById, settings: Settings) -> None:
-        super().__init__(resource, by_id, settings)
+    def __init__(self, resource: Resource, by_id: ById, settings: Settings, start: ApiRequest) -> None:
+        super().__init__(resource, by_id, settings, start)
         self._recent: deque[set[int]] = deque(maxlen=4)
         self._positions: set[int] = set()
         self._disorder = 0

@@ -56,6 +56,8 @@ def describe_sync(names: Names, done: Synced, session: Session, secrets: list[st
         "destination": str(session.target.duckdb_path or session.target.type),
         **_cursors(stats),
     }
+    if session.settings.endpoint(resource.name).parent:
+        metadata["parents_gone"] = stats.parents_gone
     return metadata | (_samples(resource, session, secrets) if done.has_table else {})
 
 

@@ -158,14 +158,14 @@ def _explain_status(response: ApiResponse, resource: Resource, settings: Setting
         )
     if status == 401 and wire_format.expired_code is not None and _error_code(response) == wire_format.expired_code:
         return (
-            f"The token in {settings.connector.setting('api_key')} has expired. Set client_id and client_secret instead, and it is"
-            " renewed whenever it has to be; or paste a new one."
+            f"The token in {settings.connector.setting('api_key')} has expired. Set client_id and client_secret"
+            " instead, and it is renewed whenever it has to be; or paste a new one."
         )
     if status == 403 and settings.wanted_scope:
         return f"{ADVICE[403]} Its scope is {settings.wanted_scope!r}: see {settings.connector.setting('scope')}."
     if status in ADVICE:
-        keys = ("api_key", "base_url", "requests_per_second")
-        return ADVICE[status].format(**{key: settings.connector.setting(key) for key in keys})
+        named = {key: settings.connector.setting(key) for key in ("api_key", "base_url", "requests_per_second")}
+        return ADVICE[status].format(**named)
     unreadable = status == wire_format.unreadable_token and not settings.has_client
     hint = (
         f" The API also sends this status if it cannot read the token: check {settings.connector.setting('api_key')}."

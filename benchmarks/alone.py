@@ -35,9 +35,9 @@ def main() -> None:
         filtered = replace(ANALYTICS.endpoints["activities"], since_param=since)
         DIALECTS["analytics"] = replace(ANALYTICS, endpoints={**ANALYTICS.endpoints, "activities": filtered})
     started = time.perf_counter()
-    with open_session() as session, begin_sync(session, RESOURCES) as listings:
-        for listing in listings:
-            sync(listing, session)
+    with open_session() as session, begin_sync(session, RESOURCES) as pending:
+        for each in pending:
+            sync(each, session)
     print_work(started)
 
 

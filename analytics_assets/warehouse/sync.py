@@ -14,7 +14,7 @@ import dlt
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import Resource, load_order
+from analytics_assets.api.catalog import RESOURCES, Resource, load_order
 from analytics_assets.api.listing import Listing, read_ahead
 from analytics_assets.api.reading import Gap, Reading
 from analytics_assets.api.source import read_listing
@@ -22,6 +22,7 @@ from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.columns import undeclared_columns
 from analytics_assets.garbage import rarely_collected
 from analytics_assets.warehouse.deletions import mark_deleted
+from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
 from analytics_assets.warehouse.locks import advisory_locks
 from analytics_assets.warehouse.pipeline import (
     build_pipeline,
@@ -92,9 +93,11 @@ def begin_sync(
         SettingsError: As `read_ahead` says.
     """
     resources = load_order(resources)
-    with advisory_locks(session, resources, lock_timeout), rarely_collected():
+    with advisory_locks(session, [each.name for each in resources], lock_timeout), rarely_collected():
         with session.client as client:
             tables = [_look_at_table(client, resource) for resource in resources]
+            if leftovers := find_leftovers(client, RESOURCES):
+                session.log(describe_leftovers(leftovers))
         held = {each.name for each, table in zip(resources, tables, strict=True) if not _can_load(table)}
         with read_ahead(session.settings, resources, held) as listings:
             yield list(map(Pending, listings, tables))

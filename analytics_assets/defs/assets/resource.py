@@ -9,6 +9,7 @@ import dagster as dg
 import dlt
 from pydantic import Field, PrivateAttr
 
+from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.api.settings import DEMO, SECRETS, SECTION, Settings, SettingsError
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.assets.specs import OP_NAME
@@ -16,6 +17,7 @@ from analytics_assets.defs.automation.signs_of_life import alive
 from analytics_assets.warehouse.access import check_writable
 from analytics_assets.warehouse.duckdb_options import duckdb_options
 from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session, open_session, scratch_file
 from analytics_assets.warehouse.target import DEMO_DATABASE, DUCKDB, Target, read_target
 
@@ -177,7 +179,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             log: Called with a message when the check has to wait.
 
         Returns:
-            A sentence that names the destination and says what was tried.
+            Sentences that name the destination, and say what was tried and what is left there of former resources.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong.
@@ -190,9 +192,12 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             scratch_file(target) as scratch,
             open_session(settings, scratch, self.destination_credentials, log=log, connect=self._connect) as session,
         ):
+            says = f"{name} can be reached; writing was not tried, because the destination cannot roll back a new table"
             if check_writable(session.client):
-                return f"{name} can be written to"
-        return f"{name} can be reached; writing was not tried, because the destination cannot roll back a new table"
+                says = f"{name} can be written to"
+            with session.client as client:
+                leftovers = find_leftovers(client, RESOURCES)
+        return f"{says}. {describe_leftovers(leftovers)}" if leftovers else says
 
     def _target(self, settings: Settings) -> Target:
         fields = self._by_run_config()

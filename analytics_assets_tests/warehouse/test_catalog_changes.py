@@ -17,7 +17,7 @@ from analytics_assets.warehouse.sync import Run, Synced, begin_sync, run_by_dlt,
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne
 from analytics_assets_tests.support.project import Project, failure_message, materialized
-from analytics_assets_tests.support.rows import events, group, organization
+from analytics_assets_tests.support.rows import events, group
 from analytics_assets_tests.support.wire import Scene
 
 GROUPS = BY_NAME["groups"]

@@ -21,13 +21,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analytics_assets.api.catalog import BY_NAME, RESOURCES
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
-from analytics_assets.definitions import defs
+from analytics_assets.definitions import NAMES, defs
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.assets.specs import asset_key
-from analytics_assets.defs.automation.schedules import SYNC
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.display.terminal import live_progress
 from analytics_assets.defs.quality.connection_check import check_connection
@@ -37,7 +34,6 @@ from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.leftovers import count_leftover, drop_leftover, find_leftovers
 from analytics_assets.warehouse.locks import advisory_locks
-from analytics_assets.warehouse.target import DATASET
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended: 128 and the number of SIGINT, as in shells."""
@@ -49,9 +45,7 @@ def main() -> None:
     """Parses the command line and runs the command."""
     parser = argparse.ArgumentParser(prog="python -m analytics_assets")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser(
-        "sync", help="load new rows of all eight resources through Dagster, and print a table of the outcome"
-    )
+    commands.add_parser("sync", help="load new rows of all resources through Dagster, and print a table of the outcome")
     commands.add_parser(
         "check", help="test whether a sync would succeed: ask the API and the destination, load nothing"
     )
@@ -103,7 +97,7 @@ def _keep_to_owner() -> None:
 def sync() -> int:
     """Runs `analytics_sync` on the instance of DAGSTER_HOME, and prints the outcome. Returns the exit status."""
     console = Console()
-    job = defs().resolve_job_def(SYNC)
+    job = defs().resolve_job_def(NAMES.sync)
     with dg.DagsterInstance.get() as instance, live_progress(console) if console.is_terminal else nullcontext():
         result = job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
     if any(map(_is_interrupt, result.all_events)):
@@ -135,11 +129,13 @@ def check() -> int:
     """Prints a line for each resource and one for the destination; returns the exit status."""
     console = Console(soft_wrap=True)
     # Initializing it replaces each `EnvVar` by the variable's value, as a run does.
-    configured: AnalyticsResource = (defs().resources or {})["analytics"]
+    configured: AnalyticsResource = (defs().resources or {})[NAMES.resource_key]
     passed = True
     try:
         with configured.process_config_and_initialize_cm() as analytics:
-            for verdict in check_connection(analytics, lambda text: console.print(text, markup=False, highlight=False)):
+            for verdict in check_connection(
+                NAMES, analytics, lambda text: console.print(text, markup=False, highlight=False)
+            ):
                 mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
                 console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
                 passed = passed and verdict.passed
@@ -156,46 +152,50 @@ def drop(name: str, *, ask: bool) -> None:
         name: Name of the resource.
         ask: Whether to ask on the terminal first.
     """
-    if name in BY_NAME:
+    if name in NAMES.connector.by_name:
         sys.exit(
             f"{name} is in api/catalog.py. Run with mode: rebuild to drop its table and load it anew; to drop it for"
             " good, remove it from the catalog first."
         )
-    configured: AnalyticsResource = (defs().resources or {})["analytics"]
+    configured: AnalyticsResource = (defs().resources or {})[NAMES.resource_key]
     try:
         with (
             configured.process_config_and_initialize_cm() as analytics,
-            analytics.session(_say) as session,
+            analytics.session(NAMES, _say) as session,
             advisory_locks(session, [name], analytics.busy_timeout),
             session.client as client,
         ):
-            if name not in (leftovers := find_leftovers(client, RESOURCES)):
+            if name not in (leftovers := find_leftovers(client, session.connector)):
                 there = f"There is {', '.join(leftovers)}." if leftovers else "Nothing else is left, either."
                 sys.exit(f"Nothing is left of a resource {name!r} in the warehouse. {there}")
             rows = count_leftover(client, name)
-            table = "no table" if rows is None else f"the table {DATASET}.{name} with {count(rows, 'row')}"
+            table = (
+                "no table"
+                if rows is None
+                else f"the table {session.connector.dataset}.{name} with {count(rows, 'row')}"
+            )
             _say(f"Left of {name} in {session.target.duckdb_path or session.target.type}: {table}, and dlt's state.")
             if ask and not sys.stdin.isatty():
                 sys.exit("Nothing was dropped: there is no terminal to ask on. Add --yes to drop it.")
             if ask and input("Drop it for good? [y/N] ").strip().lower() not in {"y", "yes"}:
                 sys.exit("Nothing was dropped.")
             try:
-                drop_leftover(client, name)
+                drop_leftover(client, session.connector, name)
             except DatabaseException as error:
                 sys.exit(f"{name} cannot be dropped: {describe_driver_error(error, client)}")
             _say(f"Dropped: {table}, and dlt's state.")
     except (SettingsError, DestinationError) as error:
-        sys.exit(redact(str(error), configured.secrets()))
+        sys.exit(redact(str(error), configured.secrets(NAMES.connector)))
 
 
 def _table(result: dg.ExecuteInProcessResult) -> Table:
-    table = Table("Asset", title=f"Job {SYNC}: assets analytics/...")
+    table = Table("Asset", title=f"Job {NAMES.sync}: assets {'/'.join(NAMES.prefix)}/...")
     for heading in ("Rows loaded", "Rows in table", "Seconds"):
         table.add_column(heading, justify="right")
     table.add_column("Status")
     done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
-    for resource in RESOURCES:
-        key = asset_key(resource.name)
+    for resource in NAMES.connector.resources:
+        key = NAMES.asset_key(resource.name)
         values: dict[str, Any] = {name: value.value for name, value in done.get(key, {}).items()}
         cells = [f"{values[name]:,}" if name in values else "" for name in ("rows_loaded", "dagster/row_count")]
         seconds = f"{values['seconds']:.1f}" if values else ""

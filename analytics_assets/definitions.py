@@ -1,4 +1,6 @@
-"""What `dagster dev` loads: the code location `analytics_assets`."""
+"""What `dagster dev` loads: the code location `analytics_assets`. `build_definitions` is for other projects, too."""
+
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -6,28 +8,58 @@ from analytics_assets.defs.assets.assets import build_assets
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import upstream_specs
 from analytics_assets.defs.automation.alerts import build_alert_sensor
-from analytics_assets.defs.automation.schedules import build_jobs, build_schedules
+from analytics_assets.defs.automation.schedules import build_jobs, build_schedules, read_crons
 from analytics_assets.defs.automation.signs_of_life import build_watch
+from analytics_assets.defs.names import Names, name_all
 from analytics_assets.defs.quality.checks import build_checks
 from analytics_assets.defs.quality.connection_check import build_check_job
-from analytics_assets.defs.reports.assets import build_reports
+from analytics_assets.defs.reports.assets import REPORTS, Report, build_reports
 from analytics_assets.project import use_project_config
+
+NAMES = name_all()
+"""The shipped connector and its names."""
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All assets, checks, jobs, schedules and sensors. Building them reads `.dlt` and the environment, nothing else."""
+    """All that the project shows in Dagster. Building it reads `.dlt` and the environment, nothing else."""
     use_project_config()
-    assets = [build_assets(), *build_reports()]
-    jobs = [*build_jobs(), build_check_job()]
-    watch = build_watch({job.name for job in jobs}, {key for each in assets for key in each.keys})
+    # Runs that are launched from assets, not from a job, have the location's executor.
+    executor = dg.Definitions(executor=dg.in_process_executor)
+    return dg.Definitions.merge(build_definitions(NAMES, reports=REPORTS), executor)
+
+
+def build_definitions(
+    names: Names,
+    *,
+    resource: AnalyticsResource | None = None,
+    sync_cron: str | None = None,
+    reconcile_cron: str | None = None,
+    reports: Sequence[Report] = (),
+) -> dg.Definitions:
+    """Returns the definitions of a connector, to be merged with others (`dg.Definitions.merge`).
+
+    They have no executor and set nothing for the process. dlt reads its configuration where the host's dlt reads it.
+
+    Args:
+        names: The connector and its names, as `name_all` returns them.
+        resource: The Dagster resource; by default one that takes every value from dlt's configuration.
+        sync_cron: Cron of the sync, from which freshness policies follow; by default the configured one, or hourly.
+        reconcile_cron: Cron of the reconcile; by default the configured one, or weekly.
+        reports: Tables to be made of the resources' tables by SQL.
+
+    Raises:
+        ScheduleConfigError: A cron or the time zone is not valid.
+    """
+    crons = read_crons(names, sync_cron, reconcile_cron)
+    assets = [build_assets(names, crons.sync), *build_reports(names, reports)]
+    jobs = [*build_jobs(names), build_check_job(names)]
+    watched = {job.name for job in jobs}, {key for each in assets for key in each.keys}
     return dg.Definitions(
-        assets=[*upstream_specs(), *assets],
-        asset_checks=[build_checks()],
+        assets=[*upstream_specs(names), *assets],
+        asset_checks=[build_checks(names, crons.sync)],
         jobs=jobs,
-        schedules=build_schedules(),
-        sensors=[build_alert_sensor(), watch],
-        resources={"analytics": AnalyticsResource()},
-        # The assets are one step. A process for each step would add seconds to every run and gain nothing.
-        executor=dg.in_process_executor,
+        schedules=build_schedules(names, crons),
+        sensors=[build_alert_sensor(names, *watched), build_watch(names, *watched)],
+        resources={names.resource_key: resource or AnalyticsResource()},
     )

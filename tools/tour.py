@@ -19,9 +19,7 @@ from pathlib import Path
 import dagster as dg
 from playwright.sync_api import FloatRect, Locator, Page, expect, sync_playwright
 
-from analytics_assets.api.catalog import RESOURCES
-from analytics_assets.defs.assets.specs import asset_key, upstream_key
-from analytics_assets.defs.automation.schedules import RECONCILE, SYNC
+from analytics_assets.definitions import NAMES
 from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.dagster_dev import PATIENCE, dagster_dev, find_chromium
@@ -33,12 +31,12 @@ WIDTH, HEIGHT = 1440, 900
 TALL = 1060
 """Height at which the whole graph fits in."""
 
-ACTIVITIES = asset_key("activities")
-TABLES = [asset_key(resource.name) for resource in RESOURCES] + [report.asset_key for report in REPORTS]
+ACTIVITIES = NAMES.asset_key("activities")
+TABLES = NAMES.asset_keys() + [NAMES.report_key(report.name) for report in REPORTS]
 """What a run materializes; the endpoints only are."""
 
 
-AUTOMATIONS = (SYNC, RECONCILE, "default_automation_condition_sensor")
+AUTOMATIONS = (NAMES.sync, NAMES.reconcile, "default_automation_condition_sensor")
 """What is off until it is switched on."""
 
 
@@ -133,7 +131,7 @@ def finished_run(tour: Tour) -> bytes:
     tour.button("Levels").click()
     page.get_by_role("menuitem", name="event").click()
     page.keyboard.press("Escape")
-    for resource in RESOURCES:
+    for resource in NAMES.connector.resources:
         expect(page.get_by_text(re.compile(rf"\b{resource.name}\b")).first).to_be_visible()
     return tour.picture()
 
@@ -141,7 +139,7 @@ def finished_run(tour: Tour) -> bytes:
 def lineage(tour: Tour) -> bytes:
     page = tour.page
     # Wide enough for the graph at its largest: whether Dagster makes it fit in, once it has grown, is a matter of luck.
-    tour.open_asset(upstream_key("activities"), "lineage", height=720, width=1840)
+    tour.open_asset(NAMES.upstream_key("activities"), "lineage", height=720, width=1840)
     tour.button("Downstream").click()
     tour.button("All").click()
     for name in ("api", "analytics_api", "analytics_reports", "activity_daily"):
@@ -220,10 +218,10 @@ def automation(tour: Tour) -> bytes:
 def freshness(tour: Tour) -> bytes:
     page = tour.page
     strips = []
-    for resource in RESOURCES:
+    for resource in NAMES.connector.resources:
         if resource.cursor is None:
             continue
-        tour.open_fresh_asset(asset_key(resource.name))
+        tour.open_fresh_asset(NAMES.asset_key(resource.name))
         strips.append(tour.picture({"x": 240, "y": 0, "width": WIDTH - 240, "height": 236}))
     images = [f'<img src="data:image/png;base64,{base64.b64encode(strip).decode()}">' for strip in strips]
     # A band of grey between them.

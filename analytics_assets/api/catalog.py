@@ -259,8 +259,6 @@ RESOURCES: tuple[Resource, ...] = (
     ),
 )
 
-BY_NAME = {resource.name: resource for resource in RESOURCES}
-
 
 def load_order(resources: Iterable[Resource]) -> list[Resource]:
     """Returns the resources in the order in which a run loads them: the catalog's, but events last.

@@ -18,7 +18,7 @@ from analytics_assets.api.dialects.base import ById
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.transport import Transport
 from analytics_assets.api.prefetch import Batch, Batches, read_batches, read_pages, to_batch
-from analytics_assets.api.settings import Settings, SettingsError
+from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
 
 WATCHED_EVERY = 0.2
@@ -167,7 +167,7 @@ def open_listings(
     resources = list(resources)
     hashed = [f"{resource.name}.{path}" for resource in resources for path in resource.hashed]
     if hashed and settings.hash_key is None:
-        raise SettingsError("hash_key", f"is missing, and needed to hash {', '.join(hashed)}")
+        raise settings.error("hash_key", f"is missing, and needed to hash {', '.join(hashed)}")
     # Not for the first time in the background: an interrupt during an import in this thread would leave Python's import
     # lock taken there for ever.
     import_module("analytics_assets.api.values.arrow")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from analytics_assets.api.catalog import RESOURCES, Resource
+from analytics_assets.api.catalog import Resource
 from analytics_assets.api.http.errors import PayloadError
 from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.settings import Settings
@@ -32,7 +32,7 @@ class Finding:
     """Secrets that the text of the error may contain."""
 
 
-def probe(settings: Settings, resources: Sequence[Resource] = RESOURCES) -> Iterator[Finding]:
+def probe(settings: Settings, resources: Sequence[Resource]) -> Iterator[Finding]:
     """Reads the first two pages of each resource at the same time, and yields a finding for each.
 
     A page without new rows does not show whether the pagination advances. Then more pages are requested, until one has

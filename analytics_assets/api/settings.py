@@ -1,24 +1,22 @@
-"""The settings of the API: their keys, types and defaults, and the error of a wrong one.
+"""The settings of an API: their keys, types and defaults, and the error of a wrong one.
 
-Every value is a dlt config value of the section `sources.analytics`. dlt reads the environment, `.dlt/secrets.toml` and
-`.dlt/config.toml` in this order (https://dlthub.com/docs/general-usage/credentials/setup). `settings_reader` checks the
-values before any request.
+Every value is a dlt config value of the connector's section, such as `sources.analytics`. dlt reads the environment,
+`.dlt/secrets.toml` and `.dlt/config.toml` in this order (https://dlthub.com/docs/general-usage/credentials/setup).
+`settings_reader` checks the values before any request.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import dlt
-from dlt.common.configuration import configspec
+from dlt.common.configuration import NotResolved, configspec
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 
+from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.dialects.base import Dialect, Endpoint
-from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.values.timestamps import parse_timestamp
-
-SECTION = ("sources", "analytics")
 
 DEMO = "demo"
 
@@ -26,20 +24,23 @@ SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key"})
 
 
 class SettingsError(ValueError):
-    """A setting that cannot work. The message names the key, the value (unless it is a secret) and the remedy."""
+    """A setting that cannot work. The message names the key, the value (unless it is a secret) and the remedy.
+
+    Args:
+        section: Section of dlt's configuration that the key stands in.
+        key: Key of the setting.
+        problem: What is wrong, such as `is below 1`.
+        value: The value that was found; not shown if the setting is a secret.
+        remedy: What to do; by default where to set it.
+    """
 
     def __init__(
-        self,
-        key: str,
-        problem: str,
-        value: object = None,
-        remedy: str | None = None,
-        section: Sequence[str] = SECTION,
+        self, section: Sequence[str], key: str, problem: str, value: object = None, remedy: str | None = None
     ) -> None:
         shown = "" if value is None or key in SECRETS else f" = {value!r}"
         file = ".dlt/secrets.toml" if key in SECRETS else ".dlt/config.toml"
         remedy = remedy or (
-            f"Set it in [{'.'.join(SECTION)}] of {file}, as {'__'.join((*SECTION, key)).upper()} in the environment, or"
+            f"Set it in [{'.'.join(section)}] of {file}, as {'__'.join((*section, key)).upper()} in the environment, or"
             f" as {key} of the Dagster resource."
         )
         super().__init__(f"{'.'.join((*section, key))}{shown} {problem}. {remedy}")
@@ -47,8 +48,10 @@ class SettingsError(ValueError):
 
 @configspec
 class Settings(BaseConfiguration):
-    """Settings of the API. `read_settings` resolves and checks them."""
+    """Settings of an API. `read_settings` resolves and checks them."""
 
+    connector: Annotated[Connector, NotResolved()] = SHIPPED
+    """The API that the settings are for."""
     base_url: str = DEMO
     """Base URL of the API, or `demo` for the built-in one."""
     api_key: TSecretStrValue | None = None
@@ -64,8 +67,8 @@ class Settings(BaseConfiguration):
     """OAuth scope to request; by default the dialect's."""
     start_date: str = "2024-01-01T00:00:00Z"
     """Cursor value from which the first sync of an incremental resource reads; ISO 8601."""
-    dialect: str = "analytics"
-    """Wire format of the API, by name."""
+    dialect: str | None = None
+    """Wire format of the API, by name; by default the connector's first, for the eight resources `analytics`."""
     page_size: int | None = None
     """Rows per page; by default the dialect's."""
     lag_seconds: int | None = None
@@ -119,6 +122,10 @@ class Settings(BaseConfiguration):
         """OAuth scope to request; `None` if neither the setting nor the dialect names one."""
         return self.scope or self.wire_format.scope
 
+    def error(self, key: str, problem: str, value: object = None, remedy: str | None = None) -> SettingsError:
+        """Returns the error of a setting (see `SettingsError`)."""
+        return SettingsError(self.connector.section, key, problem, value, remedy)
+
     def secrets(self) -> tuple[str | None, ...]:
         """Values that no message may show."""
         return tuple(getattr(self, key) for key in sorted(SECRETS))
@@ -131,7 +138,7 @@ class Settings(BaseConfiguration):
     @property
     def wire_format(self) -> Dialect:
         """The dialect that the setting `dialect` names."""
-        return DIALECTS[self.dialect]
+        return self.connector.dialects_by_name[self.dialect] if self.dialect else self.connector.dialects[0]
 
     def endpoint(self, resource_name: str) -> Endpoint:
         """Returns the endpoint that the dialect has for a resource."""
@@ -148,10 +155,10 @@ def is_token(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text
 
 
-def configured_endpoint(resource_name: str) -> Endpoint:
+def configured_endpoint(connector: Connector, resource_name: str) -> Endpoint:
     """Returns the endpoint that the configured dialect has for a resource, for texts about it.
 
     An unknown dialect counts as the default one here; it is an error as soon as a run reads the settings.
     """
-    name = dlt.config.get(".".join((*SECTION, "dialect")), str)
-    return DIALECTS.get(name or "", DIALECTS[Settings.dialect]).endpoints[resource_name]
+    name = dlt.config.get(connector.setting("dialect"), str)
+    return connector.dialects_by_name.get(name or "", connector.dialects[0]).endpoints[resource_name]

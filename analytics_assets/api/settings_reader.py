@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from dlt.common.configuration import resolve_configuration
 from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException, ValueNotSecretException
 
-from analytics_assets.api.dialects.registry import DIALECTS
+from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
-from analytics_assets.api.settings import SECRETS, SECTION, Settings, SettingsError, is_token
+from analytics_assets.api.settings import SECRETS, Settings, SettingsError, is_token
 from analytics_assets.api.values.timestamps import parse_timestamp
 
 LEADS_ELSEWHERE = frozenset({"base_url", "token_url", "allow_http"})
@@ -37,10 +37,16 @@ DATES = f"is not an ISO 8601 date-time from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m
 """Problem of a text that `read_date` refuses, for error messages."""
 
 
-def read_settings(by_run_config: Collection[str] = (), /, **explicit: Any) -> Settings:  # noqa: ANN401 - the values of the fields, which differ in type
+def read_settings(
+    connector: Connector = SHIPPED,
+    by_run_config: Collection[str] = (),
+    /,
+    **explicit: Any,  # noqa: ANN401 - the values of the fields, which differ in type
+) -> Settings:
     """Resolves the settings as dlt does, and checks them. The only I/O is to read `.dlt`.
 
     Args:
+        connector: The API that the settings are for.
         by_run_config: Names of those explicit values that come from run config. They may send the credentials only to
             the configured origin and to `allowed_hosts`.
         explicit: Values that win over dlt's configuration; `None` means not given.
@@ -50,9 +56,9 @@ def read_settings(by_run_config: Collection[str] = (), /, **explicit: Any) -> Se
             origin that is not allowed.
     """
     given = {key: value for key, value in explicit.items() if value is not None}
-    settings = _resolve(given)
+    settings = _resolve(connector, given)
     if LEADS_ELSEWHERE.intersection(by_run_config):
-        configured = _resolve({key: value for key, value in given.items() if key not in by_run_config})
+        configured = _resolve(connector, {key: value for key, value in given.items() if key not in by_run_config})
         _check_origins(settings, configured)
         if "allow_http" in by_run_config:
             # Run config may turn encryption off only for origins that the configuration names in `allowed_hosts`.
@@ -62,16 +68,21 @@ def read_settings(by_run_config: Collection[str] = (), /, **explicit: Any) -> Se
     return settings
 
 
-def _resolve(given: dict[str, Any]) -> Settings:
+def _resolve(connector: Connector, given: dict[str, Any]) -> Settings:
+    section = connector.section
     try:
-        settings = resolve_configuration(Settings(), sections=SECTION, explicit_value=given)
+        settings = resolve_configuration(Settings(), sections=section, explicit_value=given)
     except ConfigValueCannotBeCoercedException as error:
         kind = TYPE_NAMES.get(error.hint, "of the right type")
-        raise SettingsError(error.field_name, f"is not {kind}", error.field_value) from error
+        raise SettingsError(section, error.field_name, f"is not {kind}", error.field_value) from error
     except ValueNotSecretException as error:
         key = error.key.rpartition(".")[2]
         remedy = "Move it to .dlt/secrets.toml, which git ignores, or to the environment."
-        raise SettingsError(key, f"is a secret, but {error.provider_name} contains it", remedy=remedy) from error
+        raise SettingsError(
+            section, key, f"is a secret, but {error.provider_name} contains it", remedy=remedy
+        ) from error
+    settings.connector = connector
+    settings.dialect = settings.dialect or connector.dialects[0].name
     settings.base_url = settings.base_url.strip().rstrip("/")
     for key in (*SECRETS, "token_url", "scope"):
         setattr(settings, key, (getattr(settings, key) or "").strip() or None)
@@ -95,12 +106,13 @@ def _check_origins(requested: Settings, configured: Settings) -> None:
         origin = origin_of(url)
         # `_check_url` refuses a text that is no URL, with a better message.
         if origin is not None and origin not in known | allowed:
-            raise SettingsError(
+            raise requested.error(
                 key,
                 "would have this run send credentials to another origin than the configured one",
                 origin,
-                "Run config may name demo, the configured origin, or one of sources.analytics.allowed_hosts, which is"
-                " set in .dlt/config.toml or the environment.",
+                "Run config may name demo, the configured origin, or one of"
+                f" {requested.connector.setting('allowed_hosts')}, which is set in .dlt/config.toml or the"
+                " environment.",
             )
 
 
@@ -108,54 +120,55 @@ def _read_allowed_hosts(settings: Settings) -> frozenset[str]:
     try:
         return read_origins(settings.allowed_hosts)
     except ValueError as error:
-        raise SettingsError("allowed_hosts", f"is no list of origins: {error}", settings.allowed_hosts) from error
+        raise settings.error("allowed_hosts", f"is no list of origins: {error}", settings.allowed_hosts) from error
 
 
 def _check(settings: Settings) -> None:
     _read_allowed_hosts(settings)
-    if settings.dialect not in DIALECTS:
-        raise SettingsError("dialect", f"is unknown; known: {', '.join(sorted(DIALECTS))}", settings.dialect)
+    known = settings.connector.dialects_by_name
+    if settings.dialect not in known:
+        raise settings.error("dialect", f"is unknown; known: {', '.join(sorted(known))}", settings.dialect)
     if not settings.is_demo:
         _check_url(settings, "base_url", settings.base_url)
         _check_credentials(settings)
     try:
         read_date(settings.start_date)
     except ValueError as error:
-        raise SettingsError("start_date", DATES, settings.start_date) from error
+        raise settings.error("start_date", DATES, settings.start_date) from error
     _check_page_size(settings)
     for key, least in (("lag_seconds", 0), ("max_pages", 1), ("requests_in_flight", 1)):
         value = getattr(settings, key)
         if value is not None and value < least:
-            raise SettingsError(key, f"is below {least}", value)
+            raise settings.error(key, f"is below {least}", value)
     if settings.lag_seconds is not None and settings.lag_seconds > LONGEST_LAG:
-        raise SettingsError("lag_seconds", f"is above {LONGEST_LAG}, two hundred years", settings.lag_seconds)
+        raise settings.error("lag_seconds", f"is above {LONGEST_LAG}, two hundred years", settings.lag_seconds)
     if settings.requests_per_second is not None and settings.requests_per_second <= 0:
-        raise SettingsError("requests_per_second", "is not above 0", settings.requests_per_second)
+        raise settings.error("requests_per_second", "is not above 0", settings.requests_per_second)
     if settings.max_response_mb <= 0:
-        raise SettingsError("max_response_mb", "is not above 0", settings.max_response_mb)
+        raise settings.error("max_response_mb", "is not above 0", settings.max_response_mb)
     if settings.duckdb_memory is not None and not MEMORY.fullmatch(settings.duckdb_memory):
-        raise SettingsError("duckdb_memory", "is no size such as 512MB, 1GB or 1GiB", settings.duckdb_memory)
+        raise settings.error("duckdb_memory", "is no size such as 512MB, 1GB or 1GiB", settings.duckdb_memory)
     if settings.hash_key is not None and len(settings.hash_key) < SHORTEST_HASH_KEY:
-        raise SettingsError("hash_key", f"is shorter than {SHORTEST_HASH_KEY} characters")
+        raise settings.error("hash_key", f"is shorter than {SHORTEST_HASH_KEY} characters")
     for key in ("max_deleted_share", "max_rescued_share"):
         if not 0 <= getattr(settings, key) <= 1:
-            raise SettingsError(key, "is not between 0 and 1", getattr(settings, key))
+            raise settings.error(key, "is not between 0 and 1", getattr(settings, key))
 
 
 def _check_credentials(settings: Settings) -> None:
     if settings.client_id or settings.client_secret:
         for key, other in (("client_id", "client_secret"), ("client_secret", "client_id")):
             if getattr(settings, key) is None:
-                raise SettingsError(key, f"is missing beside {other}")
+                raise settings.error(key, f"is missing beside {other}")
         if not (settings.token_url or settings.wire_format.token_path):
-            raise SettingsError("token_url", f"is missing, and dialect {settings.dialect!r} has none of its own")
+            raise settings.error("token_url", f"is missing, and dialect {settings.dialect!r} has none of its own")
         _check_url(settings, "token_url", settings.token_endpoint)
         return
     if settings.api_key is None:
         or_client = ", or client_id and client_secret" if settings.wire_format.token_path else ""
-        raise SettingsError("api_key", f"is missing, and {settings.base_url} needs a bearer token{or_client}")
+        raise settings.error("api_key", f"is missing, and {settings.base_url} needs a bearer token{or_client}")
     if not is_token(settings.api_key):
-        raise SettingsError("api_key", "has a space, a line break or another character that no bearer token has")
+        raise settings.error("api_key", "has a space, a line break or another character that no bearer token has")
 
 
 def read_date(text: str) -> datetime:
@@ -178,11 +191,11 @@ def _check_page_size(settings: Settings) -> None:
     if size is None:
         return
     if size < wire_format.least_page_size:
-        raise SettingsError(
+        raise settings.error(
             "page_size", f"is below {wire_format.least_page_size}, the least of dialect {wire_format.name!r}", size
         )
     if wire_format.largest_page_size is not None and size > wire_format.largest_page_size:
-        raise SettingsError(
+        raise settings.error(
             "page_size", f"is above {wire_format.largest_page_size}, the most of dialect {wire_format.name!r}", size
         )
 
@@ -193,12 +206,12 @@ def _check_url(settings: Settings, key: str, value: str) -> None:
         host = url.hostname
         _ = url.port
     except ValueError as error:
-        raise SettingsError(key, "is not a URL", value) from error
+        raise settings.error(key, "is not a URL", value) from error
     if url.username or url.password:
-        raise SettingsError(key, "carries credentials; put the token into api_key")
+        raise settings.error(key, "carries credentials; put the token into api_key")
     if origin_of(value) is None or not host or url.query or url.fragment:
         kinds = "is not a URL such as https://api.example.com" + (", nor demo" if key == "base_url" else "")
-        raise SettingsError(key, kinds, value)
+        raise settings.error(key, kinds, value)
     if url.scheme == "http" and not settings.allow_http and not is_loopback(host):
         problem = "would send the token unencrypted; use https://, or set allow_http where the network is trusted"
-        raise SettingsError(key, problem, value)
+        raise settings.error(key, problem, value)

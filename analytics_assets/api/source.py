@@ -14,15 +14,14 @@ from dlt.extract.source import DltSource
 from dlt.sources.rest_api import rest_api_resources
 from dlt.sources.rest_api.typing import ClientConfig, Endpoint, EndpointResource, IncrementalConfig
 
-from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES, Resource
+from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.dialects.base import ById
 from analytics_assets.api.listing import Listing
 from analytics_assets.api.reading import Reading
 from analytics_assets.api.rest_adapter import ROWS_KEY, ListingAdapter, UntilLast
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.values.columns import column_hints, column_name
-
-SOURCE_NAME = "analytics"
 
 EVERYTHING = timedelta(days=365 * 1000)
 """A lag that is longer than any history: dlt then reads from the start date, and does not reset the cursor."""
@@ -41,36 +40,35 @@ class Position(IntEnum):
     """Beyond the last step. Without `insert_at`, dlt would insert the step before its incremental."""
 
 
-def read_listing(listing: Listing, *, name: str = SOURCE_NAME, reading: Reading | None = None) -> DltSource:
-    """Returns a dlt source with one resource, which yields the listing as Arrow tables.
+def read_listing(listing: Listing, reading: Reading | None = None) -> DltSource:
+    """Returns a dlt source with one resource, which yields the listing as Arrow tables. It is called as its pipeline.
 
     The stats of the listing are counted while dlt runs the source.
 
     Args:
         listing: The listing; it may have been started already.
-        name: Name of the source, and so of dlt's schema.
         reading: How much to read; by default only what is new.
     """
     # Resources are built outside of the `dlt.source` function: inside it dlt looks for each of its own settings in more
     # sections, which takes 40 ms per sync.
-    return _as_source([_build_resource(listing, reading or Reading())], name)
+    connector = listing.settings.connector
+    name = connector.pipeline_name(listing.resource)
+    return _as_source([_build_resource(listing, reading or Reading())], name, connector.name)
 
 
-def source_shape() -> DltSource:
+def source_shape(connector: Connector) -> DltSource:
     """Returns an empty source with the names and tables of all resources, for definitions: it needs no settings."""
     shapes: list[DltResource] = [
         dlt.resource([], name=resource.name, primary_key=PRIMARY_KEY, write_disposition="merge")
-        for resource in RESOURCES
+        for resource in connector.resources
     ]
-    return _as_source(shapes, SOURCE_NAME)
+    return _as_source(shapes, connector.name, connector.name)
 
 
-def _as_source(resources: list[DltResource], name: str) -> DltSource:
+def _as_source(resources: list[DltResource], name: str, section: str) -> DltSource:
     # Nested values stay JSON in their column. A new field becomes a new column. A column never changes its type.
     contract: TSchemaContractDict = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}
-    source = dlt.source(
-        lambda: resources, name=name, section=SOURCE_NAME, max_table_nesting=0, schema_contract=contract
-    )
+    source = dlt.source(lambda: resources, name=name, section=section, max_table_nesting=0, schema_contract=contract)
     return source()
 
 

@@ -10,15 +10,22 @@ def resolve_demo(settings: Settings) -> Settings:
     """Replaces `base_url = demo` by the address and the credentials of the demo API, which it starts.
 
     Settings with another `base_url` are returned unchanged.
+
+    Raises:
+        SettingsError: The demo API does not speak the dialect.
     """
     if not settings.is_demo:
         return settings
     from analytics_assets.demo.server import CREDENTIALS  # noqa: PLC0415 - a real API needs no demo
 
+    dialect = settings.wire_format.name
+    if dialect not in CREDENTIALS:
+        speaks = f"selects the built-in API, which speaks {' and '.join(CREDENTIALS)}, not {dialect}"
+        raise settings.error("base_url", speaks, settings.base_url)
     resolved = settings.copy()
     # What is configured for a real API is not for this one.
     nothing = dict.fromkeys(("api_key", "client_id", "client_secret", "token_url", "scope"))
-    resolved.update({**nothing, "base_url": embedded_url(settings.dialect), **CREDENTIALS[settings.dialect]})
+    resolved.update({**nothing, "base_url": embedded_url(dialect), **CREDENTIALS[dialect]})
     return resolved
 
 

@@ -10,7 +10,6 @@ from analytics_assets.api.redaction import redact
 from analytics_assets.warehouse.credentials import secrets_of
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.sql import is_sqlite
-from analytics_assets.warehouse.target import DATASET
 
 SCRATCH = "_analytics_check"
 """Name of the table that `check_writable` creates. It is never committed."""
@@ -48,8 +47,8 @@ def check_writable(client: SqlJobClientBase) -> bool:
             _make_table_and_undo(client.sql_client)
     except Exception as error:  # each destination's driver has errors of its own
         raise DestinationError(
-            f"Cannot create a table in {DATASET!r} of the destination {client.config.destination_type}:"
-            f" {describe_driver_error(error, client)}"
+            f"Cannot create a table in {client.sql_client.dataset_name!r} of the destination"
+            f" {client.config.destination_type}: {describe_driver_error(error, client)}"
         ) from error
     return True
 

@@ -10,7 +10,6 @@ from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.pipeline import build_client
 from analytics_assets.warehouse.session import Session
 from analytics_assets.warehouse.sql import POSTGRES, first_row
-from analytics_assets.warehouse.target import DATASET
 
 
 @contextmanager
@@ -33,8 +32,8 @@ def advisory_locks(session: Session, names: Iterable[str], timeout: float) -> It
     if not session.destination.destination_type.endswith(POSTGRES):
         yield
         return
-    with build_client(session.destination, session.working_dir) as client:
-        for name in (f"{DATASET}.{each}" for each in names):
+    with build_client(session.connector, session.destination, session.working_dir) as client:
+        for name in (f"{session.connector.dataset}.{each}" for each in names):
             if not first_row(client, "SELECT pg_try_advisory_lock(hashtext(%s))", name)[0]:
                 session.log(f"Waiting for another run that is loading {name}, {timeout:g} s at most")
                 client.sql_client.execute_sql("SELECT set_config('lock_timeout', %s, false)", f"{timeout * 1000:.0f}ms")

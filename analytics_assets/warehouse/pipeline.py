@@ -8,24 +8,20 @@ from dlt.common.destination.reference import Destination
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.catalog import Resource
-from analytics_assets.api.source import SOURCE_NAME
+from analytics_assets.api.connector import Connector
 from analytics_assets.warehouse.errors import DestinationError
-from analytics_assets.warehouse.target import DATASET, DUCKDB
+from analytics_assets.warehouse.target import DUCKDB
 
 
-def pipeline_name(resource: Resource) -> str:
-    """Name of the pipeline, the source and the schema of a resource.
-
-    Each resource has a pipeline of its own, because dlt keeps all cursors of a pipeline in one document: two concurrent
-    runs of different resources would overwrite each other's cursor.
-    """
-    return f"{SOURCE_NAME}_{resource.name}"
-
-
-def build_pipeline(resource: Resource, destination: Destination[Any, Any], working_dir: str) -> dlt.Pipeline:
+def build_pipeline(
+    connector: Connector, resource: Resource, destination: Destination[Any, Any], working_dir: str
+) -> dlt.Pipeline:
     """A new pipeline for one run. When it runs, dlt restores its cursor and schema from the destination."""
     pipeline = dlt.pipeline(
-        pipeline_name(resource), destination=destination, dataset_name=DATASET, pipelines_dir=working_dir
+        connector.pipeline_name(resource),
+        destination=destination,
+        dataset_name=connector.dataset,
+        pipelines_dir=working_dir,
     )
     # Otherwise dlt catches Ctrl-C and Dagster's termination, and goes on or fails this resource alone.
     pipeline.runtime_config.intercept_signals = False
@@ -62,14 +58,15 @@ def can_append(target_type: str, *, into_empty: bool) -> bool:
     return into_empty and loads_once(target_type)
 
 
-def build_client(destination: Destination[Any, Any], working_dir: str) -> SqlJobClientBase:
+def build_client(connector: Connector, destination: Destination[Any, Any], working_dir: str) -> SqlJobClientBase:
     """A client that asks the destination by SQL. It connects in `with client:`, as often as needed.
 
     Raises:
         DestinationError: The destination does not speak SQL.
     """
-    name = f"{SOURCE_NAME}_probe"
-    probe = dlt.pipeline(name, destination=destination, dataset_name=DATASET, pipelines_dir=working_dir)
+    probe = dlt.pipeline(
+        f"{connector.name}_probe", destination=destination, dataset_name=connector.dataset, pipelines_dir=working_dir
+    )
     client = probe.destination_client()
     if not isinstance(client, SqlJobClientBase):
         raise DestinationError(

@@ -9,11 +9,12 @@ from typing import Any
 from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from analytics_assets.api.catalog import BY_NAME, DELETED_AT, PRIMARY_KEY, RESCUED, Column, Resource
+from analytics_assets.api.catalog import DELETED_AT, PRIMARY_KEY, RESCUED, Column, Resource
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.values.columns import column_name, undeclared_columns
 from analytics_assets.api.values.timestamps import parse_timestamp
 from analytics_assets.api.values.tokens import REPLACEMENT
-from analytics_assets.warehouse.pipeline import pipeline_name
+from analytics_assets.warehouse.session import Session
 from analytics_assets.warehouse.sql import as_argument
 
 SHOWN_IDS = 5
@@ -98,24 +99,25 @@ def is_live(client: SqlJobClientBase, resource: Resource, prefix: str = "") -> s
     return "1 = 1" if resource.append_only else f"{prefix}{client.sql_client.escape_column_name(DELETED_AT)} IS NULL"
 
 
-def measure(client: SqlJobClientBase, resources: Sequence[Resource], horizon: datetime) -> dict[str, TableProfile]:
+def measure(session: Session, resources: Sequence[Resource], horizon: datetime) -> dict[str, TableProfile]:
     """Measures the tables of some resources.
 
     Args:
-        client: Asks the destination; it is connected.
+        session: Has the connector; its client is connected.
         resources: Whose tables.
         horizon: Cursor values beyond this point in time count as in the future.
 
     Returns:
         A profile for each resource, by name.
     """
+    client, connector = session.client, session.connector
     parents = {column.references for resource in resources for column in references(resource) if column.references}
     loads_table = client.schema.loads_table_name
     names = {resource.name for resource in resources} | parents | {loads_table}
     existing = {name: columns for name, columns in client.get_storage_tables(sorted(names)) if columns}
     loads = _last_loads(client) if loads_table in existing else {}
     return {
-        resource.name: _measure(client, resource, horizon, loads.get(pipeline_name(resource)), existing)
+        resource.name: _measure(session, resource, horizon, loads.get(connector.pipeline_name(resource)), existing)
         for resource in resources
     }
 
@@ -132,7 +134,7 @@ def _last_loads(client: SqlJobClientBase) -> dict[str, Load]:
 
 
 def _measure(
-    client: SqlJobClientBase,
+    session: Session,
     resource: Resource,
     horizon: datetime,
     last_load: Load | None,
@@ -140,6 +142,7 @@ def _measure(
 ) -> TableProfile:
     if resource.name not in existing:
         return TableProfile(last_load=last_load)
+    client, connector = session.client, session.connector
     escape = client.sql_client.escape_column_name
     key, live = escape(PRIMARY_KEY), is_live(client, resource)
     counts = {
@@ -166,12 +169,12 @@ def _measure(
     profile = TableProfile(
         has_table=True,
         # Some destinations fold names, which are in lower case as dlt makes them, to upper case.
-        undeclared=_undeclared(client, resource, map(str.lower, existing[resource.name])),
+        undeclared=_undeclared(client, connector, resource, map(str.lower, existing[resource.name])),
         **measured,
         nulls=dict(zip(required, row[len(counts) :], strict=True)),
         last_load=last_load,
         dangling={
-            column.name: _dangling(client, resource, column) if column.references in existing else None
+            column.name: _dangling(client, connector, resource, column) if column.references in existing else None
             for column in references(resource)
         },
     )
@@ -183,9 +186,11 @@ def _measure(
     return profile
 
 
-def _undeclared(client: SqlJobClientBase, resource: Resource, columns: Iterable[str]) -> dict[str, str]:
+def _undeclared(
+    client: SqlJobClientBase, connector: Connector, resource: Resource, columns: Iterable[str]
+) -> dict[str, str]:
     """Columns of a table that the catalog does not know, by field. Without an entry in dlt's schema, by column."""
-    stored = client.get_stored_schema(pipeline_name(resource))
+    stored = client.get_stored_schema(connector.pipeline_name(resource))
     tables = json.loads(stored.schema)["tables"] if stored else {}
     fields = undeclared_columns(tables.get(resource.name, {}).get("columns", {}), resource)
     spellings = {name: spelling for spelling, name in fields.items()}
@@ -233,10 +238,10 @@ def _note(odd: dict[str, Odd], name: str, key: Any) -> None:  # noqa: ANN401 - a
         found.ids.append(key)
 
 
-def _dangling(client: SqlJobClientBase, resource: Resource, column: Column) -> Odd:
+def _dangling(client: SqlJobClientBase, connector: Connector, resource: Resource, column: Column) -> Odd:
     assert column.references  # noqa: S101 - the caller has looked
     qualify, escape = client.sql_client.make_qualified_table_name, client.sql_client.escape_column_name
-    parent, key = BY_NAME[column.references], escape(PRIMARY_KEY)
+    parent, key = connector.by_name[column.references], escape(PRIMARY_KEY)
     # The window counts all rows while only the first few are fetched: destinations spell LIMIT differently.
     query = (
         f"SELECT child.{key}, count(*) OVER () FROM {qualify(resource.name)} child"

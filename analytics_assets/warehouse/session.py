@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from dlt.common.destination.reference import Destination
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.demo.embedded import resolve_demo
-from analytics_assets.project import use_project_config
 from analytics_assets.warehouse.access import check_reachable
 from analytics_assets.warehouse.credentials import secrets_of
 from analytics_assets.warehouse.destination import build_destination
@@ -50,6 +50,11 @@ class Session:
     """Called with messages for the person who watches the run."""
 
     @property
+    def connector(self) -> Connector:
+        """The API that is read, and the names of its tables."""
+        return self.settings.connector
+
+    @property
     def secrets(self) -> list[str]:
         """Values of the destination's configuration that no message may show."""
         return secrets_of(self.client.config)
@@ -67,7 +72,7 @@ def open_session(
     """Opens the destination for one run. No request is made to the API.
 
     Args:
-        settings: Settings of the API; by default those of the project's `.dlt` and the environment.
+        settings: Settings of the API; by default those that dlt finds in `.dlt` and the environment.
         target: Where to load; by default the configured target.
         credentials: Credentials of a destination that is not DuckDB; by default those of dlt's configuration.
         log: Called with a message when the session has to wait; by default a logger of this module.
@@ -77,9 +82,7 @@ def open_session(
         SettingsError: A setting of the API is missing or wrong.
         DestinationError: The destination is unknown, unsuitable, busy or out of reach.
     """
-    if settings is None:
-        use_project_config()
-        settings = read_settings()
+    settings = settings or read_settings()
     target = target or read_target(settings)
     log = log or logging.getLogger(__name__).warning
     with ExitStack() as stack:
@@ -88,7 +91,7 @@ def open_session(
         if target.duckdb_path:
             opened = stack.enter_context((connect or _open_duckdb)(target.duckdb_path, settings.duckdb_memory, log))
         destination = build_destination(target, opened)
-        client = build_client(destination, working_dir)
+        client = build_client(settings.connector, destination, working_dir)
         check_reachable(client)
         yield Session(resolve_demo(settings), target, destination, client, working_dir, log)
 

@@ -14,7 +14,8 @@ import dlt
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import RESOURCES, Resource, load_order
+from analytics_assets.api.catalog import Resource, load_order
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.listing import Listing, read_ahead
 from analytics_assets.api.reading import Gap, Reading
 from analytics_assets.api.source import read_listing
@@ -30,7 +31,6 @@ from analytics_assets.warehouse.pipeline import (
     last_load_id,
     load_options,
     loads_once,
-    pipeline_name,
     rows_loaded,
 )
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session
@@ -95,17 +95,17 @@ def begin_sync(
     resources = load_order(resources)
     with advisory_locks(session, [each.name for each in resources], lock_timeout), rarely_collected():
         with session.client as client:
-            tables = [_look_at_table(client, resource) for resource in resources]
-            if leftovers := find_leftovers(client, RESOURCES):
+            tables = [_look_at_table(client, session.connector, resource) for resource in resources]
+            if leftovers := find_leftovers(client, session.connector):
                 session.log(describe_leftovers(leftovers))
         held = {each.name for each, table in zip(resources, tables, strict=True) if not _can_load(table)}
         with read_ahead(session.settings, resources, held) as listings:
             yield list(map(Pending, listings, tables))
 
 
-def _look_at_table(client: SqlJobClientBase, resource: Resource) -> TableState | Exception:
+def _look_at_table(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TableState | Exception:
     try:
-        return read_table_state(client, resource)
+        return read_table_state(client, connector, resource)
     except Exception as error:  # noqa: BLE001 - a table that cannot be read costs only its own resource
         return error
 
@@ -226,12 +226,12 @@ def _load(listing: Listing, session: Session, reading: Reading, *, into_empty: b
     from analytics_assets.warehouse.parquet import write_parquet  # noqa: PLC0415 - definitions need no Arrow
 
     resource, destination = listing.resource, session.target.type
-    source = read_listing(listing, name=pipeline_name(resource), reading=reading)
+    source = read_listing(listing, reading)
     if not reading.is_window:
         note_shape(source, resource)
     append = can_append(destination, into_empty=into_empty)
     write_parquet(source, resource, session.working_dir, once=loads_once(destination), may_append=append)
-    pipeline = build_pipeline(resource, session.destination, session.working_dir)
+    pipeline = build_pipeline(session.connector, resource, session.destination, session.working_dir)
     # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh
     # dlt would never load the rows before that cursor again.
     refresh = "drop_resources" if into_empty else None

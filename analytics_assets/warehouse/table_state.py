@@ -10,9 +10,9 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from analytics_assets.api.catalog import Resource
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.reading import Gap, read_gap
 from analytics_assets.warehouse.errors import CatalogChangeError
-from analytics_assets.warehouse.pipeline import pipeline_name
 from analytics_assets.warehouse.shape import SHAPE, declared_shape, find_unfilled
 from analytics_assets.warehouse.sql import first_row, qualified_table
 
@@ -34,7 +34,7 @@ class TableState:
     """Why only a rebuild makes the table fit the catalog; `None` if it fits."""
 
 
-def read_table_state(client: SqlJobClientBase, resource: Resource) -> TableState:
+def read_table_state(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TableState:
     """The state of a resource's table. The client is connected."""
     if not has_table(client, resource):
         return TableState(is_empty=True)
@@ -44,21 +44,21 @@ def read_table_state(client: SqlJobClientBase, resource: Resource) -> TableState
         return TableState(is_empty=True)
     loads = client.sql_client.make_qualified_table_name(client.schema.loads_table_name)
     recorded = client.sql_client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s AND status = 0", newest)
-    state = _stored_state(client, resource)
+    state = _stored_state(client, connector, resource)
     unfilled: tuple[str, ...] = ()
     mismatch = None
     # As it is with every sync but the first after a change of the catalog.
     if state.get(SHAPE) != declared_shape(resource):
         try:
-            unfilled = find_unfilled(resource, state.get(SHAPE), _stored_columns(client, resource))
+            unfilled = find_unfilled(resource, state.get(SHAPE), _stored_columns(client, connector, resource))
         except CatalogChangeError as error:
             mismatch = error
     return TableState(is_empty=False, is_torn=not recorded, gap=read_gap(state), unfilled=unfilled, mismatch=mismatch)
 
 
-def _stored_state(client: SqlJobClientBase, resource: Resource) -> dict[str, Any]:
+def _stored_state(client: SqlJobClientBase, connector: Connector, resource: Resource) -> dict[str, Any]:
     """What the last complete load left in the state of the resource."""
-    name = pipeline_name(resource)
+    name = connector.pipeline_name(resource)
     state: Any = load_pipeline_state_from_destination(name, client) if isinstance(client, WithStateSync) else None
     # The source has the name of the pipeline.
     resources = ((state or {}).get("sources", {}).get(name) or {}).get("resources", {})
@@ -66,9 +66,9 @@ def _stored_state(client: SqlJobClientBase, resource: Resource) -> dict[str, Any
     return found
 
 
-def _stored_columns(client: SqlJobClientBase, resource: Resource) -> TTableSchemaColumns:
+def _stored_columns(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TTableSchemaColumns:
     """The columns of the table in dlt's newest schema of it."""
-    stored = client.get_stored_schema(pipeline_name(resource))
+    stored = client.get_stored_schema(connector.pipeline_name(resource))
     tables = json.loads(stored.schema)["tables"] if stored else {}
     columns: TTableSchemaColumns = tables.get(resource.name, {}).get("columns", {})
     return columns

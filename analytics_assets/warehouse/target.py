@@ -6,6 +6,7 @@ from typing import Any
 
 import dlt
 
+from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.settings import Settings
 from analytics_assets.project import project_dir
 from analytics_assets.warehouse.errors import DestinationError
@@ -14,15 +15,6 @@ DUCKDB = "duckdb"
 
 DEMO_DATABASE = "data/demo.duckdb"
 """The DuckDB file of the demo, relative to the project, unless credentials of DuckDB are configured."""
-
-DATASET = "analytics"
-"""The schema that holds the tables of the resources."""
-
-REPORTS_SCHEMA = "reports"
-"""The schema that holds the reports."""
-
-SCHEMAS = frozenset({DATASET, f"{DATASET}_staging", REPORTS_SCHEMA})
-"""The schemas of a warehouse: the tables, dlt's staging tables, and the reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +25,11 @@ class Target:
     """dlt's name of the destination, such as `duckdb` or `postgres`."""
     duckdb_path: Path | None = None
     """Absolute path of the DuckDB file; `None` for every other destination."""
+
+
+def reports_schema(connector: Connector) -> str:
+    """The schema that holds the reports on a connector's tables."""
+    return "reports" if connector.name == SHIPPED.name else f"{connector.name}_reports"
 
 
 def destination_type(explicit: str | None = None) -> str:
@@ -68,7 +65,9 @@ def read_target(settings: Settings, type_: str | None = None, credentials: str |
             " DESTINATION__DUCKDB__CREDENTIALS to a path, or leave it out."
         )
     path = project_dir() / Path(name).expanduser()
-    if path.stem.lower() in SCHEMAS:
+    dataset = settings.connector.dataset
+    # The schemas of a warehouse: the tables, dlt's staging tables, and the reports.
+    if path.stem.lower() in {dataset, f"{dataset}_staging", reports_schema(settings.connector)}:
         raise DestinationError(
             f"destination.duckdb.credentials = {name!r} cannot be used: DuckDB names a database after its file, and in"
             f" {path.stem!r} it could not tell the database from the schema of that name. Rename the file, for example"

@@ -2,10 +2,10 @@
 
 import pytest
 
-from analytics_assets.api.catalog import RESOURCES, Resource
+from analytics_assets.api.catalog import Resource
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.dialects.base import ByOffset
-from analytics_assets.api.dialects.registry import DIALECTS
+from analytics_assets_tests.support.eight import DIALECTS, RESOURCES
 
 SPECIFIED = [
     # name, path, selector, paged by offset in `after`, cursor

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 import dlt
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.api.source import read_listing
 from analytics_assets.demo.exchange import Row
 from analytics_assets.warehouse.parquet import write_parquet
 from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.project import Project, metadata
 from analytics_assets_tests.support.rows import activity, group, policy
 from analytics_assets_tests.support.wire import (

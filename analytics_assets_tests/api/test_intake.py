@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import dagster as dg
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME, Column, ColumnType
+from analytics_assets.api.catalog import Column, ColumnType
 from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.oracle import RESCUED
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import group

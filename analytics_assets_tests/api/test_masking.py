@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
-from analytics_assets.definitions import defs
-from analytics_assets.defs.assets.specs import asset_key
+from analytics_assets.api.catalog import Resource
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
+from analytics_assets_tests.support.eight import BY_NAME, RESOURCES, asset_key, defs
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import activity, organization
 
@@ -28,14 +27,12 @@ def digest(value: str) -> str:
 
 
 @pytest.fixture
-def declare(monkeypatch: pytest.MonkeyPatch) -> Declare:
+def declare(project: Project, monkeypatch: pytest.MonkeyPatch) -> Declare:
     """Declares fields of a resource of the catalog as sensitive, for one test."""
 
     def declare(name: str, **fields: Any) -> Resource:
         changed = replace(BY_NAME[name], **fields)
-        monkeypatch.setitem(BY_NAME, name, changed)
-        resources = tuple(changed if resource.name == name else resource for resource in RESOURCES)
-        monkeypatch.setattr("analytics_assets.defs.assets.assets.RESOURCES", resources)
+        project.declare(changed)
         monkeypatch.setenv("SOURCES__ANALYTICS__HASH_KEY", KEY)
         return changed
 
@@ -200,9 +197,9 @@ def test_a_field_that_cannot_be_hidden_is_an_error_in_the_catalog(fields: dict[s
         replace(BY_NAME["groups"], **fields)
 
 
-def test_the_asset_says_what_is_hidden(declare: Declare) -> None:
+def test_the_asset_says_what_is_hidden(declare: Declare, project: Project) -> None:
     declare("activities", hashed=("subject", "data.params.email"), dropped=("data.params.ip",))
-    [spec] = [spec for spec in defs().resolve_all_asset_specs() if spec.key == asset_key("activities")]
+    [spec] = [spec for spec in defs(project.names).resolve_all_asset_specs() if spec.key == asset_key("activities")]
     assert "- **Hashed before it is loaded**: `subject`, `data.params.email`" in str(spec.description)
     assert "- **Never loaded**: `data.params.ip`" in str(spec.description)
 

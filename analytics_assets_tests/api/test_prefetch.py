@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.api.http.errors import StatusError
 from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PATHS, Answer, FakeApi
+from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.rows import location, organization
 from analytics_assets_tests.support.waiting import PATIENCE, Turnstile, until
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME, RESOURCES
 from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.warehouse.session import open_session
 from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.checkout import CHECKOUT
+from analytics_assets_tests.support.eight import BY_NAME, RESOURCES
 from analytics_assets_tests.support.project import Project
 
 

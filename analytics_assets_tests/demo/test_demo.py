@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME, RESOURCES, Resource
+from analytics_assets.api.catalog import Resource
 from analytics_assets.demo.data import read_listing
 from analytics_assets.demo.exchange import Row
 from analytics_assets.demo.server import CREDENTIALS, DEMO_TOKEN
@@ -18,6 +18,7 @@ from analytics_assets_tests.servers.demo_api import DEMOS, NOON, Demo
 from analytics_assets_tests.servers.fake_api import PATHS
 from analytics_assets_tests.servers.running import running
 from analytics_assets_tests.support.checkout import CHECKOUT
+from analytics_assets_tests.support.eight import BY_NAME, RESOURCES
 from analytics_assets_tests.support.project import Project, metadata
 
 EVERY_RESOURCE = pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)

@@ -20,13 +20,13 @@ import dagster as dg
 import duckdb
 import pytest
 
-from analytics_assets.definitions import defs
 from analytics_assets.defs.automation.signs_of_life import ALIVE, SILENT_TICKS
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.servers.webhook import Webhook, listening
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.dagster_dev import dagster_dev
+from analytics_assets_tests.support.eight import defs
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.rows import small_rows
 from analytics_assets_tests.support.waiting import until

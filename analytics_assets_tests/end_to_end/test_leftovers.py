@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.dialects.analytics import ANALYTICS
-from analytics_assets.api.dialects.registry import DIALECTS
+from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.warehouse.session import open_session
 from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.commands import check, run, start
+from analytics_assets_tests.support.eight import EIGHT
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.tables import Tables, open_tables
 
@@ -37,20 +38,22 @@ def warehouse(
     The places were merged, so that they have a staging table, too.
     """
     tables = open_tables(request.param, request, project, tmp_path, monkeypatch)
+    places = replace(EIGHT.by_name["locations"], name="places")
+    endpoints = {**ANALYTICS.endpoints, "places": ANALYTICS.endpoints["locations"]}
+    former = replace(EIGHT, resources=(*EIGHT.resources, places), dialects=(replace(ANALYTICS, endpoints=endpoints),))
     load("locations")
-    with monkeypatch.context() as former:
-        endpoints = {**ANALYTICS.endpoints, "places": ANALYTICS.endpoints["locations"]}
-        former.setitem(DIALECTS, "analytics", replace(ANALYTICS, endpoints=endpoints))
-        load("places", "places")
+    load("places", "places", connector=former)
     return tables
 
 
-def load(*names: str) -> list[str]:
+def load(*names: str, connector: Connector = EIGHT) -> list[str]:
     """Syncs each of the resources; returns what was said meanwhile."""
     said: list[str] = []
-    catalog = {**BY_NAME, "places": replace(BY_NAME["locations"], name="places")}
     for name in names:
-        with open_session(log=said.append) as session, begin_sync(session, [catalog[name]]) as [pending]:
+        with (
+            open_session(read_settings(connector), log=said.append) as session,
+            begin_sync(session, [connector.by_name[name]]) as [pending],
+        ):
             sync(pending, session)
     return said
 
@@ -151,3 +154,9 @@ def test_a_run_warns_once_of_what_is_left(warehouse: Tables, project: Project) -
         entry.user_message for entry in project.instance.all_logs(result.run_id) if "no longer lists" in entry.message
     ]
     assert warnings == [SIGN]
+
+
+def test_another_connector_of_the_same_dataset_is_no_leftover(api: FakeApi, project: Project) -> None:
+    other = replace(EIGHT, name="analytics_eu", config_section="sources.analytics", dataset_name="analytics")
+    load("roles", connector=other.only(["roles"]))
+    assert load("groups") == []

@@ -6,17 +6,16 @@ from typing import Any
 
 import pytest
 
-from analytics_assets.api.catalog import RESOURCES
-from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets.api.http import transport
-from analytics_assets.api.settings import SECRETS, SECTION, Settings
+from analytics_assets.api.settings import SECRETS, Settings
 from analytics_assets.defs.assets.config import SyncConfig
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.automation.alerts import DEFAULT_UI_URL
-from analytics_assets.defs.automation.schedules import DEFAULT_CRONS, DEFAULT_TIMEZONE
+from analytics_assets.defs.automation.schedules import DEFAULT_TIMEZONE, HOURLY, WEEKLY
 from analytics_assets.warehouse.duckdb_options import DUCKDB_MEMORY
 from analytics_assets.warehouse.target import DUCKDB
 from analytics_assets_tests.support.checkout import CHECKOUT
+from analytics_assets_tests.support.eight import DIALECTS, EIGHT, RESOURCES
 
 DOCS = CHECKOUT / "docs" / "configuration.md"
 
@@ -68,7 +67,8 @@ def environment_of(rows: Mapping[str, Row], section: str = "") -> dict[str, tupl
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    assert defaults(API) == dict(Settings())
+    found = {key: value for key, value in Settings().items() if key != "connector"}
+    assert defaults(API) == found | {"dialect": EIGHT.dialects[0].name}
 
 
 def test_secrets_are_documented_as_secrets() -> None:
@@ -89,7 +89,7 @@ def test_defaults_that_are_not_in_the_settings_are_those_of_the_code() -> None:
 @pytest.mark.parametrize(
     ("heading", "section"),
     [
-        ("The API: `[sources.analytics]`", ".".join(SECTION)),
+        ("The API: `[sources.analytics]`", ".".join(EIGHT.section)),
         ("Requests: `[runtime]`", "runtime"),
         ("dlt itself", ""),
         ("Destination", ""),
@@ -129,7 +129,11 @@ def test_the_shipped_file_has_what_is_documented() -> None:
 
 
 def test_schedules_alerts_and_destination_have_the_defaults_that_are_documented() -> None:
-    assert defaults(TABLES["Schedules: `[schedules]`"]) == {**DEFAULT_CRONS, "timezone": DEFAULT_TIMEZONE}
+    assert defaults(TABLES["Schedules: `[schedules]`"]) == {
+        "analytics_sync": HOURLY,
+        "analytics_reconcile": WEEKLY,
+        "timezone": DEFAULT_TIMEZONE,
+    }
     assert defaults(TABLES["Alerts: `[alerts]`"]) == {"webhook_url": None, "ui_url": DEFAULT_UI_URL}
     assert defaults(TABLES["Destination"])["destination_type"] == DUCKDB
 
@@ -144,4 +148,4 @@ def test_run_config_has_the_fields_and_defaults_that_are_documented() -> None:
 def test_the_resource_has_the_fields_and_defaults_that_are_documented() -> None:
     real = {name: field.default for name, field in AnalyticsResource.model_fields.items()}
     own = defaults(TABLES["The Dagster resource `analytics`"])
-    assert real == {**dict.fromkeys(Settings()), **own}
+    assert real == {**dict.fromkeys(key for key in Settings() if key != "connector"), **own}

@@ -15,7 +15,6 @@ from dlt.extract.incremental import IncrementalResourceWrapper
 from dlt.extract.source import DltSource
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
-from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.api.source import read_listing
@@ -24,6 +23,7 @@ from analytics_assets.warehouse.parquet import DEDUPLICATED, write_parquet
 from analytics_assets.warehouse.session import Session, open_session
 from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.eight import BY_NAME
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENT = CHECKOUT / "docs" / "decisions" / "private-api.md"

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.demo.data import ACTIVITIES
 from analytics_assets.demo.exchange import Request, Row
 from analytics_assets.demo.ninjaone import PAGED, TOKEN_PATH, NinjaOne
 from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi, serve_kind
+from analytics_assets_tests.support.eight import BY_NAME
 
 CLIENT_ID = "client-4b1d-canary"
 CLIENT_SECRET = "secret-9c2e-canary"

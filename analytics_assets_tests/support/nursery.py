@@ -32,8 +32,7 @@ import dlt
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.load.load import Load
 
-from analytics_assets.definitions import defs
-from analytics_assets.defs.assets.specs import asset_key
+from analytics_assets_tests.support.eight import asset_key, defs
 from analytics_assets_tests.support.environment import CONFIGURED_BY
 
 RESOURCES = ("organizations", "policies", "activities")

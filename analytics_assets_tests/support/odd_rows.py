@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from analytics_assets.api.catalog import BY_NAME
+from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.oracle import Misfit, parse, read_cell, read_key
 from analytics_assets_tests.support.wire import START, declared
 

@@ -8,16 +8,18 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from analytics_assets.definitions import defs
-from analytics_assets.defs.assets.specs import asset_key
+from analytics_assets.api.catalog import Resource
+from analytics_assets.defs.names import Names
+from analytics_assets_tests.support.eight import NAMES, asset_key, defs, with_changed
 
 
-@dataclass(frozen=True)
+@dataclass
 class Project:
     """The project as its user has it: runs through Dagster, and a DuckDB file to look into."""
 
     instance: dg.DagsterInstance
     database: Path
+    names: Names = NAMES
 
     def run(
         self,
@@ -33,7 +35,7 @@ class Project:
         if config:
             run_config = {"ops": {"analytics_api": {"config": dict(config)}}}
         selection = [asset_key(name) for name in resources] or None
-        definition = defs().resolve_job_def(job)
+        definition = defs(self.names).resolve_job_def(job)
         return definition.execute_in_process(
             run_config=run_config, asset_selection=selection, instance=self.instance, raise_on_error=False
         )
@@ -43,6 +45,10 @@ class Project:
         result = self.run(*resources, **options)
         assert result.success, failure_message(result)
         return result
+
+    def declare(self, *resources: Resource) -> None:
+        """From now on the catalog has these entries in place of those of the same name."""
+        self.names = with_changed(*resources)
 
     def log(self, result: dg.ExecuteInProcessResult) -> str:
         """All that a run has logged, its events included."""

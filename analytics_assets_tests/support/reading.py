@@ -6,10 +6,10 @@ import pytest
 from dlt.extract.exceptions import ResourceExtractionError
 from dlt.extract.resource import DltResource
 
-from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.api.source import read_listing
+from analytics_assets_tests.support.eight import BY_NAME
 
 
 def read_resource(name: str) -> DltResource:

@@ -5,8 +5,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from analytics_assets.definitions import defs
 from analytics_assets.warehouse.sync import Pending, sync
+from analytics_assets_tests.support.eight import defs
 
 
 class Sensor:

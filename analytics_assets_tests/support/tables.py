@@ -13,9 +13,9 @@ import psycopg2
 import psycopg2.extras
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.api.values.columns import column_name
 from analytics_assets.api.values.timestamps import parse_timestamp
+from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.project import Project
 
 Cells = dict[str, Any]

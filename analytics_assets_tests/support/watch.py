@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 import dagster as dg
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin
 
-from analytics_assets.definitions import defs
-from analytics_assets.defs.automation.signs_of_life import SENSOR
+from analytics_assets_tests.support.eight import NAMES, defs
 
 HERE = "analytics_assets"
+
+SENSOR = NAMES.derived("signs_of_life")
 
 
 @dataclass

@@ -18,10 +18,10 @@ import psycopg2.extras
 import pytest
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
-from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.demo.analytics import requested_rows, selector
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi, serve
+from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.oracle import (
     RESCUED,
     Key,

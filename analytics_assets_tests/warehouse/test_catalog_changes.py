@@ -8,7 +8,7 @@ import dlt
 import pytest
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import BY_NAME, RESOURCES, Column, Resource
+from analytics_assets.api.catalog import Column, Resource
 from analytics_assets.api.reading import Reading
 from analytics_assets.api.settings_reader import read_date
 from analytics_assets.warehouse.errors import CatalogChangeError
@@ -16,6 +16,7 @@ from analytics_assets.warehouse.session import open_session
 from analytics_assets.warehouse.sync import Run, Synced, begin_sync, run_by_dlt, sync
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne
+from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.project import Project, failure_message, materialized
 from analytics_assets_tests.support.rows import events, group
 from analytics_assets_tests.support.wire import Scene
@@ -48,13 +49,6 @@ def declaring(resource: Resource, **types: Any) -> Resource:
     return replace(
         resource, columns=kept + tuple(Column(name, type_, "Changed") for name, type_ in types.items() if type_)
     )
-
-
-def use(monkeypatch: pytest.MonkeyPatch, *changed: Resource) -> None:
-    """Makes the runs of Dagster use a changed catalog."""
-    by_name = {resource.name: resource for resource in changed}
-    resources = tuple(by_name.get(resource.name, resource) for resource in RESOURCES)
-    monkeypatch.setattr("analytics_assets.defs.assets.assets.RESOURCES", resources)
 
 
 def die_before_rows(pipeline: dlt.Pipeline, source: DltSource, options: Mapping[str, Any]) -> None:
@@ -185,12 +179,10 @@ def test_another_type_is_an_error_before_any_request_and_a_rebuild_takes_it(
     load(changed)
 
 
-def test_a_table_that_does_not_fit_costs_only_its_own_resource_and_no_retry(
-    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_that_does_not_fit_costs_only_its_own_resource_and_no_retry(api: FakeApi, project: Project) -> None:
     project.sync()
     api.requests.clear()
-    use(monkeypatch, declaring(GROUPS, name="json"))
+    project.declare(declaring(GROUPS, name="json"))
     result = project.run()
     assert "groups" not in materialized(result)
     assert len(materialized(result)) == 7

@@ -10,10 +10,10 @@ import psycopg2
 import pytest
 
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.assets.specs import asset_key
 from analytics_assets.defs.quality.connection_check import Verdict, check_connection
 from analytics_assets_tests.servers.fake_api import PATHS, FakeApi
 from analytics_assets_tests.support.checkout import CHECKOUT
+from analytics_assets_tests.support.eight import NAMES, asset_key
 from analytics_assets_tests.support.project import Project, failure_message, metadata, resource_config
 from analytics_assets_tests.support.rows import policy
 
@@ -51,7 +51,9 @@ def test_the_connection_check_tells_whether_postgres_takes_a_table_and_leaves_no
 ) -> None:
     def verdict(url: str) -> Verdict:
         monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
-        return next(found for found in check_connection(AnalyticsResource(), pytest.fail) if found.subject not in PATHS)
+        return next(
+            found for found in check_connection(NAMES, AnalyticsResource(), pytest.fail) if found.subject not in PATHS
+        )
 
     monkeypatch.setenv("DESTINATION_TYPE", "postgres")
     with closing(psycopg2.connect(postgres)) as connection, connection.cursor() as cursor:

@@ -172,11 +172,11 @@ def _runtime(key: str, default: float, least: float = 0.0) -> float:
         value = math.nan
     if not least <= value < math.inf:
         raise SettingsError(
+            ("runtime",),
             key,
             f"is not a number from {least:g}",
             configured,
             f"Correct it in [runtime] of .dlt/config.toml, or as RUNTIME__{key.upper()} in the environment.",
-            section=("runtime",),
         )
     return value
 

@@ -1,4 +1,4 @@
-"""The eight assets: one `@dlt_assets` definition, in which each resource succeeds or fails on its own."""
+"""The assets of a connector: one `@dlt_assets` definition, in which each resource succeeds or fails on its own."""
 
 import gc
 import warnings
@@ -10,19 +10,19 @@ import dlt
 from dagster_dlt.translator import DltResourceTranslatorData
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import BY_NAME, RESCUED, RESOURCES
+from analytics_assets.api.catalog import RESCUED
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import source_shape
 from analytics_assets.defs.assets.config import Mode, RunConfigError, SyncConfig
 from analytics_assets.defs.assets.materialization import describe_sync
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.assets.specs import OP_NAME, POOL, asset_key, spec_attributes
+from analytics_assets.defs.assets.specs import spec_attributes
 from analytics_assets.defs.automation.freshness import freshness_policy
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
-from analytics_assets.defs.automation.schedules import SYNC, read_cron
 from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons, raise_interrupt
 from analytics_assets.defs.display.progress import Progress, count
+from analytics_assets.defs.names import Names, given_resource
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.sync import Run, Synced, begin_sync, sync
 
@@ -36,41 +36,57 @@ HEAVY = 100_000_000
 
 
 class AnalyticsTranslator(DagsterDltTranslator):
-    """Fills the spec of an asset from the catalog."""
+    """Fills the spec of an asset from the catalog.
+
+    Args:
+        names: Names of the connector.
+        cron: When the assets are synced.
+    """
+
+    def __init__(self, names: Names, cron: str) -> None:
+        super().__init__()
+        self._names, self._cron = names, cron
 
     def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
         """The spec of the asset of one resource."""
-        resource = BY_NAME[data.resource.name]
-        policy = freshness_policy(resource, read_cron(SYNC))
-        return super().get_asset_spec(data).replace_attributes(**spec_attributes(resource), freshness_policy=policy)
+        resource = self._names.connector.by_name[data.resource.name]
+        policy = freshness_policy(resource, self._cron)
+        attributes = spec_attributes(self._names, resource)
+        return super().get_asset_spec(data).replace_attributes(**attributes, freshness_policy=policy)
 
 
-def build_assets() -> dg.AssetsDefinition:
-    """The definition of the eight assets. Building it needs no credentials and makes no request."""
+def build_assets(names: Names, cron: str) -> dg.AssetsDefinition:
+    """The definition of a connector's assets. Building it needs no credentials and makes no request.
+
+    Args:
+        names: Names of the connector.
+        cron: When the assets are synced; their freshness policies follow from it.
+    """
 
     @dlt_assets(
-        dlt_source=source_shape(),
+        dlt_source=source_shape(names.connector),
         # A pipeline would create its working directory here; each run makes pipelines and a directory of its own.
         dlt_pipeline=None,  # type: ignore[arg-type]
-        name=OP_NAME,
-        dagster_dlt_translator=AnalyticsTranslator(),
-        pool=POOL,
+        name=names.op,
+        dagster_dlt_translator=AnalyticsTranslator(names, cron),
+        pool=names.pool,
     )
+    @given_resource(names)
     def analytics_api(
         context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
-        first_lines_only()
-        names = {key.path[-1] for key in context.selected_asset_keys}
-        selected = [resource for resource in RESOURCES if resource.name in names]
+        wanted = context.selected_asset_keys
+        selected = [each for each in names.connector.resources if names.asset_key(each.name) in wanted]
         failures: dict[str, str] = {}
         # Whether every failure so far is one that another run would meet again.
         permanent = True
         try:
             # Before `config.reading()`, whose errors show the values of start and end: they may come from a variable.
-            analytics.check_run_config()
+            analytics.check_run_config(names)
             reading, overrides = config.reading(), config.overrides()
             with (
-                analytics.session(context.log.warning, **overrides) as session,
+                first_lines_only(),
+                analytics.session(names, context.log.warning, **overrides) as session,
                 begin_sync(session, selected, analytics.busy_timeout) as pending,
             ):
                 progress = Progress([each.listing for each in pending], context.log.info)
@@ -82,7 +98,7 @@ def build_assets() -> dg.AssetsDefinition:
                         done = sync(
                             each, session, reading, rebuild=config.mode is Mode.rebuild, run=run_by_dagster(context)
                         )
-                        metadata = describe_sync(done, session, [*listing.secrets(), *session.secrets])
+                        metadata = describe_sync(names, done, session, [*listing.secrets(), *session.secrets])
                     except Exception as error:  # noqa: BLE001 - a resource that fails must not fail the others
                         raise_interrupt(error)
                         failures[name] = explain(error, (*listing.secrets(), *session.secrets))
@@ -92,7 +108,7 @@ def build_assets() -> dg.AssetsDefinition:
                     else:
                         progress.end(name, done)
                         _log_outcome(context, done)
-                        yield dg.MaterializeResult(asset_key=asset_key(name), metadata=metadata)
+                        yield dg.MaterializeResult(asset_key=names.asset_key(name), metadata=metadata)
                     if name in failures or listing.stats.weight > HEAVY:
                         # The error, or dlt's pipes, hold the rows in reference cycles.
                         gc.collect()
@@ -101,7 +117,7 @@ def build_assets() -> dg.AssetsDefinition:
             if not isinstance(error, DestinationError):
                 tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
             # Not chained: the message says the cause, and the cause's own text may quote secrets.
-            raise dg.Failure(redact(str(error), analytics.secrets())) from None
+            raise dg.Failure(redact(str(error), analytics.secrets(names.connector))) from None
         if failures:
             if permanent:
                 tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)

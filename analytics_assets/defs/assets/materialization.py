@@ -8,22 +8,24 @@ from dlt.destinations.exceptions import DatabaseException
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.stats import SyncStats
-from analytics_assets.defs.assets.specs import LONGEST_FIELD, UNDECLARED, column_lineage, table_name, table_schema
+from analytics_assets.defs.assets.specs import LONGEST_FIELD, UNDECLARED, column_lineage, table_schema
 from analytics_assets.defs.display.errors import explain, is_out_of_memory
 from analytics_assets.defs.display.previews import chart_per_day, preview
+from analytics_assets.defs.names import Names
 from analytics_assets.warehouse.session import Session
 from analytics_assets.warehouse.sync import Synced
 
 Metadata = dict[str, Any]
 
 
-def describe_sync(done: Synced, session: Session, secrets: list[str | None]) -> Metadata:
+def describe_sync(names: Names, done: Synced, session: Session, secrets: list[str | None]) -> Metadata:
     """The metadata of a materialization. Dagster plots the numbers.
 
     dagster-dlt's own metadata is not used: it names files that are gone, and its column schema loses names
     (dagster#34052).
 
     Args:
+        names: Names of the connector.
         done: The sync to describe.
         session: Its session. Previews read the table through its client.
         secrets: Values that no text may show.
@@ -31,9 +33,9 @@ def describe_sync(done: Synced, session: Session, secrets: list[str | None]) -> 
     resource, stats = done.resource, done.stats
     metadata: Metadata = {
         "dagster/row_count": done.rows_in_table,
-        "dagster/table_name": table_name(resource),
+        "dagster/table_name": names.table(resource),
         "dagster/column_schema": table_schema(resource),
-        "dagster/column_lineage": column_lineage(resource),
+        "dagster/column_lineage": column_lineage(names, resource),
         "rows_loaded": done.rows_loaded,
         "rows_read": stats.rows_read,
         "rows_unchanged": stats.rows_unchanged,

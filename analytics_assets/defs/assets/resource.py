@@ -9,11 +9,11 @@ import dagster as dg
 import dlt
 from pydantic import Field, PrivateAttr
 
-from analytics_assets.api.catalog import RESOURCES
-from analytics_assets.api.settings import DEMO, SECRETS, SECTION, Settings, SettingsError
+from analytics_assets.api.connector import Connector
+from analytics_assets.api.settings import DEMO, SECRETS, Settings, SettingsError
 from analytics_assets.api.settings_reader import read_settings
-from analytics_assets.defs.assets.specs import OP_NAME
 from analytics_assets.defs.automation.signs_of_life import alive
+from analytics_assets.defs.names import Names
 from analytics_assets.warehouse.access import check_writable
 from analytics_assets.warehouse.duckdb_options import duckdb_options
 from analytics_assets.warehouse.errors import DestinationError
@@ -23,9 +23,6 @@ from analytics_assets.warehouse.target import DEMO_DATABASE, DUCKDB, Target, rea
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-KEY = "analytics"
-"""Key of the resource in the definitions and in run config."""
 
 FROM_DLT = " Taken from dlt's configuration if left empty."
 
@@ -103,7 +100,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         """Remembers the run config. It is not trusted, because Dagster's webserver has no authentication."""
         self._run_config = context.run.run_config if context.run else {}
 
-    def check_run_config(self) -> None:
+    def check_run_config(self, names: Names) -> None:
         """Refuses run config that sets a protecting field, or reads an environment variable into a field that is shown.
 
         `allowed_hosts` and `hash_key` protect others than the person who launches the run. Credentials may be read from
@@ -113,15 +110,19 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             SettingsError: Run config does one of the two.
         """
         for name in ("allowed_hosts", "hash_key"):
-            if name in self._by_run_config():
+            if name in self._by_run_config(names):
                 remedy = "Run config may not set it: set it in .dlt or the environment."
-                raise SettingsError(name, "comes by run config", remedy=remedy)
-        op = self._run_config.get("ops", {}).get(OP_NAME, {})
+                raise SettingsError(names.connector.section, name, "comes by run config", remedy=remedy)
+        op = self._run_config.get("ops", {}).get(names.op, {})
         hidden = SECRETS - {"hash_key"}
-        for place, fields, allowed in (("resource", self._by_run_config(), hidden), ("op", op.get("config") or {}, ())):
+        for place, fields, allowed in (
+            ("resource", self._by_run_config(names), hidden),
+            ("op", op.get("config") or {}, ()),
+        ):
             for name, value in fields.items():
                 if isinstance(value, Mapping) and "env" in value and name not in allowed:
                     raise SettingsError(
+                        names.connector.section,
                         name,
                         f"is read from the variable {value['env']} by the {place}'s run config, and would be shown",
                         remedy=f"Run config may read only these fields from variables: {', '.join(sorted(hidden))}.",
@@ -133,33 +134,40 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         with super().yield_for_execution(context), alive(context):
             yield self
 
-    def settings(self, **overrides: Any) -> Settings:  # noqa: ANN401 - settings differ in type
+    def settings(self, names: Names, **overrides: Any) -> Settings:  # noqa: ANN401 - settings differ in type
         """The API's settings, checked.
 
         Args:
+            names: Names of the connector.
             overrides: Values that win over the resource's own fields; `None` keeps the field's value.
 
         Raises:
             SettingsError: A setting is missing or wrong, or run config would send credentials to another origin.
         """
-        self.check_run_config()
+        self.check_run_config(names)
         own = {key: getattr(self, key, None) for key in Settings()}
         given = {key: value for key, value in overrides.items() if value is not None}
-        return read_settings(self._by_run_config(), **own | given)
+        return read_settings(names.connector, self._by_run_config(names), **own | given)
 
-    def _by_run_config(self) -> Mapping[str, Any]:
+    def _by_run_config(self, names: Names) -> Mapping[str, Any]:
         """The fields that run config sets."""
-        return self._run_config.get("resources", {}).get(KEY, {}).get("config") or {}
+        return self._run_config.get("resources", {}).get(names.resource_key, {}).get("config") or {}
 
-    def secrets(self) -> list[str | None]:
+    def secrets(self, connector: Connector) -> list[str | None]:
         """The API's secrets, which no message may show, from the fields and dlt's configuration. They are unchecked."""
-        return [getattr(self, key) or dlt.secrets.get(".".join((*SECTION, key)), str) for key in sorted(SECRETS)]
+        return [getattr(self, key) or dlt.secrets.get(connector.setting(key), str) for key in sorted(SECRETS)]
 
     @contextmanager
-    def session(self, log: Callable[[str], None], **overrides: Any) -> Iterator[Session]:  # noqa: ANN401 - settings differ in type
+    def session(
+        self,
+        names: Names,
+        log: Callable[[str], None],
+        **overrides: Any,  # noqa: ANN401 - settings differ in type
+    ) -> Iterator[Session]:
         """Checks the configuration and opens the destination for one run. Makes no request to the API.
 
         Args:
+            names: Names of the connector.
             log: Called with a message when the run has to wait.
             overrides: Values that win over the resource's own fields; `None` keeps the field's value.
 
@@ -167,15 +175,16 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unknown, unsuitable, busy or out of reach.
         """
-        settings = self.settings(**overrides)
-        target = self._target(settings)
+        settings = self.settings(names, **overrides)
+        target = self._target(names, settings)
         with open_session(settings, target, self.destination_credentials, log=log, connect=self._connect) as session:
             yield session
 
-    def check_destination(self, log: Callable[[str], None]) -> str:
+    def check_destination(self, names: Names, log: Callable[[str], None]) -> str:
         """Tests whether a run could write to the destination, and leaves nothing there.
 
         Args:
+            names: Names of the connector.
             log: Called with a message when the check has to wait.
 
         Returns:
@@ -185,8 +194,8 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unknown, unsuitable, busy, out of reach or not writable.
         """
-        settings = self.settings()
-        target = self._target(settings)
+        settings = self.settings(names)
+        target = self._target(names, settings)
         name = str(target.duckdb_path or target.type)
         with (
             scratch_file(target) as scratch,
@@ -196,12 +205,17 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             if check_writable(session.client):
                 says = f"{name} can be written to"
             with session.client as client:
-                leftovers = find_leftovers(client, RESOURCES)
+                leftovers = find_leftovers(client, session.connector)
         return f"{says}. {describe_leftovers(leftovers)}" if leftovers else says
 
-    def _target(self, settings: Settings) -> Target:
-        fields = self._by_run_config()
-        if settings.is_demo and "base_url" in fields and _is_for_real() and "destination_credentials" not in fields:
+    def _target(self, names: Names, settings: Settings) -> Target:
+        fields = self._by_run_config(names)
+        if (
+            settings.is_demo
+            and "base_url" in fields
+            and _is_for_real(names.connector)
+            and "destination_credentials" not in fields
+        ):
             # Run config asks for the demo where a real API is configured: made-up rows must not land among real ones.
             return read_target(settings, DUCKDB, DEMO_DATABASE)
         target = read_target(settings, self.destination_type, self.destination_credentials)
@@ -212,25 +226,26 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             )
         if target.duckdb_path is None and "destination_credentials" in fields:
             raise DestinationError(
-                "resources.analytics.config.destination_credentials: run config may name a DuckDB file, and no other"
-                f" place for the rows. Set destination.{target.type}.credentials in .dlt/secrets.toml, or as"
-                f" DESTINATION__{target.type.upper()}__CREDENTIALS in the environment."
+                f"resources.{names.resource_key}.config.destination_credentials: run config may name a DuckDB file, and"
+                f" no other place for the rows. Set destination.{target.type}.credentials in .dlt/secrets.toml, or"
+                f" as DESTINATION__{target.type.upper()}__CREDENTIALS in the environment."
             )
         return target
 
     @contextmanager
-    def duckdb(self, log: Callable[[str], None]) -> "Iterator[DuckDBPyConnection]":
+    def duckdb(self, names: Names, log: Callable[[str], None]) -> "Iterator[DuckDBPyConnection]":
         """Opens the DuckDB file of the destination for SQL.
 
         Args:
+            names: Names of the connector.
             log: Called with a message while another process holds the file.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong. The default name of the file depends on them.
             DestinationError: The destination is not DuckDB, or the file is busy.
         """
-        settings = self.settings()
-        target = self._target(settings)
+        settings = self.settings(names)
+        target = self._target(names, settings)
         if target.duckdb_path is None:
             raise DestinationError(f"Reports need DuckDB, and the destination is {target.type}.")
         with self._connect(target.duckdb_path, settings.duckdb_memory, log) as connection:
@@ -253,5 +268,5 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             yield connection
 
 
-def _is_for_real() -> bool:
-    return (dlt.config.get(".".join((*SECTION, "base_url")), str) or DEMO) != DEMO
+def _is_for_real(connector: Connector) -> bool:
+    return (dlt.config.get(connector.setting("base_url"), str) or DEMO) != DEMO

@@ -8,24 +8,15 @@ from typing import Any
 import dagster as dg
 
 from analytics_assets.api import catalog
-from analytics_assets.api.catalog import DOCS_URL, PRIMARY_KEY, RESOURCES, Column, Resource
+from analytics_assets.api.catalog import PRIMARY_KEY, Column, Resource
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.settings import configured_endpoint
 from analytics_assets.api.values.columns import column_name
-from analytics_assets.warehouse.target import DATASET, destination_type
-
-GROUP = "analytics_api"
-"""Asset group of the eight assets."""
-
-OP_NAME = "analytics_api"
-"""Name of the op that syncs them; run config is given by this name."""
+from analytics_assets.defs.names import Names
+from analytics_assets.warehouse.target import destination_type
 
 UPSTREAM_GROUP = "api"
 """Asset group of the endpoints."""
-
-OWNER = "team:data-platform"
-
-POOL = "analytics_warehouse"
-"""Concurrency pool of all steps that open the warehouse. `dagster.yaml` limits it to one run at a time."""
 
 UNDECLARED = "undeclared_columns"
 """Name of a check, and of the metadata of a materialization that lists columns which the catalog does not know."""
@@ -34,32 +25,17 @@ LONGEST_FIELD = 1_000
 """Most characters of a field's name that are shown."""
 
 
-def asset_key(resource_name: str) -> dg.AssetKey:
-    """The key of a resource's asset."""
-    return dg.AssetKey(["analytics", resource_name])
-
-
-def upstream_key(resource_name: str) -> dg.AssetKey:
-    """The key of the external asset that stands for a resource's endpoint."""
-    return dg.AssetKey(["api", resource_name])
-
-
-def table_name(resource: Resource) -> str:
-    """The resource's table with its dataset, such as `analytics.roles`."""
-    return f"{DATASET}.{resource.name}"
-
-
-def upstream_specs() -> list[dg.AssetSpec]:
+def upstream_specs(names: Names) -> list[dg.AssetSpec]:
     """The endpoints, as external assets."""
     return [
         dg.AssetSpec(
-            upstream_key(resource.name),
+            names.upstream_key(resource.name),
             group_name=UPSTREAM_GROUP,
-            description=f"`{endpoint}` of the API. {resource.description} [Documentation]({DOCS_URL})",
+            description=" ".join([f"`{endpoint}` of the API. {resource.description}", *_docs(names, "Documentation")]),
             kinds={"api"},
-            owners=[OWNER],
+            owners=[names.owner],
             metadata={
-                "docs": docs_link(),
+                **docs_link(names.connector),
                 "dagster/column_schema": api_schema(resource),
                 "dagster/code_references": code_reference(resource),
                 "path": endpoint.path,
@@ -67,36 +43,36 @@ def upstream_specs() -> list[dg.AssetSpec]:
                 "rows": endpoint.rows_are,
             },
         )
-        for resource in RESOURCES
-        for endpoint in (configured_endpoint(resource.name),)
+        for resource in names.connector.resources
+        for endpoint in (configured_endpoint(names.connector, resource.name),)
     ]
 
 
-def spec_attributes(resource: Resource) -> dict[str, Any]:
+def spec_attributes(names: Names, resource: Resource) -> dict[str, Any]:
     """The attributes of an asset's spec that follow from the catalog."""
     destination = destination_type()
     return {
-        "key": asset_key(resource.name),
-        "deps": [upstream_key(resource.name)],
-        "group_name": GROUP,
-        "description": describe(resource),
+        "key": names.asset_key(resource.name),
+        "deps": [names.upstream_key(resource.name)],
+        "group_name": names.group,
+        "description": describe(names, resource),
         "kinds": {"dlt", destination},
-        "owners": [OWNER],
+        "owners": [names.owner],
         "tags": tags(resource),
         "metadata": {
-            "dagster/table_name": table_name(resource),
+            "dagster/table_name": names.table(resource),
             "dagster/column_schema": table_schema(resource),
-            "dagster/column_lineage": column_lineage(resource),
+            "dagster/column_lineage": column_lineage(names, resource),
             "dagster/code_references": code_reference(resource),
             "dagster/storage_kind": destination,
-            "docs": docs_link(),
+            **docs_link(names.connector),
         },
     }
 
 
-def describe(resource: Resource) -> str:
+def describe(names: Names, resource: Resource) -> str:
     """The description of an asset, in Markdown."""
-    endpoint = configured_endpoint(resource.name)
+    endpoint = configured_endpoint(names.connector, resource.name)
     lines = [
         resource.description,
         "",
@@ -104,18 +80,22 @@ def describe(resource: Resource) -> str:
         f"- **Pagination**: {endpoint.pagination_is}",
         f"- **Incremental**: {_incremental(resource)}",
         f"- **Deleted upstream**: {_deletions(resource)}",
-        f"- **Table**: `{table_name(resource)}`, merged on `{PRIMARY_KEY}`; nested values are JSON",
+        f"- **Table**: `{names.table(resource)}`, merged on `{PRIMARY_KEY}`; nested values are JSON",
         *_sensitive(resource),
         *(f"- **Limit**: {limit}" for limit in resource.limits),
         "",
-        f"[Documentation of the API]({DOCS_URL})",
+        *_docs(names, "Documentation of the API"),
     ]
-    return "\n".join(lines)
+    return "\n".join(lines).strip()
 
 
-def docs_link() -> dg.UrlMetadataValue:
-    """Link to the documentation of the API."""
-    return dg.MetadataValue.url(DOCS_URL)
+def docs_link(connector: Connector) -> dict[str, dg.UrlMetadataValue]:
+    """Metadata that links to the documentation of the API, if the connector has it."""
+    return {"docs": dg.MetadataValue.url(connector.docs_url)} if connector.docs_url else {}
+
+
+def _docs(names: Names, text: str) -> list[str]:
+    return [f"[{text}]({names.connector.docs_url})"] if names.connector.docs_url else []
 
 
 def tags(resource: Resource) -> dict[str, str]:
@@ -136,9 +116,9 @@ def api_schema(resource: Resource) -> dg.TableSchema:
     return dg.TableSchema([_table_column(column, column.name) for column in resource.columns])
 
 
-def column_lineage(resource: Resource) -> dg.TableColumnLineage:
+def column_lineage(names: Names, resource: Resource) -> dg.TableColumnLineage:
     """Which field of the API each column comes from. `deleted_at`, `_rescued_data` and dlt's own columns have none."""
-    upstream = upstream_key(resource.name)
+    upstream = names.upstream_key(resource.name)
     return dg.TableColumnLineage(
         {column_name(column.name): [dg.TableColumnDep(upstream, column.name)] for column in resource.columns}
     )

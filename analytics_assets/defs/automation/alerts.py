@@ -7,6 +7,7 @@ ui_url = "https://dagster.example.com"                  # base of the links: .dl
 
 import html
 import time
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +16,8 @@ import dlt
 
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.response import NoResponseError
-from analytics_assets.defs.automation.run_tags import RETRY_NUMBER, WILL_RETRY
-
-SENSOR = "analytics_failure_alert"
+from analytics_assets.defs.automation.run_tags import RETRY_NUMBER, WILL_RETRY, selected_assets
+from analytics_assets.defs.names import Names
 
 DEFAULT_UI_URL = "http://localhost:3000"
 
@@ -45,11 +45,17 @@ class AlertError(RuntimeError):
     """An alert could not be delivered. The message never quotes the webhook's URL, which is a secret."""
 
 
-def build_alert_sensor() -> dg.SensorDefinition:
-    """The sensor `analytics_failure_alert`. It is switched on if a webhook is configured when the definitions load."""
+def build_alert_sensor(names: Names, jobs: Collection[str], assets: Collection[dg.AssetKey]) -> dg.SensorDefinition:
+    """The sensor `analytics_failure_alert`. It is switched on if a webhook is configured when the definitions load.
+
+    Args:
+        names: Names of the connector.
+        jobs: Names of the jobs about whose runs it posts.
+        assets: Keys of the assets about whose runs it posts.
+    """
 
     @dg.run_failure_sensor(
-        name=SENSOR,
+        name=names.derived("failure_alert"),
         description=(
             "Posts what failed, why, and a link to the run, to the webhook of ALERTS__WEBHOOK_URL, or of [alerts]"
             " webhook_url in .dlt/secrets.toml. Leaves out runs that will be retried, unless their process died."
@@ -60,6 +66,9 @@ def build_alert_sensor() -> dg.SensorDefinition:
         # Reasons go to the tick's log: Dagster allows one SkipReason per tick, and then no other run in the tick.
         webhook_url = read_webhook_url()
         run = context.dagster_run
+        if run.job_name not in jobs and selected_assets(run).isdisjoint(assets):
+            # Another team's run in the same code location.
+            return
         if webhook_url is None:
             context.log.info("No webhook: set ALERTS__WEBHOOK_URL, or [alerts] webhook_url in .dlt/secrets.toml.")
             return

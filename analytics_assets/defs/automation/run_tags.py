@@ -1,4 +1,4 @@
-"""Tags by which runs and Dagster tell each other about retries, and how to write a tag."""
+"""Tags by which runs and Dagster tell each other about retries, how to write a tag, and what a run is about."""
 
 import threading
 
@@ -26,3 +26,8 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, tags: dict[str, str]) -> 
     """
     with _tagging:
         instance.add_run_tags(run_id, tags)
+
+
+def selected_assets(run: dg.DagsterRun) -> set[dg.AssetKey]:
+    """The assets that a run was launched for, with those of which it was to evaluate checks; none for other runs."""
+    return {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}

@@ -1,6 +1,7 @@
 """The jobs, and the schedules that run them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -8,26 +9,17 @@ import dagster as dg
 import dlt
 from croniter import croniter
 
-from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.defs.assets.config import Mode
-from analytics_assets.defs.assets.specs import GROUP, OP_NAME, asset_key
 from analytics_assets.defs.automation.run_tags import RETRY_WHAT_FAILED
+from analytics_assets.defs.names import Names
 
-SYNC = "analytics_sync"
-"""The job, and its schedule, that syncs all eight resources incrementally."""
+HOURLY = "0 * * * *"
+"""Default cron of the sync: people want activities on the same day, and a sync without new rows is a few hundred small
+requests."""
 
-RECONCILE = "analytics_reconcile"
-"""The job, and its schedule, that reads all eight resources in full."""
-
-VERIFY = "analytics_verify"
-"""The job that evaluates the checks without a sync."""
-
-DEFAULT_CRONS = {
-    # Hourly: people want activities on the same day, and a sync without new rows is a few hundred small requests.
-    SYNC: "0 * * * *",
-    # Sunday night, between two hourly syncs: deletions, and edits that no cursor shows, wait a week at most.
-    RECONCILE: "30 3 * * 0",
-}
+WEEKLY = "30 3 * * 0"
+"""Default cron of the reconcile, between two hourly syncs on Sunday night: deletions, and edits that no cursor shows,
+wait a week at most."""
 
 DEFAULT_TIMEZONE = "UTC"
 
@@ -45,17 +37,31 @@ class ScheduleConfigError(ValueError):
     """A configured cron expression or time zone is not valid."""
 
 
-def read_cron(schedule: str) -> str:
-    """The cron of a schedule: `[schedules]` of dlt's configuration (`SCHEDULES__ANALYTICS_SYNC`), or the default.
+@dataclass(frozen=True, slots=True)
+class Crons:
+    """When the schedules of a connector tick."""
+
+    sync: str
+    reconcile: str
+
+
+def read_crons(names: Names, sync: str | None = None, reconcile: str | None = None) -> Crons:
+    """The crons of both schedules: those that are given, else `[schedules]` of dlt's configuration, else the defaults.
+
+    The keys are the schedules' names: `SCHEDULES__ANALYTICS_SYNC` in the environment.
 
     Raises:
-        ScheduleConfigError: The configured text is not a cron expression.
+        ScheduleConfigError: A text is not a cron expression.
     """
-    cron = dlt.config.get(f"schedules.{schedule}", str) or DEFAULT_CRONS[schedule]
+    return Crons(_read_cron(names.sync, sync, HOURLY), _read_cron(names.reconcile, reconcile, WEEKLY))
+
+
+def _read_cron(schedule: str, given: str | None, default: str) -> str:
+    cron = given or dlt.config.get(f"schedules.{schedule}", str) or default
     if not croniter.is_valid(cron):
         raise ScheduleConfigError(
-            f"schedules.{schedule} = {cron!r} is not a cron expression such as {DEFAULT_CRONS[schedule]!r}. Set it in"
-            f" [schedules] of .dlt/config.toml, or as SCHEDULES__{schedule.upper()}."
+            f"schedules.{schedule} = {cron!r} is not a cron expression such as {default!r}. Set it in [schedules] of"
+            f" .dlt/config.toml, or as SCHEDULES__{schedule.upper()}."
         )
     return cron
 
@@ -77,39 +83,50 @@ def read_timezone() -> str:
     return timezone
 
 
-def build_jobs() -> list[Any]:
-    """The jobs `analytics_sync`, `analytics_reconcile` and `analytics_verify`."""
-    full: Mapping[str, Any] = {"ops": {OP_NAME: {"config": {"mode": Mode.full.name}}}}
-    selection = dg.AssetSelection.groups(GROUP)
+def build_jobs(names: Names) -> list[Any]:
+    """The jobs `analytics_sync`, `analytics_reconcile` and `analytics_verify`, of this connector's name.
+
+    They select assets by key: whoever puts the assets into another group keeps them in their jobs.
+    """
+    full: Mapping[str, Any] = {"ops": {names.op: {"config": {"mode": Mode.full.name}}}}
+    selection = dg.AssetSelection.assets(*names.asset_keys())
+    # The assets are one step. A process for each step would add seconds to every run and gain nothing.
+    executor = dg.in_process_executor
     return [
         dg.define_asset_job(
-            SYNC, selection, tags=RETRY_WHAT_FAILED, description="Loads new rows of all eight resources."
+            names.sync,
+            selection,
+            tags=RETRY_WHAT_FAILED,
+            executor_def=executor,
+            description="Loads new rows of all resources.",
         ),
         dg.define_asset_job(
-            RECONCILE,
+            names.reconcile,
             selection,
             tags=RETRY_WHAT_FAILED,
             config=full,
-            description="Reads all eight resources again and marks rows that are gone upstream.",
+            executor_def=executor,
+            description="Reads all resources again and marks rows that are gone upstream.",
         ),
         dg.define_asset_job(
-            VERIFY,
-            dg.AssetSelection.checks_for_assets(*[asset_key(resource.name) for resource in RESOURCES]),
-            description="Evaluates the checks of all eight tables, without a sync.",
+            names.derived("verify"),
+            dg.AssetSelection.checks_for_assets(*names.asset_keys()),
+            executor_def=executor,
+            description="Evaluates the checks of all tables, without a sync.",
         ),
     ]
 
 
-def build_schedules() -> list[dg.ScheduleDefinition]:
+def build_schedules(names: Names, crons: Crons) -> list[dg.ScheduleDefinition]:
     """The schedules of the sync and the reconcile. Both are stopped until somebody switches them on in the UI."""
-    return [_schedule(name) for name in (SYNC, RECONCILE)]
+    return [_schedule(names.sync, crons.sync), _schedule(names.reconcile, crons.reconcile)]
 
 
-def _schedule(name: str) -> dg.ScheduleDefinition:
+def _schedule(name: str, cron: str) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=name,
         job_name=name,
-        cron_schedule=read_cron(name),
+        cron_schedule=cron,
         execution_timezone=read_timezone(),
         description=f"Runs {name}, unless a run of it is unfinished.",
     )

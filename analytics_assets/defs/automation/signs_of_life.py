@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from analytics_assets.defs.automation.alerts import deliver, describe_death, read_webhook_url
-from analytics_assets.defs.automation.run_tags import tag_run
-
-SENSOR = "analytics_signs_of_life"
+from analytics_assets.defs.automation.run_tags import selected_assets, tag_run
+from analytics_assets.defs.names import Names
 
 ALIVE = "analytics/alive"
 """Key of the tag. Its value is the time of the last sign of life, by the clock of the run's host."""
@@ -71,17 +70,18 @@ def alive(context: dg.InitResourceContext) -> Iterator[None]:
         thread.join(TICK)
 
 
-def build_watch(jobs: Collection[str], assets: Collection[dg.AssetKey]) -> dg.SensorDefinition:
+def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.AssetKey]) -> dg.SensorDefinition:
     """The sensor `analytics_signs_of_life`.
 
     Args:
+        names: Names of the connector.
         jobs: Names of the jobs whose runs give signs of life.
         assets: Keys of the assets whose runs do. The sensor does not watch a run that has other assets as well, because
             the run gives no sign of life while it works on those.
     """
 
     @dg.sensor(
-        name=SENSOR,
+        name=names.derived("signs_of_life"),
         minimum_interval_seconds=TICK,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
@@ -125,7 +125,7 @@ def _is_here(run: dg.DagsterRun, context: dg.SensorEvaluationContext) -> bool:
 
 def _is_ours(run: dg.DagsterRun, jobs: Collection[str], assets: Collection[dg.AssetKey]) -> bool:
     """Whether a run is one of `jobs`, or of some of `assets` and their checks only."""
-    selected = {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
+    selected = selected_assets(run)
     return run.job_name in jobs or (bool(selected) and selected <= set(assets))
 
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import dagster as dg
 
@@ -67,9 +68,15 @@ def raise_interrupt(error: Exception) -> None:
             raise cause from None
 
 
-def first_lines_only() -> None:
+@contextmanager
+def first_lines_only() -> Iterator[None]:
     """Makes dlt log only the first line of each message. It logs errors of drivers, whose later lines quote rows."""
-    logging.getLogger("dlt").addFilter(_first_line)
+    logger = logging.getLogger("dlt")
+    logger.addFilter(_first_line)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_first_line)
 
 
 def _first_line(record: logging.LogRecord) -> bool:

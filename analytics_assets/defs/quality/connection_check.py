@@ -10,14 +10,12 @@ from analytics_assets.api.probe import Finding, probe
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.assets.specs import LONGEST_FIELD, POOL
+from analytics_assets.defs.assets.specs import LONGEST_FIELD
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY
 from analytics_assets.defs.display.errors import explain, list_reasons
 from analytics_assets.defs.display.progress import count
+from analytics_assets.defs.names import Names, given_resource
 from analytics_assets.demo.embedded import resolve_demo
-
-CHECK = "analytics_check"
-"""Name of the job."""
 
 DESTINATION = "destination"
 """Subject of the verdict on the destination."""
@@ -34,10 +32,11 @@ class Verdict:
     """What was found, or why it failed, without secrets."""
 
 
-def check_connection(analytics: AnalyticsResource, log: Callable[[str], None]) -> Iterator[Verdict]:
+def check_connection(names: Names, analytics: AnalyticsResource, log: Callable[[str], None]) -> Iterator[Verdict]:
     """Reads the first pages of each listing, and tests whether the destination can be written to. Keeps nothing.
 
     Args:
+        names: Names of the connector.
         analytics: The resource with the settings to check.
         log: Called with a message when the check has to wait.
 
@@ -47,9 +46,9 @@ def check_connection(analytics: AnalyticsResource, log: Callable[[str], None]) -
     Raises:
         SettingsError: A setting of the API is missing or wrong. No request was made then.
     """
-    settings = analytics.settings()
+    settings = analytics.settings(names)
     secrets = settings.secrets()
-    for finding in probe(resolve_demo(settings)):
+    for finding in probe(resolve_demo(settings), names.connector.resources):
         name = finding.resource.name
         if finding.error:
             yield Verdict(
@@ -58,24 +57,25 @@ def check_connection(analytics: AnalyticsResource, log: Callable[[str], None]) -
         else:
             yield Verdict(name, passed=True, says=redact(_describe(finding), (*secrets, *finding.secrets)))
     try:
-        yield Verdict(DESTINATION, passed=True, says=analytics.check_destination(log))
+        yield Verdict(DESTINATION, passed=True, says=analytics.check_destination(names, log))
     except Exception as error:  # noqa: BLE001 - each destination's driver, and dlt, have errors of their own
         yield Verdict(DESTINATION, passed=False, says=explain(error, secrets))
 
 
-def build_check_job() -> dg.JobDefinition:
-    """The job `analytics_check`. It waits in the pool like a sync, because it opens the warehouse."""
+def build_check_job(names: Names) -> dg.JobDefinition:
+    """The job `analytics_check`, of the connector's name. It waits in the pool, as it opens the warehouse."""
 
     # Dagster refuses an op with the name of its job.
     @dg.op(
-        name="analytics_connection",
-        pool=POOL,
+        name=names.derived("connection"),
+        pool=names.pool,
         description="Asks the API and the destination whether a sync would succeed.",
     )
+    @given_resource(names)
     def check(context: dg.OpExecutionContext, analytics: AnalyticsResource) -> None:
         failures = {}
         try:
-            for verdict in check_connection(analytics, context.log.warning):
+            for verdict in check_connection(names, analytics, context.log.warning):
                 if verdict.passed:
                     context.log.info(f"{verdict.subject}: ok: {verdict.says}")
                 else:
@@ -83,12 +83,13 @@ def build_check_job() -> dg.JobDefinition:
                     failures[verdict.subject] = verdict.says
         except SettingsError as error:
             # Not chained: the cause's own text may quote secrets.
-            raise dg.Failure(redact(str(error), analytics.secrets())) from None
+            raise dg.Failure(redact(str(error), analytics.secrets(names.connector))) from None
         if failures:
             raise dg.Failure("\n".join(["The connection check failed.", *list_reasons(failures)]), metadata=failures)
 
     @dg.job(
-        name=CHECK,
+        name=names.derived("check"),
+        executor_def=dg.in_process_executor,
         # No run retry: a check reports the state at the time it was asked.
         tags=NO_RUN_RETRY,
         description="Reads the first two pages of each resource, tests whether the destination can be written to, and"

@@ -10,10 +10,10 @@ import dagster as dg
 from analytics_assets.api.catalog import PRIMARY_KEY, RESCUED, Resource
 from analytics_assets.api.values.columns import MOST_COLUMNS, column_name
 from analytics_assets.api.values.timestamps import CLOCK_SKEW
-from analytics_assets.defs.assets.specs import UNDECLARED, asset_key, table_name
+from analytics_assets.defs.assets.specs import UNDECLARED
 from analytics_assets.defs.automation.freshness import data_window
-from analytics_assets.defs.automation.schedules import SYNC, read_cron
 from analytics_assets.defs.display.progress import count
+from analytics_assets.defs.names import Names
 from analytics_assets.warehouse.profile import SHOWN_IDS, Odd, TableProfile, references, required_columns
 
 MOST_WITHOUT_CURSOR = 0.1
@@ -44,22 +44,24 @@ class Check:
     """Names of other resources whose tables the check reads."""
 
 
-def checks_of(resource: Resource) -> list[Check]:
-    """The checks of a resource. They follow from its entry in the catalog."""
-    checks = [_primary_key(), _last_load(), _undeclared_columns(), _values_fit(resource)]
+def checks_of(names: Names, resource: Resource, cron: str) -> list[Check]:
+    """The checks of a resource that is synced by `cron`. They follow from its entry in the catalog."""
+    checks = [_primary_key(), _last_load(), _undeclared_columns(), _values_fit(names.table(resource))]
     if required_columns(resource):
         checks.append(_not_null(resource))
     if resource.cursor:
-        checks += [_cursor_freshness(resource), _rows_without_cursor(resource)]
+        checks += [_cursor_freshness(resource, cron), _rows_without_cursor(resource)]
     checks += [
-        _reference_exists(column.name, column.references) for column in references(resource) if column.references
+        _reference_exists(column.name, names.connector.by_name[column.references], names)
+        for column in references(resource)
+        if column.references
     ]
     return checks
 
 
-def no_table(key: dg.AssetKey) -> str:
-    """The description of a check's result for an asset without a table."""
-    return f"There is no table {'.'.join(key.path)} yet: sync it."
+def no_table(table: str) -> str:
+    """The description of a check's result for a table that does not exist."""
+    return f"There is no table {table} yet: sync it."
 
 
 def _primary_key() -> Check:
@@ -131,7 +133,7 @@ def _undeclared_columns() -> Check:
     return Check(UNDECLARED, WARN, description, judge)
 
 
-def _values_fit(resource: Resource) -> Check:
+def _values_fit(table: str) -> Check:
     def judge(profile: TableProfile) -> Outcome:
         wrong = "".join(f"The values could not be checked: {why} " for why in profile.unseen)
         if profile.rescued:
@@ -152,7 +154,7 @@ def _values_fit(resource: Resource) -> Check:
 
     description = (
         f"Each value of a live row fits its column. A value that does not fit is null there, and kept in `{RESCUED}`"
-        f" under the name of its field: `SELECT {PRIMARY_KEY}, {RESCUED} FROM {table_name(resource)} WHERE"
+        f" under the name of its field: `SELECT {PRIMARY_KEY}, {RESCUED} FROM {table} WHERE"
         f" {RESCUED} IS NOT NULL`. Characters that databases cannot store are replaced by U+FFFD."
     )
     return Check("values_fit", WARN, description, judge)
@@ -166,8 +168,8 @@ def _rows(found: dict[str, Odd]) -> str:
     return ", ".join(texts)
 
 
-def _cursor_freshness(resource: Resource) -> Check:
-    window = data_window(resource, read_cron(SYNC))
+def _cursor_freshness(resource: Resource, cron: str) -> Check:
+    window = data_window(resource, cron)
 
     def judge(profile: TableProfile) -> Outcome:
         metadata: dict[str, Any] = {"rows_in_future": profile.rows_in_future}
@@ -212,7 +214,7 @@ def _rows_without_cursor(resource: Resource) -> Check:
     return Check("rows_without_cursor", WARN, description, judge)
 
 
-def _reference_exists(field: str, parent: str) -> Check:
+def _reference_exists(field: str, parent: Resource, names: Names) -> Check:
     column = column_name(field)
 
     def judge(profile: TableProfile) -> Outcome:
@@ -220,15 +222,15 @@ def _reference_exists(field: str, parent: str) -> Check:
             return {}, None
         dangling = profile.dangling[field]
         if dangling is None:
-            return {}, no_table(asset_key(parent))
+            return {}, no_table(names.table(parent))
         ids = ", ".join(map(str, dangling.ids))
         more = ", ..." if dangling.rows > len(dangling.ids) else ""
-        wrong = f"{dangling.rows} rows refer to no live row of {parent} ({PRIMARY_KEY} {ids}{more})."
+        wrong = f"{dangling.rows} rows refer to no live row of {parent.name} ({PRIMARY_KEY} {ids}{more})."
         metadata = {"rows": dangling.rows, "live_rows": profile.live_rows, "ids": dangling.ids}
         return metadata, wrong if dangling.rows else None
 
     description = (
-        f"The `{column}` of every live row is the {PRIMARY_KEY} of a live row of {parent}. The check names up to"
+        f"The `{column}` of every live row is the {PRIMARY_KEY} of a live row of {parent.name}. The check names up to"
         f" {SHOWN_IDS} rows that refer to none."
     )
-    return Check(f"{column.removesuffix('_id')}_exists", WARN, description, judge, (parent,))
+    return Check(f"{column.removesuffix('_id')}_exists", WARN, description, judge, (parent.name,))

@@ -6,6 +6,6 @@ SELECT
     count(*) AS activities,
     count(DISTINCT device_id) AS devices,
     count(*) FILTER (severity IN ('MAJOR', 'CRITICAL')) AS severe
-FROM analytics.activities
+FROM activities
 GROUP BY ALL
 ORDER BY ALL

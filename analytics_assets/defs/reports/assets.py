@@ -1,26 +1,25 @@
 """The assets of the reports: tables in the schema `reports` of the DuckDB file, each made by an SQL file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from analytics_assets.api.catalog import BY_NAME, DELETED_AT
+from analytics_assets.api.catalog import DELETED_AT, Resource
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.assets.specs import OWNER, POOL, asset_key, file_reference
+from analytics_assets.defs.assets.specs import file_reference
 from analytics_assets.defs.automation.conditions import after_inputs
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
+from analytics_assets.defs.names import Names, given_resource
 from analytics_assets.warehouse.errors import DestinationError
-from analytics_assets.warehouse.target import DATASET, DUCKDB, REPORTS_SCHEMA, destination_type
+from analytics_assets.warehouse.target import DUCKDB, destination_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-REPORTS_GROUP = "analytics_reports"
-"""Asset group of the reports."""
 
 COMPLETE = "complete"
 """Name of the check that each report has."""
@@ -41,16 +40,6 @@ class Report:
     """Columns of the table."""
     counts: str | None = None
     """Column that says how many live rows of the first input belong to a row; `None` if there is one for each."""
-
-    @property
-    def asset_key(self) -> dg.AssetKey:
-        """Key of the report's asset."""
-        return dg.AssetKey([REPORTS_SCHEMA, self.name])
-
-    @property
-    def table(self) -> str:
-        """The table with its schema, such as `reports.activity_daily`."""
-        return ".".join(self.asset_key.path)
 
     @property
     def sql_file(self) -> Path:
@@ -112,15 +101,17 @@ REPORTS = (
 )
 
 
-def build_reports() -> list[dg.AssetsDefinition]:
-    """The assets of the reports. Without DuckDB there are none, because the queries are DuckDB's SQL."""
-    return [_build(report) for report in REPORTS] if destination_type() == DUCKDB else []
+def build_reports(names: Names, reports: Sequence[Report]) -> list[dg.AssetsDefinition]:
+    """The assets of reports. Without DuckDB there are none, because the queries are DuckDB's SQL."""
+    return [_build(names, report) for report in reports] if destination_type() == DUCKDB else []
 
 
-def _build(report: Report) -> dg.AssetsDefinition:
+def _build(names: Names, report: Report) -> dg.AssetsDefinition:
+    key = names.report_key(report.name)
+    table = ".".join(key.path)
     check = dg.AssetCheckSpec(
         COMPLETE,
-        asset=report.asset_key,
+        asset=key,
         description=(
             f"Each live row of {report.inputs[0]} is counted once, and no two rows of the report have the same"
             f" {', '.join(report.key)}."
@@ -128,52 +119,53 @@ def _build(report: Report) -> dg.AssetsDefinition:
     )
 
     @dg.asset(
-        key=report.asset_key,
-        deps=[asset_key(name) for name in report.inputs],
-        group_name=REPORTS_GROUP,
+        key=key,
+        deps=[names.asset_key(name) for name in report.inputs],
+        group_name=names.derived("reports"),
         description=report.description,
-        owners=[OWNER],
+        owners=[names.owner],
         kinds={DUCKDB, "sql"},
         metadata={
-            "dagster/table_name": report.table,
+            "dagster/table_name": table,
             "dagster/column_schema": dg.TableSchema(columns=list(report.columns)),
             "dagster/code_references": file_reference(str(report.sql_file), 1, "Query"),
             "dagster/storage_kind": DUCKDB,
         },
         check_specs=[check],
         automation_condition=after_inputs(),
-        pool=POOL,
+        pool=names.pool,
     )
+    @given_resource(names)
     # Dagster does not know a parametrized MaterializeResult.
     def refresh(context: dg.AssetExecutionContext, analytics: AnalyticsResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         try:
-            with analytics.duckdb(context.log.warning) as connection:
-                if missing := _missing(connection, report):
+            with analytics.duckdb(names, context.log.warning) as connection:
+                if missing := _missing(names, connection, report):
                     tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
-                    raise dg.Failure(
-                        f"{report.table} cannot be made before {', '.join(missing)} is there: sync it first."
-                    )
-                return _replace(connection, report)
+                    raise dg.Failure(f"{table} cannot be made before {', '.join(missing)} is there: sync it first.")
+                return _replace(names, connection, report, table)
         except (SettingsError, DestinationError) as error:
-            raise dg.Failure(redact(str(error), analytics.secrets())) from None
+            raise dg.Failure(redact(str(error), analytics.secrets(names.connector))) from None
 
     return refresh
 
 
-def _missing(connection: "DuckDBPyConnection", report: Report) -> list[str]:
+def _missing(names: Names, connection: "DuckDBPyConnection", report: Report) -> list[str]:
     """The tables that the report reads and that do not exist, with their schema."""
     query = "SELECT table_name FROM duckdb_tables() WHERE schema_name = ?"
-    existing = {name for (name,) in connection.execute(query, [DATASET]).fetchall()}
-    return [f"{DATASET}.{name}" for name in report.inputs if name not in existing]
+    existing = {name for (name,) in connection.execute(query, [names.connector.dataset]).fetchall()}
+    return [f"{names.connector.dataset}.{name}" for name in report.inputs if name not in existing]
 
 
-def _replace(connection: "DuckDBPyConnection", report: Report) -> dg.MaterializeResult[Any]:
+def _replace(names: Names, connection: "DuckDBPyConnection", report: Report, table: str) -> dg.MaterializeResult[Any]:
     """Makes the table anew in one transaction, and judges the check by the rows in it."""
     query = report.sql_file.read_text(encoding="utf-8")
     connection.begin()
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {REPORTS_SCHEMA}")
-    connection.execute(f"CREATE OR REPLACE TABLE {report.table} AS\n{query}")
-    numbers = _count(connection, report)
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {names.reports}")
+    # The queries name tables only: which schema has them is up to the connector.
+    connection.execute(f"SET schema = '{names.connector.dataset}'")
+    connection.execute(f"CREATE OR REPLACE TABLE {table} AS\n{query}")
+    numbers = _count(names.connector.by_name[report.inputs[0]], connection, report, table)
     connection.commit()
     return dg.MaterializeResult(
         metadata={"dagster/row_count": numbers["rows"]},
@@ -188,14 +180,13 @@ def _replace(connection: "DuckDBPyConnection", report: Report) -> dg.Materialize
     )
 
 
-def _count(connection: "DuckDBPyConnection", report: Report) -> dict[str, int]:
+def _count(source: Resource, connection: "DuckDBPyConnection", report: Report, table: str) -> dict[str, int]:
     """Counts the report's rows and repeated keys, the input rows that it accounts for, and the live input rows."""
-    source = BY_NAME[report.inputs[0]]
     live = "true" if source.append_only else f"{DELETED_AT} IS NULL"
     counted = f"coalesce(sum({report.counts}), 0)" if report.counts else "count(*)"
     repeated = f"count(*) - count(DISTINCT row({', '.join(report.key)}))"
-    rows_of_input = f"(SELECT count(*) FROM {DATASET}.{source.name} WHERE {live})"
-    query = f"SELECT count(*), {repeated}, {counted}, {rows_of_input} FROM {report.table}"
+    rows_of_input = f"(SELECT count(*) FROM {source.name} WHERE {live})"
+    query = f"SELECT count(*), {repeated}, {counted}, {rows_of_input} FROM {table}"
     numbers = connection.execute(query).fetchone()
     assert numbers  # noqa: S101 - an aggregate has one row
     return dict(zip(("rows", "repeated_keys", "counted", "rows_of_input"), map(int, numbers), strict=True))

@@ -7,7 +7,7 @@ SELECT
     count(DISTINCT last_updated_by) AS editors,
     min(updated_on) AS first_edit,
     max(updated_on) AS last_edit
-FROM analytics.automation_scripts
+FROM automation_scripts
 WHERE deleted_at IS NULL
 GROUP BY ALL
 ORDER BY ALL

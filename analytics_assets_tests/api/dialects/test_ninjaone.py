@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from analytics_assets.api.dialects.registry import DIALECTS
 from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi
 from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne, epoch, fill_from
+from analytics_assets_tests.support.eight import DIALECTS
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import MAY, activity, events, group, location, policy, product, small_rows
 

@@ -10,6 +10,7 @@ from analytics_assets.demo.exchange import Request
 from analytics_assets.demo.ninjaone import TOKEN_PATH
 from analytics_assets_tests.servers.fake_api import PATHS, Answer, FakeApi, serve
 from analytics_assets_tests.servers.fake_ninjaone import CLIENT_ID, CLIENT_SECRET, FakeNinjaOne
+from analytics_assets_tests.support.eight import NAMES
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.reading import read_ids
 from analytics_assets_tests.support.waiting import until
@@ -164,7 +165,7 @@ def test_the_scope_and_the_endpoint_can_be_set_for_any_dialect(
 
 def test_the_client_wins_over_a_pasted_token(ninjaone: FakeNinjaOne, project: Project) -> None:
     resource = AnalyticsResource(api_key="pasted", client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
-    settings = resource.settings(base_url="https://eu.ninjarmm.com")
+    settings = resource.settings(NAMES, base_url="https://eu.ninjarmm.com")
     assert settings.has_client
     assert settings.token_endpoint == "https://eu.ninjarmm.com/ws/oauth/token"
     assert "canary" not in f"{resource!r} {settings!r}"

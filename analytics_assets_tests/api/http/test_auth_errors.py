@@ -15,6 +15,7 @@ from analytics_assets_tests.servers.fake_ninjaone import (
     CLIENT_SECRET,
     FakeNinjaOne,
 )
+from analytics_assets_tests.support.eight import NAMES
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.reading import read_resource, refusal
 from analytics_assets_tests.support.rows import policy
@@ -81,7 +82,7 @@ def test_each_reason_for_having_no_token_has_a_message_of_its_own_without_a_secr
 ) -> None:
     wrong(ninjaone, monkeypatch)
     result = project.run("roles", "organizations")
-    verdicts = {verdict.subject: verdict.says for verdict in check_connection(AnalyticsResource(), pytest.fail)}
+    verdicts = {verdict.subject: verdict.says for verdict in check_connection(NAMES, AnalyticsResource(), pytest.fail)}
     for message in messages:
         assert message in failure_message(result)
         assert message in verdicts["roles"]
@@ -176,7 +177,7 @@ def test_a_token_that_a_row_holds_is_redacted(ninjaone: FakeNinjaOne, project: P
     ninjaone.rows["policies"] = [policy(1) | {"id": "issued-0-canary"}]
     assert 'found "***"' in failure_message(project.run("policies"))
     ninjaone.rows["policies"] = [policy(1) | {"id": "issued-1-canary"}]
-    verdicts = {verdict.subject: verdict.says for verdict in check_connection(AnalyticsResource(), pytest.fail)}
+    verdicts = {verdict.subject: verdict.says for verdict in check_connection(NAMES, AnalyticsResource(), pytest.fail)}
     assert 'found "***"' in verdicts["policies"]
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from analytics_assets.api.catalog import BY_NAME
 from analytics_assets.api.values.arrow import to_table
 from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.project import Project, metadata
 from analytics_assets_tests.support.reading import read_resource
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME, RESOURCES, Column, Resource
+from analytics_assets.api.catalog import Column, Resource
 from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.eight import BY_NAME, RESOURCES
 from analytics_assets_tests.support.odd_rows import UNDECLARED
 from analytics_assets_tests.support.oracle import RESCUED
 from analytics_assets_tests.support.project import Project, failure_message, metadata
@@ -153,31 +154,25 @@ def test_a_field_keeps_its_column_when_others_of_its_name_come(empty_api: FakeAp
     assert found == [("4", "2", "3")]
 
 
-def test_a_field_that_is_declared_where_another_has_its_column_takes_it(
-    empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_field_that_is_declared_where_another_has_its_column_takes_it(empty_api: FakeApi, project: Project) -> None:
     empty_api.rows["groups"] = [{"id": 1, "brandNew": 1}]
     project.sync("groups")
     groups = BY_NAME["groups"]
     declared = replace(groups, columns=(*groups.columns, Column("BrandNew", "json", "Declared")))
-    resources = tuple(declared if resource is groups else resource for resource in RESOURCES)
-    monkeypatch.setattr("analytics_assets.defs.assets.assets.RESOURCES", resources)
+    project.declare(declared)
     empty_api.rows["groups"] = [{"id": 1, "brandNew": 2, "BrandNew": 3}]
     undeclared = metadata(project.sync("groups"), "groups")["undeclared_columns"]
     assert undeclared.keys() == {"brandNew"}
     assert project.query(f"SELECT brand_new, {undeclared['brandNew']} FROM analytics.groups") == [("3", "2")]
 
 
-def test_a_field_gets_its_type_when_it_is_declared_and_the_table_rebuilt(
-    empty_api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_field_gets_its_type_when_it_is_declared_and_the_table_rebuilt(empty_api: FakeApi, project: Project) -> None:
     empty_api.rows["groups"] = [{"id": 1, "price": 10}, {"id": 2, "price": "9"}]
     project.sync("groups")
     assert project.query("SELECT price FROM analytics.groups ORDER BY id") == [("10",), ('"9"',)]
     groups = BY_NAME["groups"]
     declared = replace(groups, columns=(*groups.columns, Column("price", "bigint", "Price")))
-    resources = tuple(declared if resource is groups else resource for resource in RESOURCES)
-    monkeypatch.setattr("analytics_assets.defs.assets.assets.RESOURCES", resources)
+    project.declare(declared)
     message = failure_message(project.run("groups"))
     assert "'price' is declared as bigint, and the column price is json" in message
     assert project.query("SELECT price FROM analytics.groups ORDER BY id") == [("10",), ('"9"',)]

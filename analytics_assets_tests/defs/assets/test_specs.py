@@ -6,11 +6,10 @@ import dagster as dg
 import pytest
 
 from analytics_assets.api import catalog
-from analytics_assets.api.catalog import DOCS_URL, RESOURCES, Resource
+from analytics_assets.api.catalog import DOCS_URL, Resource
 from analytics_assets.api.dialects.analytics import ANALYTICS
-from analytics_assets.definitions import defs
-from analytics_assets.defs.assets.specs import asset_key, upstream_key
 from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.eight import RESOURCES, asset_key, defs, upstream_key
 from analytics_assets_tests.support.project import Project, metadata
 
 REPORTS = ["activity_daily", "organization_overview", "automation_inventory"]

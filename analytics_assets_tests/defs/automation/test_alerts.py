@@ -13,11 +13,13 @@ import pytest
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from analytics_assets.definitions import defs
 from analytics_assets.defs.automation import alerts
 from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi
 from analytics_assets_tests.servers.webhook import SECRET, Webhook
+from analytics_assets_tests.support.eight import NAMES, asset_key, defs
 from analytics_assets_tests.support.project import Project
+
+SENSOR = NAMES.derived("failure_alert")
 
 
 @pytest.fixture
@@ -37,9 +39,9 @@ class Watched:
     def tick(self) -> Any:
         """What the daemon does every thirty seconds."""
         context = dg.build_sensor_context(
-            self.instance, cursor=self.cursor, repository_def=defs().get_repository_def(), sensor_name=alerts.SENSOR
+            self.instance, cursor=self.cursor, repository_def=defs().get_repository_def(), sensor_name=SENSOR
         )
-        result = defs().resolve_sensor_def(alerts.SENSOR).evaluate_tick(context)
+        result = defs().resolve_sensor_def(SENSOR).evaluate_tick(context)
         self.cursor = result.cursor
         return result
 
@@ -172,7 +174,11 @@ def started(instance: dg.DagsterInstance, location: str | None = None, **tags: s
         origin = RemoteJobOrigin(
             RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__"), "analytics_sync"
         )
-    run = instance.add_run(dg.DagsterRun("__ASSET_JOB", remote_job_origin=origin, tags=tags))
+    run = instance.add_run(
+        dg.DagsterRun(
+            "__ASSET_JOB", remote_job_origin=origin, tags=tags, asset_selection=frozenset({asset_key("groups")})
+        )
+    )
     instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", job_name=run.job_name), run.run_id)
     return run
 
@@ -233,9 +239,9 @@ def test_nothing_happens_before_it_is_configured(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert defs().resolve_sensor_def(alerts.SENSOR).default_status is dg.DefaultSensorStatus.RUNNING
+    assert defs().resolve_sensor_def(SENSOR).default_status is dg.DefaultSensorStatus.RUNNING
     monkeypatch.delenv("ALERTS__WEBHOOK_URL")
-    assert defs().resolve_sensor_def(alerts.SENSOR).default_status is dg.DefaultSensorStatus.STOPPED
+    assert defs().resolve_sensor_def(SENSOR).default_status is dg.DefaultSensorStatus.STOPPED
     api.answer_always("policies", Answer(403))
     watched.project.run("policies")
     watched.tick()

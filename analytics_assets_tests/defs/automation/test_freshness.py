@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from analytics_assets.definitions import defs
 from analytics_assets.defs.automation.freshness import longest_gap
+from analytics_assets_tests.support.eight import defs
 
 POLICIES = {
     # hourly: warn after two ticks, fail after four (events) or twenty-four (inventory), with 15 minutes for the run

@@ -9,10 +9,8 @@ import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from analytics_assets.api.catalog import RESOURCES
-from analytics_assets.definitions import defs
-from analytics_assets.defs.assets.specs import asset_key
 from analytics_assets.defs.automation.schedules import ScheduleConfigError
+from analytics_assets_tests.support.eight import RESOURCES, asset_key, defs
 
 
 @pytest.fixture

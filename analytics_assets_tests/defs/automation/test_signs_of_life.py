@@ -11,13 +11,13 @@ import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from analytics_assets.defs.assets.specs import asset_key
 from analytics_assets.defs.automation import signs_of_life
 from analytics_assets.defs.automation.run_tags import tag_run
 from analytics_assets.defs.automation.signs_of_life import ALIVE, SILENT_TICKS, alive
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.servers.webhook import Webhook
+from analytics_assets_tests.support.eight import asset_key
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.waiting import until
 from analytics_assets_tests.support.watch import HERE, Watch, look_up

@@ -7,11 +7,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from analytics_assets.api.catalog import BY_NAME, RESOURCES, Column
-from analytics_assets.defs.quality import checks
+from analytics_assets.api.catalog import Column
+from analytics_assets.defs.automation.schedules import HOURLY
 from analytics_assets.defs.quality.checks import build_checks
 from analytics_assets.defs.quality.rules import checks_of
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
+from analytics_assets_tests.support.eight import BY_NAME, NAMES, RESOURCES
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import activity, group, location, policy, role
 from analytics_assets_tests.support.sensor import Sensor, tick_before_each_sync
@@ -21,7 +22,7 @@ WITH_CURSOR = {"cursor_freshness", "rows_without_cursor"}
 INCREMENTAL = {"policies", "activities", "automation_scripts", "groups", "roles"}
 ERRORS = {"primary_key", "not_null", "last_load"}
 
-NAMES = {
+EXPECTED = {
     (resource.name, check)
     for resource in RESOURCES
     for check in ALWAYS | (WITH_CURSOR if resource.name in INCREMENTAL else set())
@@ -63,7 +64,7 @@ def wrong(found: dict[tuple[str, str], dg.AssetCheckEvaluation]) -> dict[tuple[s
 def test_the_demo_passes_all_checks_in_its_sync_and_alone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "1000")
     for found in (evaluations(project.sync()), look(project)):
-        assert set(found) == NAMES
+        assert set(found) == EXPECTED
         assert wrong(found) == {}
     assert numbers(found["activities", "primary_key"])["rows"] > 3_000
     assert numbers(found["groups", "rows_without_cursor"])["share"] > 0
@@ -71,12 +72,12 @@ def test_the_demo_passes_all_checks_in_its_sync_and_alone(project: Project, monk
 
 def test_a_sync_of_some_resources_checks_these_only(api: FakeApi, project: Project) -> None:
     found = evaluations(project.sync("roles", "software_products"))
-    assert set(found) == {key for key in NAMES if key[0] in {"roles", "software_products"}}
+    assert set(found) == {key for key in EXPECTED if key[0] in {"roles", "software_products"}}
     assert wrong(found) == {}
 
 
 def test_the_step_does_not_block_the_assets_and_needs_the_warehouse_for_itself() -> None:
-    definition = build_checks()
+    definition = build_checks(NAMES, HOURLY)
     assert definition.node_def.name == "analytics_checks"
     assert definition.op.pool == "analytics_warehouse"
     for spec in definition.check_specs:
@@ -131,7 +132,7 @@ def test_before_the_first_sync_the_checks_say_so(project: Project) -> None:
 
 def test_tables_without_rows_pass(empty_api: FakeApi, project: Project) -> None:
     found = evaluations(project.sync())
-    assert set(found) == NAMES
+    assert set(found) == EXPECTED
     assert wrong(found) == {}
 
 
@@ -235,15 +236,13 @@ def test_rows_without_a_cursor_warn_above_a_tenth(api: FakeApi, project: Project
     assert said == {("policies", "rows_without_cursor"): expected}
 
 
-def test_a_column_that_must_not_be_null_gets_a_check(
-    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_column_that_must_not_be_null_gets_a_check(api: FakeApi, project: Project) -> None:
     project.sync("roles")
-    assert not any(check.name == "not_null" for resource in RESOURCES for check in checks_of(resource))
+    assert not any(check.name == "not_null" for resource in RESOURCES for check in checks_of(NAMES, resource, HOURLY))
     roles = BY_NAME["roles"]
     columns = (*roles.columns, Column("nodeRoleParentId", "bigint", "Parent", nullable=False))
     stricter = replace(roles, columns=(*columns, Column("name", "text", "Name", nullable=False)))
-    monkeypatch.setattr(checks, "RESOURCES", tuple(stricter if each is roles else each for each in RESOURCES))
+    project.declare(stricter)
     assert wrong(look(project))["roles", "not_null"] == {"nulls_in_node_role_parent_id": 3, "nulls_in_name": 0}
 
 
@@ -268,7 +267,7 @@ def test_the_checks_that_a_failed_run_has_skipped_are_asked_for_after_it(api: Fa
     failed = project.run()
     assert not failed.success
     assert failed.get_asset_check_evaluations() == []
-    assert sensor.tick() == {key for key in NAMES if key[0] != "policies"}
+    assert sensor.tick() == {key for key in EXPECTED if key[0] != "policies"}
     assert sensor.tick() == set()
 
 
@@ -281,6 +280,6 @@ def test_checks_that_a_run_may_still_evaluate_are_asked_for_only_if_it_does_not(
     api.answer_with("roles", Answer(403))
     assert not project.run("groups", "roles").success
     assert asked_for == [("groups", set()), ("roles", set())]
-    assert sensor.tick() == {key for key in NAMES if key[0] == "groups"}
+    assert sensor.tick() == {key for key in EXPECTED if key[0] == "groups"}
     project.sync("groups", "roles")
     assert sensor.tick() == set()

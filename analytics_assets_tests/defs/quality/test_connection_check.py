@@ -10,12 +10,12 @@ import duckdb
 import pytest
 
 import analytics_assets.__main__ as command_line
-from analytics_assets.definitions import defs
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.quality.connection_check import Verdict, check_connection
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PAGED, PATHS, TOKEN, Answer, FakeApi
 from analytics_assets_tests.support.commands import run
+from analytics_assets_tests.support.eight import NAMES, defs
 from analytics_assets_tests.support.holder import holding
 from analytics_assets_tests.support.project import Project, failure_message
 from analytics_assets_tests.support.rows import activity, location, organization, policy
@@ -23,7 +23,7 @@ from analytics_assets_tests.support.rows import activity, location, organization
 
 def check(**resource: Any) -> dict[str, Verdict]:
     """What the check says, by subject."""
-    return {verdict.subject: verdict for verdict in check_connection(AnalyticsResource(**resource), pytest.fail)}
+    return {verdict.subject: verdict for verdict in check_connection(NAMES, AnalyticsResource(**resource), pytest.fail)}
 
 
 def failed(verdicts: dict[str, Verdict]) -> dict[str, str]:
@@ -157,7 +157,7 @@ def test_a_busy_file_is_waited_for_and_then_named(api: FakeApi, project: Project
     said: list[str] = []
     with holding(project.database):
         resource = AnalyticsResource(busy_timeout=0.6)
-        verdicts = {verdict.subject: verdict for verdict in check_connection(resource, said.append)}
+        verdicts = {verdict.subject: verdict for verdict in check_connection(NAMES, resource, said.append)}
     assert list(failed(verdicts)) == ["destination"]
     assert "still in use" in verdicts["destination"].says
     assert "Waiting for the DuckDB file" in said[0]

@@ -1,0 +1,32 @@
+"""The connector that the tests use: the eight resources, in both dialects."""
+
+from dataclasses import replace
+
+import dagster as dg
+
+from analytics_assets.api.catalog import Resource
+from analytics_assets.api.connector import SHIPPED
+from analytics_assets.definitions import build_definitions
+from analytics_assets.defs.names import Names, name_all
+from analytics_assets.defs.reports.assets import REPORTS
+
+EIGHT = SHIPPED
+RESOURCES = EIGHT.resources
+BY_NAME = EIGHT.by_name
+DIALECTS = EIGHT.dialects_by_name
+NAMES = name_all(EIGHT)
+asset_key = NAMES.asset_key
+upstream_key = NAMES.upstream_key
+
+
+def defs(names: Names = NAMES) -> dg.Definitions:
+    """The definitions of the connector, as a code location of its own has them."""
+    executor = dg.Definitions(executor=dg.in_process_executor)
+    return dg.Definitions.merge(build_definitions(names, reports=REPORTS), executor)
+
+
+def with_changed(*changed: Resource) -> Names:
+    """The connector with other entries in place of those of the same name."""
+    by_name = {resource.name: resource for resource in changed}
+    resources = tuple(by_name.get(resource.name, resource) for resource in RESOURCES)
+    return name_all(replace(EIGHT, resources=resources))

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analytics_assets.api.mistakes import CatalogError
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
-from analytics_assets.definitions import NAMES, defs
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.display.terminal import live_progress
@@ -34,6 +34,11 @@ from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.leftovers import count_leftover, drop_leftover, find_leftovers
 from analytics_assets.warehouse.locks import advisory_locks
+
+try:
+    from analytics_assets.definitions import NAMES, defs
+except CatalogError as error:
+    sys.exit(str(error))
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended: 128 and the number of SIGINT, as in shells."""
@@ -138,6 +143,8 @@ def check() -> int:
             ):
                 mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
                 console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
+                if verdict.advice:
+                    console.print(verdict.advice, markup=False, highlight=False)
                 passed = passed and verdict.passed
     except SettingsError as error:
         console.print(str(error), style="red", markup=False, highlight=False)

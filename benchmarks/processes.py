@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import duckdb
 
-from analytics_assets.api.catalog import PRIMARY_KEY, RESOURCES
+from analytics_assets.api.catalog import RESOURCES
 from analytics_assets.project import project_dir
 from benchmarks.scenarios import SINCE, Conditions, Scenario
 from benchmarks.work import find_work
@@ -140,7 +140,7 @@ def check_rows(database: Path, server: Server, label: str) -> None:
     """Ends the benchmark unless a contestant has loaded each row of the API once: otherwise its time means nothing."""
     with duckdb.connect(str(database), read_only=True) as connection:
         for name, count in server.counts.items():
-            query = f"SELECT count(*), count(DISTINCT {PRIMARY_KEY}) FROM analytics.{name}"
+            query = f"SELECT count(*), count(DISTINCT id) FROM analytics.{name}"
             [held] = connection.execute(query).fetchall()
             if held != (count, count):
                 sys.exit(f"{label}: the table {name} has {held[0]} rows and {held[1]} ids, but the API has {count}.")

@@ -7,7 +7,6 @@ from math import ceil
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.http.errors import PayloadError, shortened
 from analytics_assets.api.listing import Listing
 from analytics_assets.api.prefetch import Batch
@@ -52,7 +51,7 @@ class Intake:
         self.stats.rows_read += table.num_rows
         for column in self.resource.columns:
             self.stats.values[column.name] += table.num_rows - table[column_name(column.name)].null_count
-        for key, name, value in misfits(table):
+        for key, name, value in misfits(table, self.resource):
             if name in self._declared:
                 found = self.stats.misfits.setdefault(name, Misfits())
                 found.count += 1
@@ -85,11 +84,12 @@ class Intake:
                 continue
             example = shortened(found.example) if found.example and not self.resource.is_sensitive else ""
             such_as = f", such as {example}" if example else ""
+            rows = f"{self.resource.key_label} {', '.join(map(shortened, found.ids))}"
             # Earlier slices of the same sync are committed already.
             loaded = "Nothing more" if self.listing.is_sliced else "Nothing"
             raise PayloadError(
                 f"{self.resource.name}: {found.count:,} of {values:,} values of {column.name!r} do not fit its type"
-                f" {column.type}{such_as}, in the rows with {PRIMARY_KEY} {', '.join(map(shortened, found.ids))}."
+                f" {column.type}{such_as}, in the rows with {rows}."
                 f" {loaded} was loaded. If the API has changed, declare the type that it sends now in api/catalog.py"
                 " (json holds every value) and run with mode: rebuild, in the op's run config. To keep such values in"
                 f" _rescued_data instead, raise sources.analytics.max_rescued_share (now {share:g}) to"

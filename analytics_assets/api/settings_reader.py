@@ -11,6 +11,7 @@ from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedExcept
 
 from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
+from analytics_assets.api.mistakes import check_catalog
 from analytics_assets.api.settings import SECRETS, Settings, SettingsError, is_token
 from analytics_assets.api.values.timestamps import parse_timestamp
 
@@ -52,9 +53,11 @@ def read_settings(
         explicit: Values that win over dlt's configuration; `None` means not given.
 
     Raises:
+        CatalogError: The connector has mistakes.
         SettingsError: A value is missing, malformed, unknown or out of bounds, or it would send the credentials to an
             origin that is not allowed.
     """
+    check_catalog(connector)
     given = {key: value for key, value in explicit.items() if value is not None}
     settings = _resolve(connector, given)
     if LEADS_ELSEWHERE.intersection(by_run_config):

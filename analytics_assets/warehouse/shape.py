@@ -12,9 +12,9 @@ import dlt
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.catalog import Resource
 from analytics_assets.api.source import Position
-from analytics_assets.api.values.columns import FIELD, column_name
+from analytics_assets.api.values.columns import FIELD, column_name, key_columns
 from analytics_assets.warehouse.errors import CatalogChangeError
 
 SHAPE = "shape"
@@ -32,7 +32,7 @@ class Shape(TypedDict):
 def declared_shape(resource: Resource) -> Shape:
     """The shape that the catalog gives to a table."""
     columns = {column_name(column.name): column.type for column in resource.columns}
-    return {"key": [column_name(PRIMARY_KEY)], "columns": dict(columns)}
+    return {"key": key_columns(resource), "columns": dict(columns)}
 
 
 def note_shape(source: DltSource, resource: Resource) -> None:
@@ -83,7 +83,7 @@ def find_unfilled(resource: Resource, noted: Shape | None, stored: TTableSchemaC
 
 
 def _other_key(resource: Resource, columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    declared = declared_shape(resource)["key"]
+    declared = key_columns(resource)
     stored = [name for name, hints in columns.items() if hints.get("primary_key")]
     if not stored or set(stored) == set(declared):
         return []

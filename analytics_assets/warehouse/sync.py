@@ -107,7 +107,17 @@ def _look_at_table(client: SqlJobClientBase, connector: Connector, resource: Res
     try:
         return read_table_state(client, connector, resource)
     except Exception as error:  # noqa: BLE001 - a table that cannot be read costs only its own resource
+        _raise_interrupt(error)
         return error
+
+
+def _raise_interrupt(error: BaseException) -> None:
+    """Raises the interrupt behind an error: drivers make errors of their own of Ctrl-C and of Dagster's termination."""
+    cause: BaseException | None = error
+    while cause:
+        if not isinstance(cause, Exception):
+            raise cause from None
+        cause = cause.__cause__ or cause.__context__
 
 
 def _can_load(table: TableState | Exception) -> bool:

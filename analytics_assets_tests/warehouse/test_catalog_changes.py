@@ -194,13 +194,15 @@ def test_a_table_that_does_not_fit_costs_only_its_own_resource_and_no_retry(api:
     assert run.tags["dagster/max_retries"] == "0"
 
 
-def test_another_key_is_an_error_that_asks_for_a_rebuild(
-    empty_api: FakeApi, project: Project, load: Loader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_key_is_an_error_that_asks_for_a_rebuild(empty_api: FakeApi, project: Project, load: Loader) -> None:
     empty_api.rows["groups"] = [group(1)]
     load(GROUPS)
-    monkeypatch.setattr("analytics_assets.warehouse.shape.PRIMARY_KEY", "groupId")
-    with pytest.raises(CatalogChangeError, match="the key is declared as group_id, and rows are merged on id"):
+    changed = replace(GROUPS, key=("id", "name"))
+    with pytest.raises(CatalogChangeError, match="the key is declared as id, name, and rows are merged on id"):
+        load(changed)
+    load(changed, rebuild=True)
+    load(changed)
+    with pytest.raises(CatalogChangeError, match="the key is declared as id, and rows are merged on id, name"):
         load(GROUPS)
 
 

@@ -65,6 +65,10 @@ class Endpoint:
         """Where the body holds the rows, in words, for people."""
         return f"key {self.selector!r} of the body" if self.selector else "the body"
 
+    def mistakes(self) -> list[str]:
+        """Returns what is wrong in the endpoint itself."""
+        return []
+
     def find(self, body: object) -> object:
         """Returns the value in a body where the rows belong; `None` if the body has no such key."""
         if self.selector is None:

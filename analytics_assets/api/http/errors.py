@@ -51,8 +51,13 @@ def kind_of(value: object) -> str:
     return JSON_KINDS[type(value)]
 
 
-def shortened(value: int | str | Raw) -> str:
-    """Returns a value or a token of the API as a message shows it: quoted, and `QUOTED` characters at most."""
+def shortened(value: int | str | tuple[int | str, ...] | Raw) -> str:
+    """Returns a value or a token of the API as a message shows it: quoted, and `QUOTED` characters at most.
+
+    Of a key of several fields, each value has as many.
+    """
+    if isinstance(value, tuple):
+        return f"({', '.join(map(shortened, value))})"
     if isinstance(value, Raw):
         text = bytes(memoryview(value)[: 4 * QUOTED]).replace(UNFIT, b'"').decode(errors="replace")
     else:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.catalog import ColumnType, Resource
 from analytics_assets.api.dialects.base import Endpoint
 from analytics_assets.api.dialects.registry import suggest_dialect
 from analytics_assets.api.http.body import MOST_WEIGHT, split_body, weigh
@@ -40,7 +40,7 @@ ADVICE = {
 def read_rows(response: ApiResponse, resource: Resource, settings: Settings, stats: SyncStats) -> list[Row]:
     """Returns the rows of a response and counts it in `stats`.
 
-    A row has its primary key as a Python value, and all other fields as JSON tokens.
+    A row has its primary key as Python values, and all other fields as JSON tokens.
 
     Raises:
         StatusError: The status is an error.
@@ -75,48 +75,59 @@ def read_rows(response: ApiResponse, resource: Resource, settings: Settings, sta
     stats.weight += weight
     if isinstance(body, dict) and (total := bytes(body.get(TOTAL, b""))[:19]).isdigit():
         stats.total = int(total)
-    for row, key in zip(rows, _read_keys(rows, resource, request), strict=True):
-        row[PRIMARY_KEY] = key
+    _set_keys(rows, resource, request)
     return rows
 
 
-def _read_keys(rows: Sequence[Row], resource: Resource, request: str) -> Sequence[int | str]:
-    """Reads the keys of a page: all at once if they are as usual, because that is faster, or else one by one."""
-    keys: Sequence[Any]
-    try:
-        listed = b"[%b]" % b",".join([row[PRIMARY_KEY] for row in rows])
-        keys = _KEYS[resource.key_type].decode(listed)
-        are_usual = UNFIT not in listed and (all(keys) if resource.key_type == "text" else _are_bigint(keys))
-    except (msgspec.DecodeError, KeyError, TypeError):
-        are_usual = False
-    if not are_usual:
-        names = [f"{request}: row {position} of {len(rows)}" for position in range(1, len(rows) + 1)]
-        keys = [_read_key(row, resource, name) for row, name in zip(rows, names, strict=True)]
+def _set_keys(rows: Sequence[Row], resource: Resource, request: str) -> None:
+    """Replaces the tokens of the key by Python values, and fails if two rows have the same key."""
+    names, types = resource.key_names, resource.key_types
+    fields = [_read_keys(rows, name, type_, resource, request) for name, type_ in zip(names, types, strict=True)]
+    keys: Sequence[Any] = fields[0] if len(fields) == 1 else list(zip(*fields, strict=True))
     if len(set(keys)) < len(keys):
         twice = next(key for key, count in Counter(keys).items() if count > 1)
         raise PayloadError(
-            f"{request} lists {PRIMARY_KEY} {shortened(twice)} twice on one page. A merge would keep one of the rows."
+            f"{request} lists {resource.key_label} {shortened(twice)} twice on one page. A merge would keep one of the"
+            " rows."
         )
-    return keys
+    for name, values in zip(names, fields, strict=True):
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+
+
+def _read_keys(
+    rows: Sequence[Row], name: str, type_: ColumnType, resource: Resource, request: str
+) -> Sequence[int | str]:
+    """Reads a field of the keys of a page: all values at once if they are as usual, which is faster, or one by one."""
+    try:
+        listed = b"[%b]" % b",".join([row[name] for row in rows])
+        keys: Sequence[Any] = _KEYS[type_].decode(listed)
+        are_usual = UNFIT not in listed and (all(keys) if type_ == "text" else _are_bigint(keys))
+    except (msgspec.DecodeError, KeyError, TypeError):
+        are_usual = False
+    if are_usual:
+        return keys
+    places = [f"{request}: row {position} of {len(rows)}" for position in range(1, len(rows) + 1)]
+    return [_read_key(row, name, type_, resource, place) for row, place in zip(rows, places, strict=True)]
 
 
 def _are_bigint(keys: Sequence[int]) -> bool:
     return not keys or (min(keys) in BIGINT and max(keys) in BIGINT)
 
 
-def _read_key(row: Row | Raw, resource: Resource, row_name: str) -> int | str:
+def _read_key(row: Row | Raw, name: str, type_: ColumnType, resource: Resource, place: str) -> int | str:
     if isinstance(row, Raw):
-        raise PayloadError(f"{row_name} is not an object but {kind_of(_outline(row))}.")
+        raise PayloadError(f"{place} is not an object but {kind_of(_outline(row))}.")
     try:
-        return read_key(bytes(row[PRIMARY_KEY]), resource.key_type)
+        return read_key(bytes(row[name]), type_)
     except KeyError:
         found = f"only {_keys(row)}"
     except UnfitError:
-        found = "another value" if resource.is_sensitive else shortened(row[PRIMARY_KEY])
-    kind = "an integer" if resource.key_type == "bigint" else "a text"
-    if bytes(row.get(PRIMARY_KEY, b""))[:1] == b'"' and resource.key_type == "bigint":
+        found = "another value" if resource.is_sensitive else shortened(row[name])
+    kind = "an integer" if type_ == "bigint" else "a text"
+    if bytes(row.get(name, b""))[:1] == b'"' and type_ == "bigint":
         found += ". If ids are texts, declare it so in api/catalog.py and run with mode: rebuild"
-    raise PayloadError(f"{row_name} has no {PRIMARY_KEY!r} to merge on, which is {kind} in this table: found {found}.")
+    raise PayloadError(f"{place} has no {name!r} to merge on, which is {kind} in this table: found {found}.")
 
 
 def _explain_status(response: ApiResponse, resource: Resource, settings: Settings) -> str:

@@ -6,9 +6,10 @@ lies between them. If they share none, the listing has changed, and is read agai
 """
 
 from collections import deque
+from operator import itemgetter
 from typing import Any
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.catalog import Resource
 from analytics_assets.api.dialects.base import ById, ByOffset, Endpoint
 from analytics_assets.api.dialects.registry import suggest_dialect
 from analytics_assets.api.pagination.base import PaginationError, check_cap
@@ -31,6 +32,8 @@ class OffsetPagination:
 
     def __init__(self, resource: Resource, by_offset: ByOffset, settings: Settings) -> None:
         self._name = resource.name
+        self._key_label = resource.key_label
+        self._key_of = itemgetter(*resource.key_names)
         self._offset_param = by_offset.param
         self._limit_param = by_offset.size_param
         self._limit = settings.rows_per_page
@@ -60,7 +63,7 @@ class OffsetPagination:
             PaginationError: The page repeats the previous one or lists a row again, the listing keeps changing, or it
                 exceeds `max_pages`.
         """
-        keys = [row[PRIMARY_KEY] for row in rows]
+        keys = list(map(self._key_of, rows))
         self._pages += 1
         if not rows and position == self._consumed:
             return None
@@ -78,9 +81,9 @@ class OffsetPagination:
         repeated = [key for key in keys[_leading(keys, self._seen) :] if key in self._seen]
         if repeated and keys[:1] == self._last_page[-1:] and position >= self._read_before:
             raise PaginationError(
-                f"{self._name}: {PRIMARY_KEY} {repeated[0]!r} is listed twice, the second time on page {self._pages}"
-                f" ({self._offset_param}={position}). Either the listing changed while it was read, and another run"
-                " helps, or the API repeats rows."
+                f"{self._name}: {self._key_label} {repeated[0]!r} is listed twice, the second time on page"
+                f" {self._pages} ({self._offset_param}={position}). Either the listing changed while it was read, and"
+                " another run helps, or the API repeats rows."
             )
         return self._advance(rows, keys, position)
 

@@ -26,7 +26,7 @@ from analytics_assets.api.listing import Listing
 from analytics_assets.api.prefetch import Batch
 from analytics_assets.api.reading import Gap, write_gap
 from analytics_assets.api.values.arrow import undeclared_hints
-from analytics_assets.api.values.columns import column_name, key_columns, undeclared_columns
+from analytics_assets.api.values.columns import column_name, key_columns, typed_columns, undeclared_columns
 
 RECENT = "recent"
 """Key of the digests in the state of a resource."""
@@ -92,8 +92,8 @@ class BatchReader:
             elif self.stats.cursor_before is None:
                 last_value = state["incremental"][self.cursor]["last_value"]
                 self.stats.cursor_before = self.stats.cursor_after = last_value
-        table = dlt.current.source_schema().tables.get(name, {})
-        return Intake(self.listing, undeclared_columns(table.get("columns", {}), self.listing.resource))
+        columns = dlt.current.source_schema().tables.get(name, {}).get("columns", {})
+        return Intake(self.listing, undeclared_columns(columns, self.listing.resource), typed_columns(columns))
 
     def _follow(self, newest: datetime | None) -> None:
         if newest is None:

@@ -1,5 +1,6 @@
 """Takes in the batches of a listing: gives fields their columns, and counts rows and values."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from math import ceil
 
@@ -27,11 +28,13 @@ class Intake:
     Args:
         listing: The listing that the batches come from.
         undeclared: The columns of undeclared fields, by field. New fields are added to it.
+        typed: Further columns of the table, whose names no undeclared field may have.
     """
 
-    def __init__(self, listing: Listing, undeclared: dict[str, str]) -> None:
+    def __init__(self, listing: Listing, undeclared: dict[str, str], typed: Collection[str] = ()) -> None:
         self.listing = listing
         self.undeclared = undeclared
+        self.typed = typed
         self.resource = listing.resource
         self.stats = listing.stats
         self.cursor = column_name(self.resource.cursor) if self.resource.cursor else None
@@ -44,7 +47,7 @@ class Intake:
         Raises:
             PayloadError: The batch is the last, and the misfits of a column exceed `max_rescued_share` (rule V4).
         """
-        table = spread(batch.table, self.resource, self.undeclared)
+        table = spread(batch.table, self.resource, self.undeclared, self.typed)
         self.stats.rows_read += table.num_rows
         for column in self.resource.columns:
             self.stats.values[column.name] += table.num_rows - table[column_name(column.name)].null_count

@@ -7,7 +7,7 @@ So pages are fetched in the background, several at once, put in order, validated
 import asyncio
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -134,10 +134,17 @@ class Listing:
 
 
 @contextmanager
-def read_ahead(settings: Settings, resources: Iterable[Resource]) -> Iterator[list[Listing]]:
+def read_ahead(
+    settings: Settings, resources: Iterable[Resource], held: Collection[str] = ()
+) -> Iterator[list[Listing]]:
     """Yields listings in the order of their resources. Reading has begun, and ends with the context.
 
     A listing whose endpoint filters by the cursor is not started: its first request depends on the cursor.
+
+    Args:
+        settings: The settings of the API.
+        resources: What to list.
+        held: Names of resources whose listing is not started either. dlt starts it, if it asks for it.
 
     Raises:
         SettingsError: No `hash_key` is set for fields that are to be hashed, or the certificates cannot be read.
@@ -146,7 +153,7 @@ def read_ahead(settings: Settings, resources: Iterable[Resource]) -> Iterator[li
         listings = open_listings(settings, resources)
         for listing in listings.values():
             stack.callback(listing.stop)
-            if listing.endpoint.since_param is None:
+            if listing.endpoint.since_param is None and listing.resource.name not in held:
                 listing.start({})
         yield list(listings.values())
 

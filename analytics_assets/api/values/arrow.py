@@ -7,7 +7,7 @@ gives them columns of their own.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from operator import itemgetter
@@ -99,7 +99,7 @@ def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table":
     return pa.table(table)
 
 
-def spread(table: "pa.Table", resource: Resource, columns: dict[str, str]) -> "pa.Table":
+def spread(table: "pa.Table", resource: Resource, columns: dict[str, str], typed: Collection[str] = ()) -> "pa.Table":
     """Returns the table with a json column for each undeclared field instead of `OTHERS`.
 
     Args:
@@ -107,12 +107,13 @@ def spread(table: "pa.Table", resource: Resource, columns: dict[str, str]) -> "p
         resource: The resource of the rows.
         columns: The columns of undeclared fields, by field. New fields are added to it, up to `MOST_COLUMNS`; the
             values of further fields go to `_rescued_data`.
+        typed: Further names that no undeclared field may have, as `typed_columns` finds them.
     """
     others = table[OTHERS]
     table = table.drop_columns([OTHERS])
     if others.null_count == len(others):
         return table
-    taken = {column_name(column.name) for column in resource.table_columns} | set(columns.values())
+    taken = {column_name(column.name) for column in resource.table_columns}.union(columns.values(), typed)
     rescued: Rescued = defaultdict(dict)
     for position, token in enumerate(table[RESCUED]):
         if token.is_valid:

@@ -73,7 +73,21 @@ def undeclared_columns(columns: TTableSchemaColumns, resource: Resource) -> dict
     # dlt keeps hints that begin with x-, but its types do not declare them.
     untyped: Mapping[str, Mapping[str, Any]] = columns
     declared = {column_name(column.name) for column in resource.columns}
-    return {hints[FIELD]: name for name, hints in untyped.items() if FIELD in hints and name not in declared}
+    # A field that was undeclared for a time may have a json column beside its own.
+    fields = {column.name for column in resource.columns}
+    return {
+        hints[FIELD]: name
+        for name, hints in untyped.items()
+        if FIELD in hints and name not in declared and hints[FIELD] not in fields
+    }
+
+
+def typed_columns(columns: TTableSchemaColumns) -> set[str]:
+    """Returns the columns in dlt's schema of a table that cannot be those of undeclared fields, as they have a type.
+
+    A field that is removed from the catalog leaves one. Its values go to a json column with another name from then on.
+    """
+    return {name for name, hints in columns.items() if hints.get("data_type", "json") != "json"}
 
 
 def column_hints(resource: Resource) -> TTableSchemaColumns:

@@ -1,15 +1,15 @@
-"""One sync of all eight resources without Dagster: the project's own sync, with dlt running the pipelines."""
+"""One sync of all resources without Dagster: the project's own sync, with dlt running the pipelines."""
 
 import importlib
 import os
 import time
 from dataclasses import replace
 
-from analytics_assets.api.catalog import RESOURCES
-from analytics_assets.api.dialects.analytics import ANALYTICS
-from analytics_assets.api.dialects.registry import DIALECTS
+from analytics_assets.api.connector import SHIPPED
+from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.warehouse.session import open_session
 from analytics_assets.warehouse.sync import begin_sync, sync
+from benchmarks.events import EVENTS
 from benchmarks.work import print_work
 
 IMPORTED_LATE = (
@@ -30,12 +30,18 @@ def main() -> None:
     """Loads all resources into the configured DuckDB file."""
     for module in IMPORTED_LATE:
         importlib.import_module(module)
+    connector = SHIPPED
     if since := os.environ.get("BENCHMARKS_SINCE"):
         # The specification's API has no filter by time. A dialect gets one by a value of its endpoint.
-        filtered = replace(ANALYTICS.endpoints["activities"], since_param=since)
-        DIALECTS["analytics"] = replace(ANALYTICS, endpoints={**ANALYTICS.endpoints, "activities": filtered})
+        dialect = SHIPPED.dialects[0]
+        filtered = replace(dialect.endpoints[EVENTS], since_param=since)
+        dialect = replace(dialect, endpoints={**dialect.endpoints, EVENTS: filtered})
+        connector = replace(SHIPPED, dialects=(dialect,))
     started = time.perf_counter()
-    with open_session() as session, begin_sync(session, RESOURCES) as listings:
+    with (
+        open_session(read_settings(connector)) as session,
+        begin_sync(session, connector.resources) as listings,
+    ):
         for listing in listings:
             sync(listing, session)
     print_work(started)

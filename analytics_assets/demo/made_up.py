@@ -28,6 +28,9 @@ KEPT = timedelta(days=14)
 ABSENT_EVERY = 7
 """One in so many values is null, where null is accepted."""
 
+REFERRED = 5
+"""Rows of another resource, from the first on, to which rows refer."""
+
 VALUES: dict[str, Callable[[str, int], Any]] = {
     "bigint": lambda _, number: number % 100,
     "bool": lambda _, number: number % 3 == 0,
@@ -91,11 +94,9 @@ def _row(resource: Resource, number: int, moment: datetime) -> Row:
 
 
 def _value(column: Column, number: int, place: int) -> Any:  # noqa: ANN401 - as JSON has it
-    if column.name == PRIMARY_KEY:
-        return number if column.type == "bigint" else f"{column.name}-{number:06}"
+    if column.name == PRIMARY_KEY or column.references:
+        number = number % REFERRED + 1 if column.references else number
+        return number if column.type == "bigint" else f"{PRIMARY_KEY}-{number:06}"
     if column.nullable and (number + place) % ABSENT_EVERY == 0:
         return None
-    if column.references:
-        # Ids of other resources count from 1, unless they are text.
-        return number % 5 + 1 if column.type == "bigint" else None
     return VALUES[column.type](column.name, number)

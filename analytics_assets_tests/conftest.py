@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from analytics_assets.api.connector import SHIPPED
 from analytics_assets_tests.servers.fake_api import TOKEN, FakeApi, serve
 from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne, serve_ninjaone
 from analytics_assets_tests.servers.webhook import Webhook, listening
@@ -18,6 +19,7 @@ from analytics_assets_tests.support.needs import absent
 from analytics_assets_tests.support.postgres import create_database, postgres_binaries, serve_postgres
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.rows import small_rows
+from analytics_assets_tests.support.shipped import shipped_rows
 from analytics_assets_tests.support.vendors import Connect, connector
 from analytics_assets_tests.support.watch import Watch
 from analytics_assets_tests.support.wire import (
@@ -64,6 +66,16 @@ def api(empty_api: FakeApi) -> FakeApi:
     """An API with a few rows of each resource."""
     empty_api.rows = small_rows()
     return empty_api
+
+
+@pytest.fixture
+def shipped_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+    """An API with rows of whatever the shipped catalog lists, to which the configuration points."""
+    with serve(connector=SHIPPED) as api:
+        api.rows = shipped_rows()
+        monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", api.url)
+        monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", TOKEN)
+        yield api
 
 
 @pytest.fixture

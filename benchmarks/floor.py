@@ -17,12 +17,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.json
 
-from analytics_assets.api.catalog import RESOURCES, Resource
-from analytics_assets.api.dialects.analytics import ANALYTICS
+from analytics_assets.api.catalog import Resource
+from analytics_assets.api.connector import SHIPPED
 from benchmarks.loop import run
 from benchmarks.work import print_work
 
-SCHEMA = "analytics"
+SCHEMA = SHIPPED.dataset
+ENDPOINTS = SHIPPED.dialects[0].endpoints
 BATCH = 8 * 1024 * 1024
 """Bytes of pages that are parsed and inserted at once."""
 SQL_TYPES = {"bigint": "BIGINT", "bool": "BOOLEAN", "json": "JSON", "text": "VARCHAR", "timestamp": "TIMESTAMPTZ"}
@@ -35,7 +36,7 @@ class Listing:
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
-        self.endpoint = ANALYTICS.endpoints[resource.name]
+        self.endpoint = ENDPOINTS[resource.name]
         self.ended = False
         self.bodies: list[bytes] = []
         self.bytes = 0
@@ -74,7 +75,7 @@ def load(connection: duckdb.DuckDBPyConnection, resource: Resource, bodies: list
         return
     declared = {column.name: ARROW_TYPES[column.type] for column in resource.columns if column.type in ARROW_TYPES}
     row = pa.struct(list(declared.items()))
-    selector = ANALYTICS.endpoints[resource.name].selector
+    selector = ENDPOINTS[resource.name].selector
     lines = b"\n".join(bodies)
     pages = pyarrow.json.read_json(
         io.BytesIO(lines),
@@ -95,7 +96,7 @@ async def fetch(
 ) -> None:
     """Fetches all pages, `in_flight` at a time over all listings, and loads them at the same time."""
     loop = asyncio.get_running_loop()
-    listings = [Listing(resource) for resource in RESOURCES]
+    listings = [Listing(resource) for resource in SHIPPED.resources]
     requests = ((listing, offset) for listing in listings for offset in listing.offsets(arguments.page_size))
 
     async def work(session: aiohttp.ClientSession) -> None:
@@ -125,7 +126,7 @@ def main() -> None:
     started = time.perf_counter()
     with duckdb.connect(arguments.database) as connection, ThreadPoolExecutor(1) as loader:
         connection.execute(f"CREATE SCHEMA {SCHEMA}")
-        for resource in RESOURCES:
+        for resource in SHIPPED.resources:
             create_table(connection, resource)
         run(fetch(arguments, connection, loader))
     print_work(started)

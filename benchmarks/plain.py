@@ -1,4 +1,4 @@
-"""Plain dlt: the eight resources as dlt's documentation declares such resources, with dlt's defaults.
+"""Plain dlt: the same resources as dlt's documentation declares such resources, with dlt's defaults.
 
 python -m benchmarks.plain http://127.0.0.1:8000 file.duckdb --parquet
 """
@@ -8,8 +8,10 @@ import time
 
 import dlt
 from dlt.sources.rest_api import rest_api_source
-from dlt.sources.rest_api.typing import RESTAPIConfig
+from dlt.sources.rest_api.typing import Endpoint, EndpointResource, RESTAPIConfig
 
+from analytics_assets.api.catalog import Resource
+from analytics_assets.api.connector import SHIPPED
 from benchmarks.work import print_work
 
 START = "2024-01-01T00:00:00Z"
@@ -31,59 +33,19 @@ def configuration(url: str, page_size: int) -> RESTAPIConfig:
             },
         },
         "resource_defaults": {"primary_key": "id", "write_disposition": "merge"},
-        "resources": [
-            {"name": "organizations", "endpoint": {"path": "v2/organizations", "data_selector": "data"}},
-            {
-                "name": "policies",
-                "endpoint": {
-                    "path": "v2/policies",
-                    "data_selector": "data",
-                    "paginator": "single_page",
-                    "incremental": {"cursor_path": "updated", "initial_value": START},
-                },
-            },
-            {
-                "name": "activities",
-                "endpoint": {
-                    "path": "v2/activities",
-                    "data_selector": "activities",
-                    "incremental": {"cursor_path": "activityTime", "initial_value": START},
-                },
-            },
-            {
-                "name": "automation_scripts",
-                "endpoint": {
-                    "path": "v2/automation/scripts",
-                    "data_selector": "data",
-                    "paginator": "single_page",
-                    "incremental": {"cursor_path": "updatedOn", "initial_value": START},
-                },
-            },
-            {
-                "name": "groups",
-                "endpoint": {
-                    "path": "v2/groups",
-                    "data_selector": "data",
-                    "paginator": "single_page",
-                    "incremental": {"cursor_path": "updated", "initial_value": START},
-                },
-            },
-            {"name": "locations", "endpoint": {"path": "v2/locations", "data_selector": "data"}},
-            {
-                "name": "roles",
-                "endpoint": {
-                    "path": "v2/roles",
-                    "data_selector": "data",
-                    "paginator": "single_page",
-                    "incremental": {"cursor_path": "created", "initial_value": START},
-                },
-            },
-            {
-                "name": "software_products",
-                "endpoint": {"path": "v2/software-products", "data_selector": "data", "paginator": "single_page"},
-            },
-        ],
+        "resources": list(map(declare, SHIPPED.resources)),
     }
+
+
+def declare(resource: Resource) -> EndpointResource:
+    """A resource as it is declared to that source."""
+    declared = SHIPPED.dialects[0].endpoints[resource.name]
+    endpoint: Endpoint = {"path": declared.path.lstrip("/"), "data_selector": declared.selector or "$"}
+    if not declared.pagination:
+        endpoint["paginator"] = "single_page"
+    if resource.cursor:
+        endpoint["incremental"] = {"cursor_path": resource.cursor, "initial_value": START}
+    return {"name": resource.name, "endpoint": endpoint}
 
 
 def main() -> None:
@@ -96,7 +58,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.perf_counter()
     destination = dlt.destinations.duckdb(arguments.database)
-    pipeline = dlt.pipeline("plain", destination=destination, dataset_name="analytics")
+    pipeline = dlt.pipeline("plain", destination=destination, dataset_name=SHIPPED.dataset)
     source = rest_api_source(configuration(arguments.url, arguments.page_size))
     if arguments.parquet:
         pipeline.run(source, loader_file_format="parquet")

@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 
 import duckdb
 
-from analytics_assets.api.catalog import RESOURCES
+from analytics_assets.api.connector import SHIPPED
 from analytics_assets.project import project_dir
 from benchmarks.scenarios import SINCE, Conditions, Scenario
 from benchmarks.work import find_work
 
 CONFIGURED_BY = ("SOURCES__", "DESTINATION", "RUNTIME__", "SCHEDULES__", "DLT_", "DAGSTER_", "API_KEY", "START_DATE")
 """Beginnings of the variables that configure the project. Contestants do not inherit them."""
-SECTION = "SOURCES__ANALYTICS"
+SECTION = "__".join(SHIPPED.section).upper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,9 @@ def serving(scenario: Scenario, activities: int) -> Iterator[Server]:
             url = process.stdout.readline().strip()
             if not url:
                 sys.exit("The benchmark's server has not started. Its own messages above say why.")
-            yield Server(url, {resource.name: rows.get(resource.name, scenario.others) for resource in RESOURCES})
+            yield Server(
+                url, {resource.name: rows.get(resource.name, scenario.others) for resource in SHIPPED.resources}
+            )
         finally:
             process.kill()
 
@@ -140,7 +142,7 @@ def check_rows(database: Path, server: Server, label: str) -> None:
     """Ends the benchmark unless a contestant has loaded each row of the API once: otherwise its time means nothing."""
     with duckdb.connect(str(database), read_only=True) as connection:
         for name, count in server.counts.items():
-            query = f"SELECT count(*), count(DISTINCT id) FROM analytics.{name}"
+            query = f"SELECT count(*), count(DISTINCT id) FROM {SHIPPED.dataset}.{name}"
             [held] = connection.execute(query).fetchall()
             if held != (count, count):
                 sys.exit(f"{label}: the table {name} has {held[0]} rows and {held[1]} ids, but the API has {count}.")

@@ -4,7 +4,7 @@
 
 It prints its URL and serves until it is killed. The demo API's code decides which rows a request gets. The rest differs
 to make the server cheap: the encoded rows of a listing are contiguous in memory, so that any page is one slice of them,
-which costs 3 microseconds instead of a millisecond. It ignores credentials, and it can filter activities by time, which
+which costs 3 microseconds instead of a millisecond. It ignores credentials, and it can filter events by time, which
 the specification's API cannot. `/_stats` returns how many requests came since `/_reset`, and how many of them at once.
 """
 
@@ -21,14 +21,15 @@ from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote
 
-from analytics_assets.api.catalog import RESOURCES, Column, Resource
-from analytics_assets.api.dialects.analytics import ANALYTICS
+from analytics_assets.api.catalog import Column, Resource
+from analytics_assets.api.connector import SHIPPED
 from analytics_assets.api.values.timestamps import parse_timestamp
-from analytics_assets.demo.analytics import requested_rows, selector
+from analytics_assets.demo.paging import hold, requested_rows
+from benchmarks.events import EVENTS
 from benchmarks.loop import run
 
+ENDPOINTS = SHIPPED.dialects[0].endpoints
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
-FILTERED = "activities"
 SEPARATOR = b", "
 SAMPLES: dict[str, Any] = {
     "bool": True,
@@ -40,9 +41,11 @@ class Listing:
     """The encoded rows of a resource: one buffer, and the position in it at which each row starts."""
 
     def __init__(self, resource: Resource, count: int) -> None:
-        self._path = ANALYTICS.endpoints[resource.name].path
+        endpoint = ENDPOINTS[resource.name]
+        self._pagination = endpoint.pagination
         self._count = count
-        self._head = f'{{"{selector(self._path)}": ['.encode()
+        head, tail = json.dumps(hold(endpoint.selector, [])).split("[]")
+        self._head, self._tail = f"{head}[".encode(), f"]{tail}".encode()
         rows = bytearray()
         self._starts = array("Q")
         for row in encoded_rows(resource, count):
@@ -54,12 +57,12 @@ class Listing:
 
     def page(self, query: dict[str, str], skipped: int) -> bytes:
         """The body of an answer; `skipped` rows at the start are filtered out."""
-        first, last, _ = requested_rows(self._path, query).indices(self._count - skipped)
+        first, last, _ = requested_rows(self._pagination, query).indices(self._count - skipped)
         if first >= last:
-            return self._head + b"]}"
+            return self._head + self._tail
         first, last = first + skipped, last + skipped
         rows = self._rows[self._starts[first] : self._starts[last] - len(SEPARATOR)]
-        return b"".join((self._head, rows, b"]}"))
+        return b"".join((self._head, rows, self._tail))
 
 
 def encoded_rows(resource: Resource, count: int) -> Iterator[bytes]:
@@ -89,7 +92,7 @@ def template(column: Column) -> str:
 
 @lru_cache
 def rows_before(time_or_date: str) -> int:
-    """How many activities happened before an ISO 8601 point in time. The first happened a second after `FIRST`."""
+    """How many events happened before an ISO 8601 point in time. The first happened a second after `FIRST`."""
     return max(0, math.ceil((parse_timestamp(time_or_date) - FIRST).total_seconds()) - 1)
 
 
@@ -100,9 +103,9 @@ class Api:
         self.latency = latency
         self._since = since
         self._listings = {
-            ANALYTICS.endpoints[resource.name].path: Listing(resource, counts[resource.name]) for resource in RESOURCES
+            ENDPOINTS[resource.name].path: Listing(resource, counts[resource.name]) for resource in SHIPPED.resources
         }
-        self._filtered = ANALYTICS.endpoints[FILTERED].path
+        self._filtered = ENDPOINTS[EVENTS].path
         self.reset()
 
     def reset(self) -> None:
@@ -202,17 +205,15 @@ async def serve(api: Api, port: int) -> None:
 def main() -> None:
     """Parses the command line, makes the rows and serves them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.server")
-    parser.add_argument("--activities", type=int, default=100_000)
     parser.add_argument("--others", type=int, default=500, help="rows of each other resource")
-    parser.add_argument("--organizations", type=int, help="number of organizations (default: --others)")
-    parser.add_argument("--locations", type=int, help="number of locations (default: --others)")
+    for name in SHIPPED.by_name:
+        parser.add_argument(f"--{name}", type=int, help="number of its rows (default: --others)")
     parser.add_argument("--latency", type=float, default=0, metavar="SECONDS", help="from request to response")
-    parser.add_argument("--since", metavar="PARAM", help="parameter that filters activities by time (default: none)")
+    parser.add_argument("--since", metavar="PARAM", help="parameter that filters events by time (default: none)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any free one)")
     arguments = parser.parse_args()
-    counts = {resource.name: arguments.others for resource in RESOURCES}
-    for name in ("activities", "organizations", "locations"):
-        counts[name] = arguments.others if getattr(arguments, name) is None else getattr(arguments, name)
+    given = vars(arguments)
+    counts = {name: arguments.others if given[name] is None else given[name] for name in SHIPPED.by_name}
     run(serve(Api(counts, arguments.latency, arguments.since), arguments.port))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import dagster as dg
 from playwright.sync_api import FloatRect, Locator, Page, expect, sync_playwright
 
+from analytics_assets.api.values.columns import column_name
 from analytics_assets.definitions import NAMES
 from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets_tests.support.checkout import CHECKOUT
@@ -31,7 +32,15 @@ WIDTH, HEIGHT = 1440, 900
 TALL = 1060
 """Height at which the whole graph fits in."""
 
-ACTIVITIES = NAMES.asset_key("activities")
+SHOWN = next(
+    (resource for resource in NAMES.connector.resources if resource.append_only),
+    next((resource for resource in NAMES.connector.resources if resource.cursor), NAMES.connector.resources[0]),
+)
+"""The resource whose pages are shown: the events, or another one that has something new in every sync."""
+
+FIELD = next((column.name for column in SHOWN.columns if column.name == SHOWN.cursor), SHOWN.columns[0].name)
+ASSET = NAMES.asset_key(SHOWN.name)
+DOWNSTREAM = [report for report in REPORTS if SHOWN.name in report.inputs]
 TABLES = NAMES.asset_keys() + [NAMES.report_key(report.name) for report in REPORTS]
 """What a run materializes; the endpoints only are."""
 
@@ -103,7 +112,7 @@ def graph_before(tour: Tour) -> bytes:
     tour.button("Save").click()
     page.get_by_role("button", name="settings").last.click()
     page.get_by_role("menuitem", name="Expand all groups").click()
-    expect(tour.text("activity_daily")).to_be_visible()
+    expect(tour.text(TABLES[-1].path[-1])).to_be_visible()
     # A graph is made to fit in when it is opened.
     page.reload()
     expect(tour.text("Never materialized")).to_have_count(len(TABLES))
@@ -139,29 +148,29 @@ def finished_run(tour: Tour) -> bytes:
 def lineage(tour: Tour) -> bytes:
     page = tour.page
     # Wide enough for the graph at its largest: whether Dagster makes it fit in, once it has grown, is a matter of luck.
-    tour.open_asset(NAMES.upstream_key("activities"), "lineage", height=720, width=1840)
+    tour.open_asset(NAMES.upstream_key(SHOWN.name), "lineage", height=720, width=1840)
     tour.button("Downstream").click()
     tour.button("All").click()
-    for name in ("api", "analytics_api", "analytics_reports", "activity_daily"):
+    for name in ("api", NAMES.group, *((NAMES.derived("reports"), DOWNSTREAM[0].name) if DOWNSTREAM else ())):
         expect(page.locator("svg").get_by_text(name, exact=True).first).to_be_in_viewport(ratio=1)
-    expect(tour.text("Materialized")).to_have_count(2)
+    expect(tour.text("Materialized")).to_have_count(1 + len(DOWNSTREAM))
     expect(page.get_by_text("Loading")).to_have_count(0)
     return tour.picture()
 
 
 def asset_page(tour: Tour) -> bytes:
     page = tour.page
-    tour.open_fresh_asset(ACTIVITIES, height=1000)
+    tour.open_fresh_asset(ASSET, height=1000)
     for heading in ("Description", "Columns", "Owners", "Kinds", "Storage", "Source code"):
         expect(tour.text(heading).first).to_be_visible()
-    expect(tour.text("activity_time").first).to_be_visible()
+    expect(tour.text(column_name(FIELD)).first).to_be_visible()
     expect(page.get_by_text("data-platform")).to_be_visible()
     return tour.picture()
 
 
 def launchpad(tour: Tour) -> bytes:
     page = tour.page
-    tour.open_asset(ACTIVITIES)
+    tour.open_asset(ASSET)
     tour.button("Materialize").click(modifiers=["Shift"])
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text("No errors")).to_be_visible()
@@ -176,10 +185,10 @@ def launchpad(tour: Tour) -> bytes:
 
 def plots(tour: Tour) -> bytes:
     page = tour.page
-    tour.open_asset(ACTIVITIES, height=1000)
+    tour.open_asset(ASSET, height=1000)
     expect(page.get_by_text("Showing all 2 updates")).to_be_visible()
     rows_loaded = page.get_by_role("row", name=re.compile("^rows_loaded")).get_by_role("cell").last
-    # Thousands at first, and every five minutes one more.
+    # Many at first, and only what is new in the second sync.
     expect(rows_loaded).to_have_text(re.compile(r"^\d{1,2}$"))
     tour.button("Plots").click()
     chart = tour.text("rows_loaded")
@@ -190,7 +199,7 @@ def plots(tour: Tour) -> bytes:
 
 def checks(tour: Tour) -> bytes:
     page = tour.page
-    tour.open_asset(ACTIVITIES, "checks")
+    tour.open_asset(ASSET, "checks")
     tour.text("primary_key").first.click()
     expect(tour.text("Passed")).to_be_visible()
     expect(page.get_by_text(re.compile("^(Failed|Not Evaluated|Warning)$"))).to_have_count(0)
@@ -246,7 +255,7 @@ class Step:
 STEPS = (
     Step(
         "1-graph",
-        "*Lineage* before the first run: the eight endpoints of the API, a table for each, and three reports.",
+        "*Lineage* before the first run: the endpoints of the API, a table for each, and the reports.",
         graph_before,
     ),
     Step(
@@ -261,7 +270,9 @@ STEPS = (
     ),
     Step(
         "4-lineage",
-        "From the endpoint `api/activities` over the table to the report `activity_daily`: who is affected by what.",
+        f"From the endpoint `{'/'.join(NAMES.upstream_key(SHOWN.name).path)}` over the table to"
+        f" {', '.join(f'the report `{report.name}`' for report in DOWNSTREAM) or 'what reads it'}: who is affected by"
+        " what.",
         lineage,
     ),
     Step(
@@ -288,7 +299,7 @@ STEPS = (
     ),
     Step(
         "10-freshness",
-        "The five incremental tables are as fresh as their policies demand; each says so on its page.",
+        "The incremental tables are as fresh as their policies demand; each says so on its page.",
         freshness,
     ),
 )

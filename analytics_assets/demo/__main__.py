@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from analytics_assets.demo.server import CREDENTIALS, DEFAULT_DIALECT, DIALECTS, DemoServer
+from analytics_assets.api.connector import SHIPPED
+from analytics_assets.demo.server import DemoServer, credentials
 
 
 def main() -> None:
@@ -14,9 +15,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8765, help="port to listen on; 0 picks a free one (default: 8765)")
     parser.add_argument(
         "--dialect",
-        choices=sorted(DIALECTS),
-        default=DEFAULT_DIALECT,
-        help=f"wire format to speak (default: {DEFAULT_DIALECT})",
+        choices=sorted(SHIPPED.dialects_by_name),
+        default=SHIPPED.dialects[0].name,
+        help=f"wire format to speak (default: {SHIPPED.dialects[0].name})",
     )
     arguments = parser.parse_args()
     try:
@@ -24,8 +25,10 @@ def main() -> None:
     except (OSError, OverflowError) as error:
         sys.exit(f"Cannot listen on port {arguments.port}: {error}")
     with server:
-        settings = {"dialect": arguments.dialect, "base_url": server.url, **CREDENTIALS[arguments.dialect]}
-        words = " ".join(f"SOURCES__ANALYTICS__{key.upper()}={value}" for key, value in settings.items())
+        settings = {"dialect": arguments.dialect, "base_url": server.url, **credentials(arguments.dialect)}
+        words = " ".join(
+            f"{SHIPPED.setting(key).replace('.', '__').upper()}={value}" for key, value in settings.items()
+        )
         sys.stdout.write(f"Demo API on {server.url}. Point the assets at it with\n  {words}\n")
         sys.stdout.flush()
         try:

@@ -1,7 +1,7 @@
 """The wire format of NinjaOne's public API, version 2, from which the specification was derived.
 
-- Organizations and locations are a bare array and ascend by id. A page holds the first `pageSize` rows with an id above
-  `after`; without `pageSize` it holds all of them.
+- Organizations and locations, and whatever the dialect pages by the last id, are a bare array and ascend by id. A page
+  holds the first `pageSize` rows with an id above `after`; without `pageSize` it holds all of them.
 - Activities are under `activities`, the newest id first. A page holds `pageSize` rows (10 to 1000, by default 200) with
   an id below `olderThan` or above `newerThan`, and a time between the dates `after` and `before`. `lastActivityId` is
   the newest id of the account, whatever the request asked for.
@@ -17,15 +17,16 @@ parameters, and filters that are not named above, are ignored.
 import math
 import secrets
 import sys
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from analytics_assets.api.dialects.ninjaone import LAST_ID, NINJAONE
+from analytics_assets.api.dialects.base import Dialect
 from analytics_assets.demo.data import ACTIVITIES
 from analytics_assets.demo.exchange import Reply, Request, Row, Rows, whole_number
+from analytics_assets.demo.paging import hold, page_of
 
 TOKEN_PATH = "/ws/oauth/token"  # noqa: S105 - a path
 TOKEN_LASTS = timedelta(hours=1)
@@ -33,7 +34,6 @@ SCOPE = "monitoring"
 EXPIRED = 10
 """The `error_code` of a response to a token that has expired or was never issued."""
 
-PAGED = {endpoint.path for endpoint in NINJAONE.endpoints.values() if endpoint.pagination == LAST_ID}
 ACTIVITY_PAGE = 200
 SMALLEST_ACTIVITY_PAGE = 10
 LARGEST_ACTIVITY_PAGE = 1000
@@ -43,6 +43,7 @@ class NinjaOne:
     """Responds as NinjaOne does. Issues tokens to one client, and demands one of them.
 
     Args:
+        dialect: Names the endpoints, and how each is paged.
         client_id: Identifier of the only client.
         client_secret: Its secret.
         rows: The rows of each listing. Points in time are date-times, or epoch seconds already.
@@ -51,14 +52,17 @@ class NinjaOne:
         new_token: Makes a token.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an account has
         self,
+        dialect: Dialect,
         client_id: str,
         client_secret: str,
         rows: Rows,
+        *,
         latest: timedelta | None = None,
         new_token: Callable[[], str] = secrets.token_urlsafe,
     ) -> None:
+        self._endpoints = {endpoint.path: endpoint for endpoint in dialect.endpoints.values()}
         self._client_id = client_id
         self._client_secret = client_secret
         self._rows = rows
@@ -76,7 +80,7 @@ class NinjaOne:
             return _error(HTTPStatus.METHOD_NOT_ALLOWED, "the API is read with GET")
         if refusal := self._refuse(request.authorization, now):
             return refusal
-        rows = self._rows(request.path, now)
+        rows = self._rows(request.path, now) if request.path in self._endpoints else None
         if rows is None:
             return _error(HTTPStatus.NOT_FOUND, f"no endpoint {request.path}")
         try:
@@ -116,20 +120,13 @@ class NinjaOne:
             page = _activities(request.query, rows, self._latest)
             last = {"lastActivityId": rows[-1]["id"]} if rows else {}
             return {**last, "activities": list(map(_spell, page))}
-        if request.path in PAGED:
-            rows = _after_id(request.query, rows)
-        return list(map(_spell, rows))
+        endpoint = self._endpoints[request.path]
+        found = page_of(endpoint.pagination, request.query, rows, size=max(1, len(rows)))
+        return hold(endpoint.selector, list(map(_spell, found)))
 
 
 def _error(status: HTTPStatus, what: str, **more: int) -> Reply:
     return Reply(status, {"error": what, **more})
-
-
-def _after_id(query: Mapping[str, str], rows: Sequence[Row]) -> Sequence[Row]:
-    after = whole_number(query, "after", 0, default=0)
-    size = whole_number(query, "pageSize", 1, default=len(rows))
-    start = bisect_right(rows, after, key=lambda row: row["id"])
-    return rows[start : start + size]
 
 
 def _activities(query: Mapping[str, str], log: Sequence[Row], latest: timedelta | None) -> list[Row]:

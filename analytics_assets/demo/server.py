@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -11,35 +10,39 @@ from urllib.parse import parse_qsl, urlsplit
 
 from dlt.common.json import json
 
-from analytics_assets.demo.analytics import Analytics
-from analytics_assets.demo.data import ACTIVITY_LATE, LISTINGS, read_listing
+from analytics_assets.api.connector import SHIPPED, Connector
+from analytics_assets.api.dialects.base import Dialect
+from analytics_assets.demo.data import ACTIVITY_LATE
+from analytics_assets.demo.declared import Declared
 from analytics_assets.demo.exchange import Reply, Request, WireFormat
+from analytics_assets.demo.made_up import rows_of
 from analytics_assets.demo.ninjaone import NinjaOne
 
 LOOPBACK = "127.0.0.1"
 
 DEMO_TOKEN = "demo"  # noqa: S105 - made up, and all it opens is made-up data
-"""The bearer token that the demo API demands in the dialect `analytics`."""
+"""The bearer token that the demo API demands in all dialects but `ninjaone`."""
 
 DEMO_CLIENT_ID = "demo"
 DEMO_CLIENT_SECRET = "demo-secret"  # noqa: S105 - made up, too
 """The secret of the client `DEMO_CLIENT_ID`, to which the demo API issues tokens in the dialect `ninjaone`."""
 
-DIALECTS: dict[str, Callable[[], WireFormat]] = {
-    "analytics": partial(Analytics, DEMO_TOKEN, read_listing),
-    "ninjaone": partial(NinjaOne, DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, read_listing, ACTIVITY_LATE),
-}
-"""Makes a wire format, by the value of the setting `dialect`."""
-
-CREDENTIALS = {
-    "analytics": {"api_key": DEMO_TOKEN},
-    "ninjaone": {"client_id": DEMO_CLIENT_ID, "client_secret": DEMO_CLIENT_SECRET},
-}
-"""The settings with which the assets read the demo API, by dialect."""
-
-DEFAULT_DIALECT = "analytics"
-
 FORM = "application/x-www-form-urlencoded"
+
+
+def credentials(dialect: str) -> dict[str, str]:
+    """The settings with which the assets read the demo API in a dialect."""
+    if dialect == "ninjaone":
+        return {"client_id": DEMO_CLIENT_ID, "client_secret": DEMO_CLIENT_SECRET}
+    return {"api_key": DEMO_TOKEN}
+
+
+def speak(connector: Connector, dialect: Dialect) -> WireFormat:
+    """The wire format of a dialect, over the demo's rows: NinjaOne's has rules that no endpoint declares."""
+    rows = rows_of(connector, dialect)
+    if dialect.name == "ninjaone":
+        return NinjaOne(dialect, DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, rows, latest=ACTIVITY_LATE)
+    return Declared(dialect, DEMO_TOKEN, rows)
 
 
 def utc_now() -> datetime:
@@ -124,16 +127,25 @@ class DemoServer(LoopbackServer):
     Args:
         port: Port to listen on; 0 picks a free one.
         clock: Returns the time of which the rows are served, in UTC.
-        dialect: A key of `DIALECTS`. A server speaks one dialect, because two dialects use the same paths.
+        dialect: Name of a dialect, by default the first. A server speaks one, because two dialects use the same paths.
+        connector: The API that it stands for.
 
     Raises:
-        KeyError: There is no such dialect.
+        KeyError: The connector has no such dialect.
         OSError: The port is taken.
     """
 
-    def __init__(self, port: int = 0, clock: Callable[[], datetime] = utc_now, dialect: str = DEFAULT_DIALECT) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        clock: Callable[[], datetime] = utc_now,
+        dialect: str | None = None,
+        connector: Connector = SHIPPED,
+    ) -> None:
         self.clock = clock
-        self.dialect = DIALECTS[dialect]()
+        spoken = connector.dialects_by_name[dialect] if dialect else connector.dialects[0]
+        self.paths = sorted(endpoint.path for endpoint in spoken.endpoints.values())
+        self.dialect = speak(connector, spoken)
         super().__init__(port, _DemoHandler)
 
 
@@ -142,7 +154,7 @@ class _DemoHandler(Handler):
 
     def respond(self, request: Request) -> None:
         if request.path == "/":
-            reply = Reply(HTTPStatus.OK, {"endpoints": sorted(LISTINGS)})
+            reply = Reply(HTTPStatus.OK, {"endpoints": self.server.paths})
         else:
             reply = self.server.dialect.answer(request, self.server.clock())
         self.send(reply.status, json.dumpb(reply.body))

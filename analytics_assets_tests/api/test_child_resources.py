@@ -11,7 +11,7 @@ from analytics_assets.api.catalog import Column, Resource
 from analytics_assets.api.dialects.base import ById, ByOffset, Dialect, Endpoint, Parent
 from analytics_assets.api.listing import open_listings
 from analytics_assets.warehouse.session import open_session
-from analytics_assets.warehouse.sync import begin_sync, sync
+from analytics_assets.warehouse.sync import Synced, begin_sync, sync
 from analytics_assets_tests.servers.fake_api import Answer
 from analytics_assets_tests.servers.vendor import Asked, serve_vendor
 from analytics_assets_tests.support.project import Project
@@ -237,15 +237,15 @@ def test_a_child_is_synced_by_its_cursor(connect: Connect, project: Project) -> 
         connected = connect(vendor.url, {"sites": SITES_BY_OFFSET, "devices": DEVICES_OF}, SITES, DEVICES)
         with open_session(connected.settings()) as session:
 
-            def loaded() -> int:
+            def sync_once() -> Synced:
                 with begin_sync(session, [DEVICES]) as [pending]:
-                    return sync(pending, session).rows_loaded
+                    return sync(pending, session)
 
-            assert loaded() == 15
+            assert sync_once().rows_loaded == 15
             sites.gone = {2}
-            assert loaded() == 0
+            assert sync_once().rows_loaded == 0
             sites.devices = 4
-            done = sync(connected.open("devices"), session)
+            done = sync_once()
     assert (done.rows_loaded, done.rows_in_table, done.stats.parents_gone) == (4, 19, 1)
     assert done.stats.cursor_after == datetime(2024, 5, 1, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from analytics_assets.api.source import read_listing
 from analytics_assets.demo.exchange import Row
 from analytics_assets.warehouse.parquet import write_parquet
 from analytics_assets_tests.servers.fake_api import FakeApi
-from analytics_assets_tests.support.eight import BY_NAME
+from analytics_assets_tests.support.eight import BY_NAME, EIGHT
 from analytics_assets_tests.support.project import Project, metadata
 from analytics_assets_tests.support.rows import activity, group, policy
 from analytics_assets_tests.support.wire import (
@@ -138,7 +138,7 @@ def test_the_cursor_is_the_newest_of_all_batches(empty_api: FakeApi, monkeypatch
     rows[99]["brandNew"] = "x"
     empty_api.rows["activities"] = rows
     resource = BY_NAME["activities"]
-    [listing] = open_listings(read_settings(), [resource]).values()
+    [listing] = open_listings(read_settings(EIGHT), [resource]).values()
     source = read_listing(listing)
     with tempfile.TemporaryDirectory() as directory:
         write_parquet(source, resource, directory)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.support.dagster_dev import PATIENCE
 from analytics_assets_tests.support.eight import DIALECTS
 from analytics_assets_tests.support.project import Project, materialized, metadata
 from analytics_assets_tests.support.rows import activity, organization
+from analytics_assets_tests.support.specification import ANALYTICS
 
 
 @pytest.mark.parametrize("newest_first", [False, True])

@@ -11,13 +11,13 @@ from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PATHS, Answer, FakeApi
-from analytics_assets_tests.support.eight import BY_NAME
+from analytics_assets_tests.support.eight import BY_NAME, EIGHT
 from analytics_assets_tests.support.rows import location, organization
 from analytics_assets_tests.support.waiting import PATIENCE, Turnstile, until
 
 
 def listings(*names: str) -> list[Listing]:
-    return list(open_listings(read_settings(), [BY_NAME[name] for name in names]).values())
+    return list(open_listings(read_settings(EIGHT), [BY_NAME[name] for name in names]).values())
 
 
 def ids(listing: Listing) -> list[int]:

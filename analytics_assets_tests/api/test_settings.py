@@ -7,6 +7,7 @@ from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.warehouse.duckdb_options import duckdb_options
 from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.eight import EIGHT
 from analytics_assets_tests.support.project import Project, failure_message
 
 URL = "https://api.example.com"
@@ -14,7 +15,7 @@ DATES = "is not an ISO 8601 date-time from 1500-01-01 to 9999-12-31, such as 202
 
 
 def test_defaults_are_the_demo_and_the_specifications() -> None:
-    settings = read_settings()
+    settings = read_settings(EIGHT)
     assert settings.is_demo
     assert settings.rows_per_page == 20
     assert settings.start.isoformat() == "2024-01-01T00:00:00+00:00"
@@ -23,18 +24,18 @@ def test_defaults_are_the_demo_and_the_specifications() -> None:
 
 @pytest.mark.parametrize("size", ["512MB", "1GB", "1GiB", "1.5 gb", "0.5GB", "2TiB"])
 def test_sizes_are_spelled_as_duckdb_does(size: str) -> None:
-    assert read_settings(duckdb_memory=size).duckdb_memory == size
+    assert read_settings(EIGHT, duckdb_memory=size).duckdb_memory == size
     duckdb.connect(config=duckdb_options(size)).close()
 
 
 def test_the_specifications_names_work_and_the_longer_ones_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY", "short")
     monkeypatch.setenv("START_DATE", "2023-01-01")
-    assert read_settings(base_url=URL).token == "short"
-    assert read_settings(base_url=URL).start.year == 2023
+    assert read_settings(EIGHT, base_url=URL).token == "short"
+    assert read_settings(EIGHT, base_url=URL).start.year == 2023
     monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", "long")
-    assert read_settings(base_url=URL).token == "long"
-    assert read_settings(base_url=URL, api_key="explicit").token == "explicit"
+    assert read_settings(EIGHT, base_url=URL).token == "long"
+    assert read_settings(EIGHT, base_url=URL, api_key="explicit").token == "explicit"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_wrong_settings_are_refused_with_key_value_and_place(
     for key, value in values.items():
         monkeypatch.setenv(f"SOURCES__ANALYTICS__{key.upper()}", str(value))
     with pytest.raises(SettingsError) as caught:
-        read_settings()
+        read_settings(EIGHT)
     assert message in str(caught.value)
     assert "Set it in [sources.analytics] of .dlt/" in str(caught.value)
     assert "SOURCES__ANALYTICS__" in str(caught.value)
@@ -78,25 +79,25 @@ def test_wrong_settings_are_refused_with_key_value_and_place(
 @pytest.mark.parametrize("token", ["line\nbreak", "two words", "ünïcode"])
 def test_a_malformed_token_is_refused_without_being_shown(token: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        read_settings(base_url=URL, api_key=token)
+        read_settings(EIGHT, base_url=URL, api_key=token)
     assert token not in str(caught.value)
     assert "secrets.toml" in str(caught.value)
 
 
 def test_credentials_in_the_url_are_refused_without_being_shown() -> None:
     with pytest.raises(SettingsError, match="carries credentials") as caught:
-        read_settings(base_url="https://user:hunter2@api.example.com")
+        read_settings(EIGHT, base_url="https://user:hunter2@api.example.com")
     assert "hunter2" not in str(caught.value)
 
 
 def test_http_is_for_this_host_unless_allowed() -> None:
     for url in ("http://127.0.0.1:8000", "http://localhost", "http://[::1]:8000"):
-        assert read_settings(base_url=url, api_key="x").base_url == url
-    assert read_settings(base_url="http://api.internal", api_key="x", allow_http=True).allow_http
+        assert read_settings(EIGHT, base_url=url, api_key="x").base_url == url
+    assert read_settings(EIGHT, base_url="http://api.internal", api_key="x", allow_http=True).allow_http
 
 
 def test_no_representation_shows_the_token() -> None:
-    settings = read_settings(base_url=URL, api_key="token-canary")
+    settings = read_settings(EIGHT, base_url=URL, api_key="token-canary")
     assert "canary" not in f"{settings!r} {settings}"
 
 

@@ -197,8 +197,7 @@ def test_the_next_sync_continues_where_a_killed_one_stopped(ninjaone: FakeNinjaO
     ninjaone.faults["activities"].append(note)
     program = (
         "import dagster as dg\n"
-        "from analytics_assets.definitions import defs\n"
-        "from analytics_assets.defs.assets.specs import asset_key\n"
+        "from analytics_assets_tests.support.eight import asset_key, defs\n"
         "with dg.DagsterInstance.ephemeral() as instance:\n"
         "    defs().resolve_job_def('analytics_sync').execute_in_process(\n"
         "        asset_selection=[asset_key('activities')], instance=instance)\n"

@@ -15,8 +15,9 @@ from analytics_assets.warehouse.session import open_session
 from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.checkout import CHECKOUT
-from analytics_assets_tests.support.eight import BY_NAME, RESOURCES
+from analytics_assets_tests.support.eight import BY_NAME, EIGHT, RESOURCES
 from analytics_assets_tests.support.project import Project
+from analytics_assets_tests.support.shipped import keys, loaded_keys
 
 
 @pytest.fixture
@@ -27,12 +28,12 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load() -> None:
-    with open_session() as session, begin_sync(session, RESOURCES) as pending:
+    with open_session(read_settings(EIGHT)) as session, begin_sync(session, RESOURCES) as pending:
         for each in pending:
             sync(each, session)
 
 
-def test_the_source_loads_all_eight_with_dlt_alone(api: FakeApi, database: Path) -> None:
+def test_the_source_loads_all_resources_with_dlt_alone(api: FakeApi, database: Path) -> None:
     for _ in range(2):
         load()
     with duckdb.connect(str(database)) as connection:
@@ -58,7 +59,7 @@ def test_the_demo_needs_no_configuration(database: Path) -> None:
 def test_a_request_rate_is_kept(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_PER_SECOND", "20")
     started = time.monotonic()
-    listings = open_listings(read_settings(), (BY_NAME["organizations"], BY_NAME["locations"]))
+    listings = open_listings(read_settings(EIGHT), (BY_NAME["organizations"], BY_NAME["locations"]))
     for listing in listings.values():
         listing.start({})
     assert all(listing.next_batch().is_last for listing in listings.values())
@@ -95,10 +96,8 @@ def test_tables_are_read_as_the_docs_say(
     assert api.rows["roles"][0]["name"] in shown
 
 
-def test_the_readme_syncs_without_dagster(api: FakeApi, project: Project) -> None:
-    # It is of the tree to come.
-    pytest.importorskip("analytics_assets.warehouse.sync")
+def test_the_readme_syncs_without_dagster(shipped_api: FakeApi, database: Path) -> None:
     syncs = code_in("README.md", "open_session")
     subprocess.run([sys.executable, "-c", syncs], capture_output=True, check=True)
-    for resource, rows in api.rows.items():
-        assert project.ids(resource) == sorted(row["id"] for row in rows)
+    for resource, rows in shipped_api.rows.items():
+        assert loaded_keys(database, resource) == keys(rows)

@@ -13,13 +13,15 @@ import pytest
 from analytics_assets.api.catalog import Resource
 from analytics_assets.demo.data import read_listing
 from analytics_assets.demo.exchange import Row
-from analytics_assets.demo.server import CREDENTIALS, DEMO_TOKEN
+from analytics_assets.demo.server import DEMO_TOKEN, credentials
 from analytics_assets_tests.servers.demo_api import DEMOS, NOON, Demo
 from analytics_assets_tests.servers.fake_api import PATHS
 from analytics_assets_tests.servers.running import running
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.eight import BY_NAME, RESOURCES
 from analytics_assets_tests.support.project import Project, metadata
+from analytics_assets_tests.support.shipped import DIALECTS, as_shipped
+from analytics_assets_tests.support.shipped import RESOURCES as SHIPPED_RESOURCES
 
 EVERY_RESOURCE = pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
 
@@ -140,7 +142,7 @@ def test_answers_to_wrong_requests(analytics: Demo, path: str, token: str, query
     assert analytics.get(path, f"Bearer {token}", **query).status_code == status
 
 
-@pytest.mark.parametrize("dialect", DEMOS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_demo_runs_alone_and_prints_the_settings_that_lead_to_it(
     dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,11 +153,11 @@ def test_the_demo_runs_alone_and_prints_the_settings_that_lead_to_it(
         try:
             for setting in process.stdout.readline().split():
                 monkeypatch.setenv(*setting.split("=", 1))
-            result = project.sync("roles")
+            result = as_shipped(project).sync()
         finally:
             # Not terminate: whoever runs the tests may have that signal ignored.
             process.kill()
-    assert metadata(result, "roles")["rows_loaded"] > 15
+    assert all(metadata(result, resource)["rows_loaded"] > 15 for resource in SHIPPED_RESOURCES)
 
 
 @pytest.mark.parametrize("dialect", DEMOS)
@@ -176,7 +178,7 @@ def test_tables_hold_the_rows_of_the_demo_cell_by_cell(
     dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demo = DEMOS[dialect]()
-    settings = {"dialect": dialect, "base_url": demo.server.url, "page_size": "1000", **CREDENTIALS[dialect]}
+    settings = {"dialect": dialect, "base_url": demo.server.url, "page_size": "1000", **credentials(dialect)}
     for key, value in settings.items():
         monkeypatch.setenv(f"SOURCES__ANALYTICS__{key.upper()}", value)
     with running(demo.server):

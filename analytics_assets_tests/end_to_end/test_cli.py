@@ -1,22 +1,16 @@
 """The command lines that people use, in processes of their own."""
 
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from analytics_assets.demo.exchange import Request
-from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi
-from analytics_assets_tests.support.commands import BIN, run, start
-
-
-def ids(database: Path, resource: str) -> list[object]:
-    with duckdb.connect(str(database)) as connection:
-        return [row[0] for row in connection.execute(f"SELECT id FROM analytics.{resource} ORDER BY id").fetchall()]
+from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi
+from analytics_assets_tests.support.commands import COMMANDS, EIGHT, SHIPPED, materialize, run, start
+from analytics_assets_tests.support.shipped import RESOURCES, keys, loaded_keys
 
 
 @pytest.fixture
@@ -26,39 +20,37 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_dagster_asset_materialize_from_another_directory(api: FakeApi, database: Path, tmp_path: Path) -> None:
-    result = run(
-        tmp_path, f"{BIN}/dagster", "asset", "materialize", "--select", "*", "-m", "analytics_assets.definitions"
-    )
+def test_dagster_asset_materialize_from_another_directory(shipped_api: FakeApi, database: Path, tmp_path: Path) -> None:
+    result = run(tmp_path, *materialize("*", SHIPPED))
     assert result.returncode == 0, result.stdout + result.stderr
-    for resource, rows in api.rows.items():
-        assert ids(database, resource) == [row["id"] for row in rows]
+    for resource in RESOURCES:
+        assert loaded_keys(database, resource) == keys(shipped_api.rows[resource])
     assert list((tmp_path / "elsewhere").iterdir()) == []
     # DuckDB's binding tells of its objects that outlive Python.
     assert "leaked" not in result.stderr
 
 
-def test_sync_prints_a_table_and_the_next_step(api: FakeApi, database: Path, tmp_path: Path) -> None:
-    result = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")
+def test_sync_prints_a_table_and_the_next_step(shipped_api: FakeApi, database: Path, tmp_path: Path) -> None:
+    result = run(tmp_path, *COMMANDS, "sync")
     assert result.returncode == 0, result.stdout + result.stderr
-    for resource in PATHS:
+    for resource in RESOURCES:
         [line] = [line for line in result.stdout.splitlines() if f" {resource} " in line]
-        assert f" {len(api.rows[resource])} " in line
+        assert f" {len(shipped_api.rows[resource])} " in line
         assert "materialized" in line
     assert "make dev" in result.stdout
 
 
 def test_a_sync_of_the_demo_prints_no_traceback(database: Path, tmp_path: Path) -> None:
-    result = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")
+    result = run(tmp_path, *COMMANDS, "sync")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
 
-def test_sync_says_what_failed_and_why(api: FakeApi, database: Path, tmp_path: Path) -> None:
-    api.answer_always("groups", Answer(401))
-    result = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")
+def test_sync_says_what_failed_and_why(shipped_api: FakeApi, database: Path, tmp_path: Path) -> None:
+    shipped_api.answer_always(RESOURCES[-1], Answer(401))
+    result = run(tmp_path, *COMMANDS, "sync")
     assert result.returncode == 1
-    [line] = [line for line in result.stdout.splitlines() if " groups " in line]
+    [line] = [line for line in result.stdout.splitlines() if f" {RESOURCES[-1]} " in line]
     assert "failed" in line
     assert "check sources.analytics.api_key" in " ".join(result.stdout.split())
 
@@ -72,7 +64,7 @@ def test_a_secret_in_the_file_that_git_keeps_is_refused_by_its_name(
     file.write_text('[sources.analytics]\napi_key = "canary-7f3a"\n')
     monkeypatch.delenv("SOURCES__ANALYTICS__API_KEY")
     project = f"DLT_PROJECT_DIR={tmp_path / 'project'}"
-    result = run(tmp_path, "env", project, sys.executable, "-m", "analytics_assets", command)
+    result = run(tmp_path, "env", project, *COMMANDS, command)
     assert result.returncode == 1
     said = " ".join((result.stdout + result.stderr).split())
     assert "sources.analytics.api_key is a secret, but config.toml contains it. Move it to .dlt/secrets.toml" in said
@@ -89,7 +81,7 @@ def test_a_file_that_is_no_toml_is_one_sentence_with_the_place(
     file.parent.mkdir(parents=True)
     file.write_text('[sources.analytics]\napi_key = "canary-7f3a"\npage_size = sixty-canary\n')
     project = f"DLT_PROJECT_DIR={tmp_path / 'project'}"
-    result = run(tmp_path, "env", project, sys.executable, "-m", "analytics_assets", command)
+    result = run(tmp_path, "env", project, *COMMANDS, command)
     assert result.returncode == 1
     said = f"{file} cannot be read as TOML: Unexpected character: 's' at line 3 col 12. Correct it there."
     assert result.stderr.splitlines()[-1] == said
@@ -99,9 +91,9 @@ def test_a_file_that_is_no_toml_is_one_sentence_with_the_place(
 
 
 @pytest.mark.parametrize("command", ["sync", "check"])
-@pytest.mark.parametrize("resource", ["organizations", "roles"])
+@pytest.mark.parametrize("resource", [RESOURCES[0], RESOURCES[-1]])
 def test_ctrl_c_ends_a_command_with_one_sentence(
-    api: FakeApi, database: Path, tmp_path: Path, command: str, resource: str
+    shipped_api: FakeApi, database: Path, tmp_path: Path, command: str, resource: str
 ) -> None:
     over, waiting = threading.Event(), threading.Event()
 
@@ -109,8 +101,8 @@ def test_ctrl_c_ends_a_command_with_one_sentence(
         waiting.set()
         over.wait()
 
-    api.faults[resource].append(stall)
-    process = start(tmp_path, sys.executable, "-m", "analytics_assets", command)
+    shipped_api.faults[resource].append(stall)
+    process = start(tmp_path, *COMMANDS, command)
     try:
         assert waiting.wait(timeout=60)
         # Until the resources before it are done, or about: it may come at any moment.
@@ -127,9 +119,9 @@ def test_ctrl_c_ends_a_command_with_one_sentence(
     assert "Traceback" not in stdout + stderr
     assert "failed" not in stdout
     if command == "sync":
-        api.faults[resource].clear()
-        assert run(tmp_path, sys.executable, "-m", "analytics_assets", "sync").returncode == 0
-        assert ids(database, resource) == [row["id"] for row in api.rows[resource]]
+        shipped_api.faults[resource].clear()
+        assert run(tmp_path, *COMMANDS, "sync").returncode == 0
+        assert loaded_keys(database, resource) == keys(shipped_api.rows[resource])
 
 
 def test_a_token_that_the_api_echoes_in_every_failure_is_in_no_output_and_no_file(
@@ -144,9 +136,7 @@ def test_a_token_that_the_api_echoes_in_every_failure_is_in_no_output_and_no_fil
     api.answer_always("locations", Answer(body={"data": [{"id": 1, "name": echo}] * 2}))
     api.answer_always("roles", Answer(body={"data": [{"id": TOKEN}]}))
     api.answer_always("software_products", Answer(body={"data": [{"id": None, echo: echo}]}))
-    result = run(
-        tmp_path, f"{BIN}/dagster", "asset", "materialize", "--select", "*", "-m", "analytics_assets.definitions"
-    )
+    result = run(tmp_path, *materialize("*", EIGHT))
 
     assert result.returncode != 0
     assert "All 8 resources failed." in result.stdout + result.stderr

@@ -3,7 +3,6 @@
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import pytest
 
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
+from analytics_assets_tests.support.commands import EIGHT, materialize
 from analytics_assets_tests.support.project import Project, metadata
 from analytics_assets_tests.support.rows import activity, policy
-
-BIN = Path(sys.executable).parent
 
 
 def start(home: Path, *resources: str, prepare: Callable[[], None] | None = None) -> "subprocess.Popen[str]":
@@ -22,7 +20,7 @@ def start(home: Path, *resources: str, prepare: Callable[[], None] | None = None
     home.mkdir(exist_ok=True)
     selection = " or ".join(f"key:analytics/{name}" for name in resources)
     return subprocess.Popen(
-        [f"{BIN}/dagster", "asset", "materialize", "--select", selection, "-m", "analytics_assets.definitions"],
+        materialize(selection, EIGHT),
         env={**os.environ, "DAGSTER_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

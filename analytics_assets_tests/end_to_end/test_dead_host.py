@@ -14,23 +14,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-import duckdb
 import pytest
 
+from analytics_assets.api.catalog import load_order
+from analytics_assets.api.connector import SHIPPED
 from analytics_assets.defs.automation.signs_of_life import ALIVE, SILENT_TICKS
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.servers.webhook import Webhook, listening
 from analytics_assets_tests.support.checkout import CHECKOUT
+from analytics_assets_tests.support.commands import COMMANDS
 from analytics_assets_tests.support.dagster_dev import dagster_dev
 from analytics_assets_tests.support.eight import defs
 from analytics_assets_tests.support.project import Project
-from analytics_assets_tests.support.rows import small_rows
+from analytics_assets_tests.support.shipped import as_shipped, keys, loaded_keys, shipped_rows
 from analytics_assets_tests.support.waiting import until
 from analytics_assets_tests.support.watch import Watch, look_up
+
+LAST = load_order(SHIPPED.resources)[-1].name
+"""The resource that a run loads last."""
 
 
 def stall(api: FakeApi, resource: str) -> tuple[threading.Event, threading.Event]:
@@ -52,11 +56,11 @@ def schedule_asks(instance: dg.DagsterInstance) -> bool:
 
 
 def test_a_sync_of_the_command_line_that_is_killed_holds_up_the_schedule_until_it_is_told_of(
-    api: FakeApi, instance: dg.DagsterInstance, home: Path, watch: Watch, webhook: Webhook, project: Project
+    shipped_api: FakeApi, instance: dg.DagsterInstance, home: Path, watch: Watch, webhook: Webhook, project: Project
 ) -> None:
-    arrived, go_on = stall(api, "activities")
+    arrived, go_on = stall(shipped_api, LAST)
     with subprocess.Popen(
-        [sys.executable, "-m", "analytics_assets", "sync"],
+        [*COMMANDS, "sync"],
         env={**os.environ, "DAGSTER_HOME": str(home)},
         stdout=subprocess.DEVNULL,
         start_new_session=True,
@@ -74,8 +78,8 @@ def test_a_sync_of_the_command_line_that_is_killed_holds_up_the_schedule_until_i
     assert f"the last: {run.tags[ALIVE]}" in reason
     assert link == f"http://localhost:3000/runs/{run.run_id}"
     assert schedule_asks(instance)
-    Project(instance, project.database).sync()
-    assert project.ids("activities") == [row["id"] for row in api.rows["activities"]]
+    as_shipped(Project(instance, project.database)).sync()
+    assert loaded_keys(project.database, LAST) == keys(shipped_api.rows[LAST])
 
 
 @dataclass
@@ -103,8 +107,8 @@ class Host:
 
     @contextmanager
     def in_mid_run(self) -> Iterator[threading.Event]:
-        """Dagster, with a scheduled sync that waits for activities until the event is set."""
-        arrived, go_on = stall(self.api, "activities")
+        """Dagster, with a scheduled sync that waits for its last resource until the event is set."""
+        arrived, go_on = stall(self.api, LAST)
         with dagster_dev(self.home, **self.configured()):
             self.switch_on()
             until(arrived.is_set, "a scheduled sync in mid-run", 180)
@@ -124,9 +128,8 @@ class Host:
         until(lambda: self.instance.get_runs(succeeded), "a sync that succeeds", 180)
         return next(text for text in self.webhook.texts if run_id in text)
 
-    def ids(self, resource: str) -> list[Any]:
-        with duckdb.connect(str(self.home / "demo.duckdb"), read_only=True) as connection:
-            return [row[0] for row in connection.execute(f"SELECT id FROM analytics.{resource} ORDER BY id").fetchall()]
+    def is_loaded(self) -> bool:
+        return loaded_keys(self.home / "demo.duckdb", LAST) == keys(self.api.rows[LAST])
 
 
 @contextmanager
@@ -134,8 +137,8 @@ def new_host(home: Path) -> Iterator[Host]:
     """A host of its own: an API with a few rows, a webhook, and a home with the file that is shipped."""
     home.mkdir()
     shutil.copy(CHECKOUT / "dagster.yaml", home)
-    with serve() as api, listening() as webhook, dg.DagsterInstance.from_config(str(home)) as instance:
-        api.rows = small_rows()
+    with serve(connector=SHIPPED) as api, listening() as webhook, dg.DagsterInstance.from_config(str(home)) as instance:
+        api.rows = shipped_rows()
         yield Host(home, api, webhook, instance)
 
 
@@ -151,7 +154,7 @@ def power_cut(home: Path) -> None:
             alert = host.await_recovery(run.run_id)
             assert time.monotonic() - began < 15 * 60
         assert alert.startswith(f"Run {run.run_id} of analytics_sync died: its process is gone.\nNo sign of life")
-        assert host.ids("activities") == [row["id"] for row in host.api.rows["activities"]]
+        assert host.is_loaded()
 
 
 def killed_run(home: Path) -> None:
@@ -165,7 +168,7 @@ def killed_run(home: Path) -> None:
             alert = host.await_recovery(run.run_id)
         assert alert.startswith(f"Run {run.run_id} of analytics_sync died: its process is gone.\n")
         assert "\nDagster retries it.\n" in alert
-        assert host.ids("activities") == [row["id"] for row in host.api.rows["activities"]]
+        assert host.is_loaded()
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 
 from analytics_assets_tests.servers.fake_api import PATHS, TOKEN
 from analytics_assets_tests.servers.hostile import hostile
-from analytics_assets_tests.support.commands import LAUNCH, run
+from analytics_assets_tests.support.commands import COMMANDS_OF_EIGHT, LAUNCH, run
 from analytics_assets_tests.support.rows import location
 
 BOMB = gzip.compress(b'{"data": [' + b" " * 300_000_000 + b"]}")
@@ -66,7 +66,6 @@ def test_eight_resources_of_a_hostile_server_take_less_than_a_gigabyte(
         monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", server.url)
         monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", TOKEN)
         monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(tmp_path / "hostile.duckdb"))
-        command = [sys.executable, "-m", "analytics_assets", "sync"]
-        result = run(tmp_path, *LAUNCH, str(taken), *command)
+        result = run(tmp_path, *LAUNCH, str(taken), *COMMANDS_OF_EIGHT, "sync")
     assert server.asked >= len(PATHS), result.stdout + result.stderr
     assert json.loads(taken.read_text(encoding="utf-8"))["memory"] < 1000

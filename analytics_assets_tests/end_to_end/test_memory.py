@@ -4,18 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from analytics_assets_tests.support.commands import LAUNCH
+from analytics_assets.definitions import NAMES
+from analytics_assets_tests.support.commands import LAUNCH, SHIPPED, materialize
+from benchmarks.events import EVENTS
 
-ACTIVITIES = 100_000
-THROUGH_DAGSTER = [
-    str(Path(sys.executable).with_name("dagster")),
-    *("asset", "materialize", "--select", "key:analytics/activities", "-m", "analytics_assets.definitions"),
-]
+ROWS = 100_000
+THROUGH_DAGSTER = materialize(f"key:{'/'.join(NAMES.asset_key(EVENTS).path)}", SHIPPED)
 WITHOUT_DAGSTER = [sys.executable, "-m", "benchmarks.alone"]
 
 
@@ -23,8 +23,8 @@ WITHOUT_DAGSTER = [sys.executable, "-m", "benchmarks.alone"]
 @pytest.mark.parametrize(
     ("command", "limit"), [(THROUGH_DAGSTER, 500), (WITHOUT_DAGSTER, 400)], ids=["through Dagster", "without Dagster"]
 )
-def test_a_hundred_thousand_activities_fit_into_so_many_mb(tmp_path: Path, command: list[str], limit: int) -> None:
-    serve = [sys.executable, "-m", "benchmarks.server", "--activities", str(ACTIVITIES), "--others", "0"]
+def test_a_hundred_thousand_events_fit_into_so_many_mb(tmp_path: Path, command: Sequence[str], limit: int) -> None:
+    serve = [sys.executable, "-m", "benchmarks.server", f"--{EVENTS}", str(ROWS), "--others", "0"]
     database, taken = tmp_path / "many.duckdb", tmp_path / "taken.json"
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
@@ -43,5 +43,5 @@ def test_a_hundred_thousand_activities_fit_into_so_many_mb(tmp_path: Path, comma
     found = json.loads(taken.read_text(encoding="utf-8"))
     assert found["status"] == 0, run.stdout + run.stderr
     with duckdb.connect(str(database)) as connection:
-        assert connection.execute("SELECT count(*) FROM analytics.activities").fetchone() == (ACTIVITIES,)
+        assert connection.execute(f"SELECT count(*) FROM analytics.{EVENTS}").fetchone() == (ROWS,)
     assert found["memory"] < limit

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi
-from analytics_assets_tests.support.commands import run
+from analytics_assets_tests.support.commands import COMMANDS_OF_EIGHT, run
 from analytics_assets_tests.support.project import Project, failure_message
 from analytics_assets_tests.support.rows import role
 
@@ -81,7 +81,7 @@ def test_the_history_of_the_command_line_is_its_owners_alone_unless_it_is_told_o
     if told:
         monkeypatch.setenv("UMASK", told)
     with umask(0):
-        result = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")
+        result = run(tmp_path, *COMMANDS_OF_EIGHT, "sync")
     assert result.returncode == 0, result.stdout + result.stderr
     written = [path for path in (tmp_path / "dagster").rglob("*") if path.is_file()]
     assert any(path.name == "runs.db" for path in written)
@@ -90,7 +90,7 @@ def test_the_history_of_the_command_line_is_its_owners_alone_unless_it_is_told_o
 
 def test_a_wrong_umask_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UMASK", "rw-")
-    result = run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
+    result = run(tmp_path, *COMMANDS_OF_EIGHT, "check")
     assert result.stderr.strip() == "UMASK = 'rw-' is no octal number such as 077, the default, or 027."
 
 
@@ -114,7 +114,7 @@ def test_no_value_of_the_api_commands_the_terminal_or_a_log(
     api.answer_always("organizations", Answer(400, body=ANSI.encode(), headers={"Content-Type": "text/\xa0x"}))
     api.answer_always("activities", Answer(body={"data": [], ANSI: 1}))
     api.answer_always("software_products", Answer(302, headers={"Location": "http://elsewhere.example/\x9b1m"}))
-    result = run(tmp_path, sys.executable, "-m", "analytics_assets", command)
+    result = run(tmp_path, *COMMANDS_OF_EIGHT, command)
     shown = (result.stdout + result.stderr).encode()
     assert b"organizations" in shown
     logs = b"".join(path.read_bytes() for path in (tmp_path / "dagster").rglob("*") if path.suffix in {".out", ".err"})

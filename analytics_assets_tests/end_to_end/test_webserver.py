@@ -20,11 +20,12 @@ import pytest
 import requests
 from playwright.sync_api import sync_playwright
 
-from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, FakeApi, serve
+from analytics_assets.api.connector import SHIPPED
+from analytics_assets_tests.servers.fake_api import TOKEN, FakeApi, serve
 from analytics_assets_tests.support.commands import run
 from analytics_assets_tests.support.dagster_dev import dagster_dev, find_chromium
 from analytics_assets_tests.support.needs import absent
-from analytics_assets_tests.support.rows import small_rows
+from analytics_assets_tests.support.shipped import RESOURCES, shipped_rows
 from analytics_assets_tests.support.waiting import until
 
 LAUNCH = """mutation($job: String!, $config: RunConfigData!) {
@@ -71,9 +72,9 @@ class Ui:
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     home = tmp_path_factory.mktemp("webserver")
-    with serve() as api, serve() as elsewhere:
+    with serve(connector=SHIPPED) as api, serve(connector=SHIPPED) as elsewhere:
         for each in (api, elsewhere):
-            each.rows = small_rows()
+            each.rows = shipped_rows()
         configured = {
             "SOURCES__ANALYTICS__BASE_URL": api.url,
             "SOURCES__ANALYTICS__API_KEY": TOKEN,
@@ -115,7 +116,7 @@ def test_a_request_of_another_site_is_refused_whatever_it_asks(ui: Ui, headers: 
         partial(requests.get, f"{ui.url}/graphql?{query}"),
         partial(requests.post, f"{ui.url}/graphql?{query}"),
         partial(requests.post, f"{ui.url}/graphql", data=query),
-        partial(requests.post, f"{ui.url}/report_asset_materialization/analytics/roles"),
+        partial(requests.post, f"{ui.url}/report_asset_materialization/analytics/{RESOURCES[0]}"),
         partial(requests.get, f"{ui.url}/server_info"),
     ]
     for ask in asked:
@@ -230,7 +231,7 @@ def test_run_config_may_name_the_configured_origin_and_the_demo(ui: Ui) -> None:
     for fields in ({"base_url": f"{ui.api.url}/"}, {"base_url": "demo"}):
         status, log = ui.launch("analytics_check", {"resources": {"analytics": {"config": fields}}})
         assert status == "SUCCESS", log
-    assert len(ui.api.paths()) == len(PATHS)
+    assert len(ui.api.paths()) == len(RESOURCES)
 
 
 def test_ending_the_command_ends_all_its_processes(tmp_path: Path) -> None:

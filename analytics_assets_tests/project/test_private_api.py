@@ -23,7 +23,7 @@ from analytics_assets.warehouse.parquet import DEDUPLICATED, write_parquet
 from analytics_assets.warehouse.session import Session, open_session
 from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets_tests.servers.fake_api import FakeApi
-from analytics_assets_tests.support.eight import BY_NAME
+from analytics_assets_tests.support.eight import BY_NAME, EIGHT
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENT = CHECKOUT / "docs" / "decisions" / "private-api.md"
@@ -72,7 +72,7 @@ def load(session: Session, name: str) -> dlt.Pipeline:
 
 
 def test_steps_stand_before_and_behind_the_incremental_of_rest_api(api: FakeApi, tmp_path: Path) -> None:
-    [listing] = open_listings(read_settings(), [BY_NAME["policies"]]).values()
+    [listing] = open_listings(read_settings(EIGHT), [BY_NAME["policies"]]).values()
     source = read_listing(listing)
     write_parquet(source, BY_NAME["policies"], str(tmp_path))
     steps = source.resources["policies"]._pipe.steps
@@ -81,7 +81,7 @@ def test_steps_stand_before_and_behind_the_incremental_of_rest_api(api: FakeApi,
 
 
 def test_a_cursor_is_kept_in_the_state_of_its_resource_and_comes_back_from_the_destination(api: FakeApi) -> None:
-    with open_session() as session:
+    with open_session(read_settings(EIGHT)) as session:
         pipeline = load(session, "policies")
         name = pipeline.pipeline_name
         with session.client as client:
@@ -93,7 +93,7 @@ def test_a_cursor_is_kept_in_the_state_of_its_resource_and_comes_back_from_the_d
 
 
 def test_a_trace_counts_the_rows_and_names_the_loads(api: FakeApi) -> None:
-    with open_session() as session:
+    with open_session(read_settings(EIGHT)) as session:
         trace = load(session, "roles").last_trace
     assert trace
     assert trace.last_normalize_info
@@ -103,7 +103,7 @@ def test_a_trace_counts_the_rows_and_names_the_loads(api: FakeApi) -> None:
 
 
 def test_rows_carry_the_id_of_their_load_and_later_loads_compare_as_greater(api: FakeApi) -> None:
-    with open_session() as session:
+    with open_session(read_settings(EIGHT)) as session:
         before = load(session, "groups").last_trace
         api.rows["groups"][0]["name"] = "other"
         after = load(session, "groups").last_trace
@@ -122,7 +122,7 @@ def test_rows_carry_the_id_of_their_load_and_later_loads_compare_as_greater(api:
 
 def test_hints_of_our_own_stay_in_the_stored_schema(api: FakeApi) -> None:
     api.rows["roles"][0]["brandNew"] = 1
-    with open_session() as session:
+    with open_session(read_settings(EIGHT)) as session:
         pipeline = load(session, "roles")
     column: Mapping[str, Any] = pipeline.default_schema.tables["roles"]["columns"]["brand_new"]
     assert column[FIELD] == "brandNew"
@@ -130,7 +130,7 @@ def test_hints_of_our_own_stay_in_the_stored_schema(api: FakeApi) -> None:
 
 
 def test_a_client_answers_in_sql_and_knows_dlts_own_tables(api: FakeApi) -> None:
-    with open_session() as session:
+    with open_session(read_settings(EIGHT)) as session:
         load(session, "roles")
         with session.client as client:
             assert isinstance(client, SqlJobClientBase)
@@ -142,12 +142,12 @@ def test_a_client_answers_in_sql_and_knows_dlts_own_tables(api: FakeApi) -> None
 
 
 def test_a_pipeline_that_does_not_intercept_signals_leaves_them_alone(api: FakeApi) -> None:
-    with open_session() as session:
+    with open_session(read_settings(EIGHT)) as session:
         assert load(session, "roles").runtime_config.intercept_signals is False
 
 
 def test_statements_of_duckdbs_credentials_are_executed_with_each_connection(api: FakeApi) -> None:
-    with open_session() as session, session.client as client:
+    with open_session(read_settings(EIGHT)) as session, session.client as client:
         [[threshold]] = client.sql_client.execute_sql("SELECT current_setting('checkpoint_threshold')") or ()
     with duckdb.connect() as usual:
         assert threshold != usual.execute("SELECT current_setting('checkpoint_threshold')").fetchall()[0][0]

@@ -6,7 +6,7 @@ import pytest
 
 from analytics_assets_tests.support.dagster_dev import find_chromium
 from analytics_assets_tests.support.needs import absent
-from tools.tour import DOCUMENT, PICTURES, STEPS, begin, document
+from tools.tour import PICTURES, STEPS, begin
 
 
 @pytest.mark.slow
@@ -18,7 +18,6 @@ def test_the_tour_through_the_ui_shows_what_is_said_of_it(tmp_path: Path) -> Non
             assert step.walk(tour)
 
 
-def test_the_document_has_the_ten_steps_with_their_pictures() -> None:
-    assert DOCUMENT.read_text(encoding="utf-8") == document()
+def test_there_are_ten_steps_with_their_pictures() -> None:
     assert len(STEPS) == 10
     assert sorted(PICTURES.glob("tour-*")) == sorted(step.picture for step in STEPS)

@@ -8,6 +8,7 @@ import requests
 from analytics_assets.demo.exchange import Row
 from analytics_assets.demo.server import DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, DEMO_TOKEN, DemoServer
 from analytics_assets_tests.servers.fake_api import PAGED, PATHS
+from analytics_assets_tests.support.eight import EIGHT
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -19,7 +20,7 @@ class Demo:
 
     def __init__(self) -> None:
         self.now = NOON
-        self.server = DemoServer(clock=lambda: self.now, dialect=self.dialect)
+        self.server = DemoServer(clock=lambda: self.now, dialect=self.dialect, connector=EIGHT)
 
     def authorization(self) -> str:
         return f"Bearer {DEMO_TOKEN}"

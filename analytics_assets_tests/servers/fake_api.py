@@ -8,27 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
-from analytics_assets.demo.analytics import Analytics
+from analytics_assets.api.catalog import load_order
+from analytics_assets.api.connector import Connector
+from analytics_assets.demo.declared import Declared
 from analytics_assets.demo.exchange import Request, Row, WireFormat
 from analytics_assets.demo.server import Handler, LoopbackServer
 from analytics_assets_tests.servers.running import running
+from analytics_assets_tests.support.eight import EIGHT
 
-PATHS = {
-    "organizations": "/v2/organizations",
-    "policies": "/v2/policies",
-    "activities": "/v2/activities",
-    "automation_scripts": "/v2/automation/scripts",
-    "groups": "/v2/groups",
-    "locations": "/v2/locations",
-    "roles": "/v2/roles",
-    "software_products": "/v2/software-products",
-}
-NAMES = {path: name for name, path in PATHS.items()}
-IN_TURN = [*(name for name in PATHS if name != "activities"), "activities"]
+ENDPOINTS = EIGHT.dialects[0].endpoints
+PATHS = {name: endpoint.path for name, endpoint in ENDPOINTS.items()}
+IN_TURN = [resource.name for resource in load_order(EIGHT.resources)]
 """As a run loads them."""
-PAGED = {"organizations", "activities", "locations"}
+PAGED = {name for name, endpoint in ENDPOINTS.items() if endpoint.pagination}
 TOKEN = "token-7f3a-canary"
 
 
@@ -54,24 +49,28 @@ Fault = Callable[[Request], Answer | None]
 
 
 class FakeApi:
-    """The rows it serves are `rows[resource]`; `faults[resource]` are asked first, in order, until one answers.
+    """Speaks the first dialect of a connector.
+
+    The rows it serves are `rows[resource]`; `faults[resource]` are asked first, in order, until one answers.
 
     Which rows a request gets, and who gets none, is up to the wire format, which is that of the demo API.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connector: Connector = EIGHT) -> None:
         self.url = url
-        self.rows: dict[str, list[Row]] = {name: [] for name in PATHS}
+        self.resources = {endpoint.path: name for name, endpoint in connector.dialects[0].endpoints.items()}
+        """By path."""
+        self.rows: dict[str, list[Row]] = {name: [] for name in self.resources.values()}
         self.requests: list[Request] = []
-        self.faults: dict[str, list[Fault]] = {name: [] for name in PATHS}
-        self.wire_format: WireFormat = Analytics(TOKEN, self.listing)
+        self.faults: dict[str, list[Fault]] = {name: [] for name in self.rows}
+        self.wire_format: WireFormat = Declared(connector.dialects[0], TOKEN, self.listing)
 
     def listing(self, path: str, _: datetime) -> list[Row] | None:
         """The rows at a path."""
-        return self.rows.get(NAMES[path], []) if path in NAMES else None
+        return self.rows.get(self.resources[path], []) if path in self.resources else None
 
     def asked(self, resource: str) -> list[Request]:
-        return [request for request in self.requests if request.path == PATHS[resource]]
+        return [request for request in self.requests if self.resources.get(request.path) == resource]
 
     def paths(self) -> Counter[str]:
         return Counter(request.path for request in self.requests)
@@ -86,7 +85,7 @@ class FakeApi:
 
     def answer(self, request: Request) -> Answer:
         self.requests.append(request)
-        for fault in self.faults.get(NAMES.get(request.path, ""), ()):
+        for fault in self.faults.get(self.resources.get(request.path, ""), ()):
             if (answer := fault(request)) is not None:
                 return answer
         reply = self.wire_format.answer(request, datetime.now(UTC))
@@ -94,9 +93,9 @@ class FakeApi:
 
 
 @contextmanager
-def serve(tls: ssl.SSLContext | None = None) -> Iterator[FakeApi]:
+def serve(tls: ssl.SSLContext | None = None, connector: Connector = EIGHT) -> Iterator[FakeApi]:
     """Runs a fake API on a free loopback port."""
-    with serve_kind(FakeApi, tls) as api:
+    with serve_kind(partial(FakeApi, connector=connector), tls) as api:
         yield api
 
 

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from analytics_assets.demo.data import ACTIVITIES
 from analytics_assets.demo.exchange import Request, Row
-from analytics_assets.demo.ninjaone import PAGED, TOKEN_PATH, NinjaOne
-from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi, serve_kind
-from analytics_assets_tests.support.eight import BY_NAME
+from analytics_assets.demo.ninjaone import TOKEN_PATH, NinjaOne
+from analytics_assets_tests.servers.fake_api import PAGED, PATHS, TOKEN, Answer, FakeApi, serve_kind
+from analytics_assets_tests.support.eight import BY_NAME, DIALECTS
 
 CLIENT_ID = "client-4b1d-canary"
 CLIENT_SECRET = "secret-9c2e-canary"
@@ -24,14 +23,16 @@ class FakeNinjaOne(FakeApi):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.token_faults: list[Answer] = []
-        self.ninjaone = NinjaOne(CLIENT_ID, CLIENT_SECRET, self.listing, new_token=self._new_token)
+        self.ninjaone = NinjaOne(
+            DIALECTS["ninjaone"], CLIENT_ID, CLIENT_SECRET, self.listing, new_token=self._new_token
+        )
         self.wire_format = self.ninjaone
         self.accept(TOKEN)
         self._lock = threading.Lock()
 
     def listing(self, path: str, now: datetime) -> list[Row] | None:
         rows = super().listing(path, now)
-        return sorted(rows, key=lambda row: row["id"]) if rows and path in {ACTIVITIES, *PAGED} else rows
+        return sorted(rows, key=lambda row: row["id"]) if rows and self.resources[path] in PAGED else rows
 
     def accept(self, token: str) -> None:
         """Takes a token for one that lasts another hour."""

@@ -13,6 +13,19 @@ it had, and a test runner has a lot."""
 
 BIN = Path(sys.executable).parent
 
+SHIPPED = "analytics_assets.definitions"
+EIGHT = "analytics_assets_tests.support.eight_commands"
+"""Code locations: that of the project, and that of the eight."""
+
+COMMANDS = (sys.executable, "-m", "analytics_assets")
+COMMANDS_OF_EIGHT = (sys.executable, "-m", EIGHT)
+"""The command line as people use it, and the same for the eight."""
+
+
+def materialize(selection: str, location: str) -> tuple[str, ...]:
+    """Dagster's command that materializes assets."""
+    return (f"{BIN}/dagster", "asset", "materialize", "--select", selection, "-m", location)
+
 
 def start(tmp_path: Path, *command: str) -> "subprocess.Popen[str]":
     """Starts a command in a directory that is not the project's, with a DAGSTER_HOME of its own."""
@@ -33,5 +46,5 @@ def run(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def check(tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """A connection check in a process of its own, as a process keeps its connections and reads its environment once."""
-    return run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
+    """A connection check of the eight in a process of its own, which reads its environment once."""
+    return run(tmp_path, *COMMANDS_OF_EIGHT, "check")

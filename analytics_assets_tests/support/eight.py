@@ -1,16 +1,20 @@
-"""The connector that the tests use: the eight resources, in both dialects."""
+"""The connector that the tests use: the eight resources as specified, in both dialects, whatever the project ships."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import dagster as dg
 
 from analytics_assets.api.catalog import Resource
-from analytics_assets.api.connector import SHIPPED
+from analytics_assets.api.connector import Connector
 from analytics_assets.definitions import build_definitions
 from analytics_assets.defs.names import Names, name_all
-from analytics_assets.defs.reports.assets import REPORTS
+from analytics_assets.defs.reports.assets import Report
+from analytics_assets_tests.support import specification
+from analytics_assets_tests.support.reports import REPORTS
+from analytics_assets_tests.support.specification import ANALYTICS, DOCS_URL, NINJAONE
 
-EIGHT = SHIPPED
+EIGHT = Connector("analytics", specification.RESOURCES, (ANALYTICS, NINJAONE), DOCS_URL)
 RESOURCES = EIGHT.resources
 BY_NAME = EIGHT.by_name
 DIALECTS = EIGHT.dialects_by_name
@@ -19,10 +23,10 @@ asset_key = NAMES.asset_key
 upstream_key = NAMES.upstream_key
 
 
-def defs(names: Names = NAMES) -> dg.Definitions:
+def defs(names: Names = NAMES, reports: Sequence[Report] = REPORTS) -> dg.Definitions:
     """The definitions of the connector, as a code location of its own has them."""
     executor = dg.Definitions(executor=dg.in_process_executor)
-    return dg.Definitions.merge(build_definitions(names, reports=REPORTS), executor)
+    return dg.Definitions.merge(build_definitions(names, reports=reports), executor)
 
 
 def with_changed(*changed: Resource) -> Names:

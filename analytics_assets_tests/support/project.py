@@ -10,7 +10,9 @@ import duckdb
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.defs.names import Names
+from analytics_assets.defs.reports.assets import Report
 from analytics_assets_tests.support.eight import NAMES, asset_key, defs, with_changed
+from analytics_assets_tests.support.reports import REPORTS
 
 
 @dataclass
@@ -20,6 +22,11 @@ class Project:
     instance: dg.DagsterInstance
     database: Path
     names: Names = NAMES
+    reports: tuple[Report, ...] = REPORTS
+
+    @property
+    def definitions(self) -> dg.Definitions:
+        return defs(self.names, self.reports)
 
     def run(
         self,
@@ -34,8 +41,8 @@ class Project:
         """
         if config:
             run_config = {"ops": {"analytics_api": {"config": dict(config)}}}
-        selection = [asset_key(name) for name in resources] or None
-        definition = defs(self.names).resolve_job_def(job)
+        selection = [self.names.asset_key(name) for name in resources] or None
+        definition = self.definitions.resolve_job_def(job)
         return definition.execute_in_process(
             run_config=run_config, asset_selection=selection, instance=self.instance, raise_on_error=False
         )

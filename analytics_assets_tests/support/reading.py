@@ -9,12 +9,12 @@ from dlt.extract.resource import DltResource
 from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.api.source import read_listing
-from analytics_assets_tests.support.eight import BY_NAME
+from analytics_assets_tests.support.eight import BY_NAME, EIGHT
 
 
 def read_resource(name: str) -> DltResource:
     """Yields tables, the last of which is the mark of the end."""
-    [listing] = open_listings(read_settings(), [BY_NAME[name]]).values()
+    [listing] = open_listings(read_settings(EIGHT), [BY_NAME[name]]).values()
     return read_listing(listing).resources[name]
 
 

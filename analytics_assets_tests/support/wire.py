@@ -18,9 +18,9 @@ import psycopg2.extras
 import pytest
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
-from analytics_assets.demo.analytics import requested_rows, selector
 from analytics_assets.demo.exchange import Request
-from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi, serve
+from analytics_assets.demo.paging import requested_rows
+from analytics_assets_tests.servers.fake_api import ENDPOINTS, TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.oracle import (
     RESCUED,
@@ -55,7 +55,7 @@ def serve_rows(api: FakeApi, resource: str, rows: Sequence[str]) -> None:
     """Answers with these rows as they are spelled."""
 
     def answer(request: Request) -> Answer:
-        return Answer(body=body_of(resource, rows[requested_rows(request.path, request.query)]))
+        return Answer(body=body_of(resource, rows[requested_rows(ENDPOINTS[resource].pagination, request.query)]))
 
     api.faults[resource][:] = [answer]
 
@@ -66,7 +66,7 @@ def serve_body(api: FakeApi, resource: str, answer: Answer) -> None:
 
 
 def body_of(resource: str, rows: Sequence[str]) -> bytes:
-    return f'{{"{selector(PATHS[resource])}": [{", ".join(rows)}]}}'.encode("utf-8", "surrogatepass")
+    return f'{{"{ENDPOINTS[resource].selector}": [{", ".join(rows)}]}}'.encode("utf-8", "surrogatepass")
 
 
 def declared(resource: str) -> dict[str, str]:

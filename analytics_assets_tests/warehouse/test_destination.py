@@ -13,6 +13,7 @@ from analytics_assets.project import project_dir
 from analytics_assets.warehouse.destination import build_destination
 from analytics_assets.warehouse.target import Target, read_target
 from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.eight import EIGHT
 from analytics_assets_tests.support.project import Project, failure_message
 
 URL = "https://api.example.com"
@@ -21,8 +22,8 @@ URL = "https://api.example.com"
 def test_demo_rows_and_real_rows_have_files_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     data = project_dir() / "data"
-    assert read_target(read_settings()) == Target("duckdb", data / "demo.duckdb")
-    assert read_target(read_settings(base_url=URL, api_key="x")) == Target("duckdb", data / "warehouse.duckdb")
+    assert read_target(read_settings(EIGHT)) == Target("duckdb", data / "demo.duckdb")
+    assert read_target(read_settings(EIGHT, base_url=URL, api_key="x")) == Target("duckdb", data / "warehouse.duckdb")
     assert data.is_absolute()
 
 
@@ -36,8 +37,11 @@ def test_demo_rows_and_real_rows_have_files_of_their_own(monkeypatch: pytest.Mon
 )
 def test_relative_paths_start_at_the_project(monkeypatch: pytest.MonkeyPatch, configured: str, path: str) -> None:
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", configured)
-    assert read_target(read_settings()).duckdb_path == project_dir() / path
-    assert read_target(read_settings(), credentials="explicit.duckdb").duckdb_path == project_dir() / "explicit.duckdb"
+    assert read_target(read_settings(EIGHT)).duckdb_path == project_dir() / path
+    assert (
+        read_target(read_settings(EIGHT), credentials="explicit.duckdb").duckdb_path
+        == project_dir() / "explicit.duckdb"
+    )
 
 
 def test_a_real_api_is_loaded_into_the_default_file(

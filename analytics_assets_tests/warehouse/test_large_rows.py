@@ -11,12 +11,11 @@ import pytest
 
 from analytics_assets.demo.exchange import Row
 from analytics_assets_tests.servers.fake_api import FakeApi
-from analytics_assets_tests.support.commands import BIN, LAUNCH, run
+from analytics_assets_tests.support.commands import EIGHT, LAUNCH, materialize, run
 from analytics_assets_tests.support.project import Project, failure_message, metadata, resource_config
 from analytics_assets_tests.support.rows import activity
 
 MEMORY = "SOURCES__ANALYTICS__DUCKDB_MEMORY"
-SYNC = ("dagster", "asset", "materialize", "--select", "key:analytics/activities", "-m", "analytics_assets.definitions")
 WORDS = "Some words that a customer has written, and others. "
 
 
@@ -34,7 +33,7 @@ def test_large_rows_load_and_merge_in_less_than_800_mb(
     # All rows of the second load are newer, and replace those of the first.
     for version in (1, 2):
         empty_api.rows["activities"] = large(sizes, version)
-        result = run(tmp_path, *LAUNCH, str(taken), f"{BIN}/{SYNC[0]}", *SYNC[1:])
+        result = run(tmp_path, *LAUNCH, str(taken), *materialize("key:analytics/activities", EIGHT))
         found = json.loads(taken.read_text(encoding="utf-8"))
         assert found["status"] == 0, result.stdout + result.stderr
         assert found["memory"] < 800

@@ -4,7 +4,6 @@ import io
 import logging
 import re
 import sqlite3
-import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from analytics_assets.warehouse.destination import build_destination
 from analytics_assets.warehouse.target import Target
 from analytics_assets_tests.servers.fake_api import PATHS, FakeApi
-from analytics_assets_tests.support.commands import run
+from analytics_assets_tests.support.commands import COMMANDS_OF_EIGHT, run
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import activity, group, location, organization, policy, role
 from analytics_assets_tests.support.tables import Cells, Tables, expected, normal, open_tables
@@ -296,17 +295,17 @@ def test_the_command_line_syncs_and_checks_sqlite(
     request: pytest.FixtureRequest, api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouse = open_tables("sqlite", request, project, tmp_path, monkeypatch)
-    checked = run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
+    checked = run(tmp_path, *COMMANDS_OF_EIGHT, "check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "sqlalchemy can be reached; writing was not tried" in checked.stdout
     assert not (tmp_path / "warehouse__analytics.db").exists()
     for _ in range(2):
-        synced = run(tmp_path, sys.executable, "-m", "analytics_assets", "sync")
+        synced = run(tmp_path, *COMMANDS_OF_EIGHT, "sync")
         assert synced.returncode == 0, synced.stdout + synced.stderr
         assert "Warning" not in synced.stderr
     for resource, rows in api.rows.items():
         assert sorted(warehouse.cells(resource)) == [row["id"] for row in rows]
-    checked = run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
+    checked = run(tmp_path, *COMMANDS_OF_EIGHT, "check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 

@@ -41,11 +41,13 @@ class Report:
     """Columns of the table."""
     counts: str | None = None
     """Column that says how many live rows of the first input belong to a row; `None` if there is one for each."""
+    directory: Path = Path(__file__).parent
+    """Where the SQL file is."""
 
     @property
     def sql_file(self) -> Path:
         """The SQL file with the query."""
-        return Path(__file__).with_name(f"{self.name}.sql")
+        return self.directory / f"{self.name}.sql"
 
 
 def _column(name: str, type_: str, description: str) -> dg.TableColumn:

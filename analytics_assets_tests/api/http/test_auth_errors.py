@@ -15,7 +15,7 @@ from analytics_assets_tests.servers.fake_ninjaone import (
     CLIENT_SECRET,
     FakeNinjaOne,
 )
-from analytics_assets_tests.support.eight import NAMES
+from analytics_assets_tests.support.eight import EIGHT, NAMES
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.reading import read_resource, refusal
 from analytics_assets_tests.support.rows import policy
@@ -206,6 +206,6 @@ def test_a_token_that_a_row_holds_is_redacted_in_the_preview(ninjaone: FakeNinja
 )
 def test_wrong_credentials_are_refused_before_any_request(values: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        read_settings(**{"base_url": "https://eu.ninjarmm.com", "dialect": "ninjaone", **values})
+        read_settings(EIGHT, **{"base_url": "https://eu.ninjarmm.com", "dialect": "ninjaone", **values})
     assert message in str(caught.value)
     assert "canary" not in str(caught.value)

@@ -1,18 +1,20 @@
 """What Dagster knows of the assets before a run."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from analytics_assets.api import catalog
-from analytics_assets.api.catalog import DOCS_URL, Resource
-from analytics_assets.api.dialects.analytics import ANALYTICS
-from analytics_assets_tests.servers.fake_api import FakeApi
-from analytics_assets_tests.support.eight import RESOURCES, asset_key, defs, upstream_key
+from analytics_assets.api.catalog import Resource
+from analytics_assets.api.connector import SHIPPED
+from analytics_assets.definitions import NAMES
+from analytics_assets.defs.assets.specs import code_reference, describe
+from analytics_assets_tests.servers.fake_api import ENDPOINTS, FakeApi
+from analytics_assets_tests.support.eight import EIGHT, RESOURCES, asset_key, defs, upstream_key
 from analytics_assets_tests.support.project import Project, metadata
-
-REPORTS = ["activity_daily", "organization_overview", "automation_inventory"]
+from analytics_assets_tests.support.reports import REPORTS
 
 
 def specs() -> dict[dg.AssetKey, dg.AssetSpec]:
@@ -21,7 +23,7 @@ def specs() -> dict[dg.AssetKey, dg.AssetSpec]:
 
 def test_keys_groups_and_upstream() -> None:
     found = specs()
-    reports = {dg.AssetKey(["reports", name]) for name in REPORTS}
+    reports = {dg.AssetKey(["reports", report.name]) for report in REPORTS}
     assets = {asset_key(resource.name) for resource in RESOURCES}
     assert set(found) == assets | {upstream_key(resource.name) for resource in RESOURCES} | reports
     for resource in RESOURCES:
@@ -45,16 +47,23 @@ def test_one_definition_that_can_be_subset() -> None:
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
 def test_description_schema_and_code_reference(resource: Resource) -> None:
     spec = specs()[asset_key(resource.name)]
-    assert ANALYTICS.endpoints[resource.name].path in str(spec.description)
+    assert ENDPOINTS[resource.name].path in str(spec.description)
     assert resource.description in str(spec.description)
     schema: dg.TableSchema = spec.metadata["dagster/column_schema"]
     assert [column.description for column in schema.columns] == [c.description for c in resource.table_columns]
     assert schema.columns[0].constraints.nullable is False
     assert schema.columns[0].constraints.unique is True
-    [reference] = spec.metadata["dagster/code_references"].code_references
+    assert spec.metadata["dagster/code_references"] == code_reference(resource)
+
+
+@pytest.mark.parametrize("resource", SHIPPED.resources, ids=lambda resource: resource.name)
+def test_a_shipped_resource_leads_to_its_entry_and_says_its_limits(resource: Resource) -> None:
+    reference: Any = code_reference(resource).code_references[0]
     line = Path(reference.file_path).read_text(encoding="utf-8").splitlines()[reference.line_number - 1]
     assert reference.file_path == catalog.__file__
     assert f'"{resource.name}"' in line
+    assert resource.limits
+    assert all(limit in describe(NAMES, resource) for limit in resource.limits)
 
 
 def test_the_schema_survives_a_run_with_names_types_and_descriptions(api: FakeApi, project: Project) -> None:
@@ -95,8 +104,8 @@ def test_lineage_and_constraints_are_the_apis() -> None:
 def test_assets_and_endpoints_link_to_the_documentation_and_say_their_limits(resource: Resource) -> None:
     for key in (asset_key(resource.name), upstream_key(resource.name)):
         spec = specs()[key]
-        assert spec.metadata["docs"].url == DOCS_URL
-        assert DOCS_URL in str(spec.description)
+        assert spec.metadata["docs"].url == EIGHT.docs_url
+        assert str(EIGHT.docs_url) in str(spec.description)
     assert resource.limits
     assert all(limit in str(specs()[asset_key(resource.name)].description) for limit in resource.limits)
 

@@ -1,4 +1,4 @@
-"""The five freshness policies, and the windows that follow from a cron."""
+"""The freshness policies, and the windows that follow from a cron."""
 
 from datetime import timedelta
 from typing import Any
@@ -27,7 +27,7 @@ def windows() -> dict[str, tuple[timedelta, timedelta]]:
     return found
 
 
-def test_five_freshness_policies_and_no_others() -> None:
+def test_incremental_resources_have_policies_and_no_others() -> None:
     assert windows() == POLICIES
 
 

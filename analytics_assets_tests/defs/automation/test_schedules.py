@@ -1,4 +1,4 @@
-"""The two schedules and the five freshness policies."""
+"""The two schedules."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ def tick(instance: dg.DagsterInstance, name: str) -> Any:
 
 
 @pytest.mark.parametrize(("name", "cron"), [("analytics_sync", "0 * * * *"), ("analytics_reconcile", "30 3 * * 0")])
-def test_a_tick_asks_for_a_run_of_all_eight(instance: dg.DagsterInstance, name: str, cron: str) -> None:
+def test_a_tick_asks_for_a_run_of_all_resources(instance: dg.DagsterInstance, name: str, cron: str) -> None:
     schedule = defs().resolve_schedule_def(name)
     assert schedule.cron_schedule == cron
     assert schedule.execution_timezone == "UTC"

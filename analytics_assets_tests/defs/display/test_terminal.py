@@ -3,12 +3,12 @@
 import os
 import pty
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PATHS, FakeApi
+from analytics_assets_tests.support.commands import COMMANDS_OF_EIGHT
 from analytics_assets_tests.support.dagster_dev import PATIENCE
 
 
@@ -39,8 +39,9 @@ def test_a_terminal_shows_the_resources_live_and_then_the_table(api: FakeApi, tm
     environment["DESTINATION__DUCKDB__CREDENTIALS"] = str(tmp_path / "terminal.duckdb")
     reader = threading.Thread(target=read, args=(ours,), daemon=True)
     reader.start()
-    command = [sys.executable, "-m", "analytics_assets", "sync"]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    process = subprocess.Popen(
+        [*COMMANDS_OF_EIGHT, "sync"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
     os.close(theirs)
     assert process.wait(PATIENCE) == 0
     reader.join()

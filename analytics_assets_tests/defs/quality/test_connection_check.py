@@ -1,7 +1,7 @@
 """The connection check: what it asks, what it says, and that it leaves nothing behind."""
 
-import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,24 @@ from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.quality.connection_check import Verdict, check_connection
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PAGED, PATHS, TOKEN, Answer, FakeApi
-from analytics_assets_tests.support.commands import run
+from analytics_assets_tests.support.commands import COMMANDS, run
 from analytics_assets_tests.support.eight import NAMES, defs
 from analytics_assets_tests.support.holder import holding
 from analytics_assets_tests.support.project import Project, failure_message
 from analytics_assets_tests.support.rows import activity, location, organization, policy
+from analytics_assets_tests.support.shipped import RESOURCES
 
 
 def check(**resource: Any) -> dict[str, Verdict]:
     """What the check says, by subject."""
     return {verdict.subject: verdict for verdict in check_connection(NAMES, AnalyticsResource(**resource), pytest.fail)}
+
+
+@pytest.fixture
+def command_of_eight(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    monkeypatch.setattr(command_line, "NAMES", NAMES)
+    monkeypatch.setattr(command_line, "defs", defs)
+    return command_line.check
 
 
 def failed(verdicts: dict[str, Verdict]) -> dict[str, str]:
@@ -142,10 +150,14 @@ def test_an_undeclared_field_is_a_remark(api: FakeApi, project: Project) -> None
 
 
 def test_missing_settings_are_one_error_before_any_request(
-    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    api: FakeApi,
+    project: Project,
+    command_of_eight: Callable[[], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv("SOURCES__ANALYTICS__API_KEY")
-    assert command_line.check() == 1
+    assert command_of_eight() == 1
     printed = capsys.readouterr().out
     assert printed.startswith("sources.analytics.api_key is missing")
     assert printed.count("\n") == 1
@@ -193,26 +205,28 @@ def test_a_schema_that_takes_no_table_is_named(api: FakeApi, project: Project) -
 
 
 def test_the_command_prints_a_line_each_and_says_by_its_status_how_it_went(
-    api: FakeApi, project: Project, tmp_path: Path
+    shipped_api: FakeApi, project: Project, tmp_path: Path
 ) -> None:
-    result = run(tmp_path, sys.executable, "-m", "analytics_assets", "check")
+    result = run(tmp_path, *COMMANDS, "check")
     assert result.returncode == 0, result.stdout + result.stderr
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [
-        ["ok", name] for name in [*PATHS, "destination"]
+        ["ok", name] for name in [*RESOURCES, "destination"]
     ]
     assert not project.database.exists()
     assert list((tmp_path / "elsewhere").iterdir()) == list((tmp_path / "dagster").iterdir()) == []
 
 
-def test_the_command_fails_with_the_reason(api: FakeApi, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_fails_with_the_reason(
+    api: FakeApi, project: Project, command_of_eight: Callable[[], int], capsys: pytest.CaptureFixture[str]
+) -> None:
     api.answer_always("groups", Answer(400, b"no [bold]markup[/bold], however odd"))
-    assert command_line.check() == 1
+    assert command_of_eight() == 1
     printed = capsys.readouterr().out.splitlines()
     [line] = [line for line in printed if line.startswith("failed")]
     assert "groups" in line
     assert "GET /v2/groups answered 400" in line
     assert "no [bold]markup[/bold], however odd" in line
-    assert len(printed) == 9
+    assert len(printed) == len(PATHS) + 1
 
 
 @pytest.mark.parametrize("works", [True, False])

@@ -1,0 +1,24 @@
+"""The project's command line, and a code location, for the eight: for tests to which the rows matter.
+
+python -m analytics_assets_tests.support.eight_commands check
+dagster asset materialize --select "*" -m analytics_assets_tests.support.eight_commands
+"""
+
+import dagster as dg
+
+import analytics_assets.__main__ as command_line
+from analytics_assets.project import use_project_config
+from analytics_assets_tests.support import eight
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    use_project_config()
+    return eight.defs()
+
+
+for name, value in (("NAMES", eight.NAMES), ("defs", defs)):
+    setattr(command_line, name, value)
+
+if __name__ == "__main__":
+    command_line.main()

@@ -18,3 +18,19 @@
 
 docs/architecture.md has the whole tree, the table of where each question is decided, and the glossary.
 """
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class of Dagster, which whoever uses `api` alone does not import
+    """Finds `analytics_assets.AnalyticsApiComponent` when it is asked for."""
+    if name == "AnalyticsApiComponent":
+        from analytics_assets.component import AnalyticsApiComponent  # noqa: PLC0415 - see above
+
+        return AnalyticsApiComponent
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Names the component, too, so that `dg list components` finds it."""
+    return [*globals(), "AnalyticsApiComponent"]

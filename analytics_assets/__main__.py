@@ -2,6 +2,7 @@
 
 python -m analytics_assets sync
 python -m analytics_assets check
+python -m analytics_assets drop devices
 python -m analytics_assets dev --port 3000
 """
 
@@ -15,17 +16,29 @@ from typing import Any, NoReturn
 
 import dagster as dg
 from dlt.common.configuration.providers.toml import TomlProviderReadException
+from dlt.destinations.exceptions import DatabaseException
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analytics_assets.api.mistakes import CatalogError
+from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
-from analytics_assets.definitions import NAMES, defs
 from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.display.terminal import live_progress
 from analytics_assets.defs.quality.connection_check import check_connection
 from analytics_assets.dev import dev
 from analytics_assets.project import read_umask
+from analytics_assets.warehouse.access import describe_driver_error
+from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.leftovers import count_leftover, drop_leftover, find_leftovers
+from analytics_assets.warehouse.locks import advisory_locks
+
+try:
+    from analytics_assets.definitions import NAMES, defs
+except CatalogError as error:
+    sys.exit(str(error))
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended: 128 and the number of SIGINT, as in shells."""
@@ -41,24 +54,35 @@ def main() -> None:
     commands.add_parser(
         "check", help="test whether a sync would succeed: ask the API and the destination, load nothing"
     )
+    former = commands.add_parser("drop", help="drop the table and state of a resource that the catalog no longer lists")
+    former.add_argument("resource", help="name of the resource, as `check` says it")
+    former.add_argument("--yes", action="store_true", help="do not ask")
     ui = commands.add_parser("dev", help="run Dagster's UI, for browsers on this machine only, and Dagster's daemon")
     ui.add_argument("--port", type=int, default=3000, help="port of the UI (default: 3000)")
     given = parser.parse_args()
     _keep_to_owner()
-    if given.command != "check" and not Path(os.environ.get("DAGSTER_HOME", "")).is_absolute():
+    if given.command in {"sync", "dev"} and not Path(os.environ.get("DAGSTER_HOME", "")).is_absolute():
         sys.exit(
             "DAGSTER_HOME has to be the absolute path of a directory for Dagster's history. Create the directory, copy"
             " dagster.yaml into it, and set DAGSTER_HOME. `make demo` and `make dev` do so with .dagster."
         )
     if given.command == "dev":
-        sys.exit(dev(given.port, lambda text: print(text, flush=True)))
+        sys.exit(dev(given.port, _say))
     signal.signal(signal.SIGINT, _interrupt)
     try:
+        if given.command == "drop":
+            drop(given.resource, ask=not given.yes)
+            return
         sys.exit(sync() if given.command == "sync" else check())
     except TomlProviderReadException as error:
         # dlt reads several directories, and does not say which of the files it could not parse.
         files = " or ".join(path for path in error.full_paths if Path(path).exists())
         sys.exit(f"{files} cannot be read as TOML: {error.__context__}. Correct it there.")
+
+
+def _say(text: str) -> None:
+    """Prints at once, for the person who waits."""
+    print(text, flush=True)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -119,11 +143,56 @@ def check() -> int:
             ):
                 mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
                 console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
+                if verdict.advice:
+                    console.print(verdict.advice, markup=False, highlight=False)
                 passed = passed and verdict.passed
     except SettingsError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 1
     return 0 if passed else 1
+
+
+def drop(name: str, *, ask: bool) -> None:
+    """Drops what is left of a resource that the catalog no longer lists, and says what. Exits with 1 if it does not.
+
+    Args:
+        name: Name of the resource.
+        ask: Whether to ask on the terminal first.
+    """
+    if name in NAMES.connector.by_name:
+        sys.exit(
+            f"{name} is in api/catalog.py. Run with mode: rebuild to drop its table and load it anew; to drop it for"
+            " good, remove it from the catalog first."
+        )
+    configured: AnalyticsResource = (defs().resources or {})[NAMES.resource_key]
+    try:
+        with (
+            configured.process_config_and_initialize_cm() as analytics,
+            analytics.session(NAMES, _say) as session,
+            advisory_locks(session, [name], analytics.busy_timeout),
+            session.client as client,
+        ):
+            if name not in (leftovers := find_leftovers(client, session.connector)):
+                there = f"There is {', '.join(leftovers)}." if leftovers else "Nothing else is left, either."
+                sys.exit(f"Nothing is left of a resource {name!r} in the warehouse. {there}")
+            rows = count_leftover(client, name)
+            table = (
+                "no table"
+                if rows is None
+                else f"the table {session.connector.dataset}.{name} with {count(rows, 'row')}"
+            )
+            _say(f"Left of {name} in {session.target.duckdb_path or session.target.type}: {table}, and dlt's state.")
+            if ask and not sys.stdin.isatty():
+                sys.exit("Nothing was dropped: there is no terminal to ask on. Add --yes to drop it.")
+            if ask and input("Drop it for good? [y/N] ").strip().lower() not in {"y", "yes"}:
+                sys.exit("Nothing was dropped.")
+            try:
+                drop_leftover(client, session.connector, name)
+            except DatabaseException as error:
+                sys.exit(f"{name} cannot be dropped: {describe_driver_error(error, client)}")
+            _say(f"Dropped: {table}, and dlt's state.")
+    except (SettingsError, DestinationError) as error:
+        sys.exit(redact(str(error), configured.secrets(NAMES.connector)))
 
 
 def _table(result: dg.ExecuteInProcessResult) -> Table:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from analytics_assets.api.mistakes import check_catalog
 from analytics_assets.defs.assets.assets import build_assets
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import upstream_specs
@@ -13,11 +14,14 @@ from analytics_assets.defs.automation.signs_of_life import build_watch
 from analytics_assets.defs.names import Names, name_all
 from analytics_assets.defs.quality.checks import build_checks
 from analytics_assets.defs.quality.connection_check import build_check_job
-from analytics_assets.defs.reports.assets import REPORTS, Report, build_reports
+from analytics_assets.defs.reports.assets import REPORTS, Report, build_reports, find_report_mistakes
 from analytics_assets.project import use_project_config
 
 NAMES = name_all()
 """The shipped connector and its names."""
+
+# A mistake in the catalog is said as soon as anything loads it, with all the others.
+check_catalog(NAMES.connector, find_report_mistakes(NAMES.connector, REPORTS))
 
 
 @dg.definitions
@@ -49,8 +53,10 @@ def build_definitions(
         reports: Tables to be made of the resources' tables by SQL.
 
     Raises:
+        CatalogError: The connector or a report has mistakes. The message lists all of them.
         ScheduleConfigError: A cron or the time zone is not valid.
     """
+    check_catalog(names.connector, find_report_mistakes(names.connector, reports))
     crons = read_crons(names, sync_cron, reconcile_cron)
     assets = [build_assets(names, crons.sync), *build_reports(names, reports)]
     jobs = [*build_jobs(names), build_check_job(names)]

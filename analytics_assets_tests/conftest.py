@@ -20,6 +20,7 @@ from analytics_assets_tests.support.postgres import create_database, postgres_bi
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.rows import small_rows
 from analytics_assets_tests.support.shipped import shipped_rows
+from analytics_assets_tests.support.vendors import Connect, connector
 from analytics_assets_tests.support.watch import Watch
 from analytics_assets_tests.support.wire import (
     Kind,
@@ -118,6 +119,12 @@ def ninjaone(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNinjaOne]:
         for key, value in settings.items():
             monkeypatch.setenv(f"SOURCES__ANALYTICS__{key}", value)
         yield api
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Points the configuration to endpoints of a test's own."""
+    return connector(monkeypatch)
 
 
 @pytest.fixture

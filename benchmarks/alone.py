@@ -38,12 +38,9 @@ def main() -> None:
         dialect = replace(dialect, endpoints={**dialect.endpoints, EVENTS: filtered})
         connector = replace(SHIPPED, dialects=(dialect,))
     started = time.perf_counter()
-    with (
-        open_session(read_settings(connector)) as session,
-        begin_sync(session, connector.resources) as listings,
-    ):
-        for listing in listings:
-            sync(listing, session)
+    with open_session(read_settings(connector)) as session, begin_sync(session, connector.resources) as pending:
+        for each in pending:
+            sync(each, session)
     print_work(started)
 
 

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.json
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import SHIPPED
 from benchmarks.loop import run
 from benchmarks.work import print_work
@@ -66,7 +66,7 @@ class Listing:
 def create_table(connection: duckdb.DuckDBPyConnection, resource: Resource) -> None:
     """Creates an empty table with a primary key."""
     columns = ", ".join(f'"{column.name}" {SQL_TYPES[column.type]}' for column in resource.columns)
-    connection.execute(f"CREATE TABLE {SCHEMA}.{resource.name} ({columns}, PRIMARY KEY ({PRIMARY_KEY}))")
+    connection.execute(f"CREATE TABLE {SCHEMA}.{resource.name} ({columns}, PRIMARY KEY ({resource.key_label}))")
 
 
 def load(connection: duckdb.DuckDBPyConnection, resource: Resource, bodies: list[bytes]) -> None:

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import duckdb
 
-from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.project import project_dir
 from benchmarks.scenarios import SINCE, Conditions, Scenario
@@ -143,7 +142,7 @@ def check_rows(database: Path, server: Server, label: str) -> None:
     """Ends the benchmark unless a contestant has loaded each row of the API once: otherwise its time means nothing."""
     with duckdb.connect(str(database), read_only=True) as connection:
         for name, count in server.counts.items():
-            query = f"SELECT count(*), count(DISTINCT {PRIMARY_KEY}) FROM {SHIPPED.dataset}.{name}"
+            query = f"SELECT count(*), count(DISTINCT id) FROM {SHIPPED.dataset}.{name}"
             [held] = connection.execute(query).fetchall()
             if held != (count, count):
                 sys.exit(f"{label}: the table {name} has {held[0]} rows and {held[1]} ids, but the API has {count}.")

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Column, Resource
+from analytics_assets.api.catalog import Column, Resource
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.api.values.timestamps import parse_timestamp
 from analytics_assets.demo.paging import hold, requested_rows
@@ -81,7 +81,7 @@ def template(column: Column) -> str:
     """The value of a column in the template of a row."""
     match column.type:
         case "bigint":
-            return "%(number)d" if column.name == PRIMARY_KEY else "%(other)d"
+            return "%(number)d" if column.name == "id" else "%(other)d"
         case "timestamp":
             return '"%(moment)s"'
         case "text":

@@ -12,9 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-ColumnType = Literal["bigint", "bool", "json", "text", "timestamp"]
+ColumnType = Literal["bigint", "bool", "date", "decimal", "double", "json", "text", "timestamp"]
 
-PRIMARY_KEY = "id"
 DELETED_AT = "deleted_at"
 RESCUED = "_rescued_data"
 
@@ -27,28 +26,32 @@ class Column:
     """A declared field of a resource, and the column that it becomes."""
 
     name: str
-    """The field as the API spells it (`activityTime`); dlt's snake case of it (`activity_time`) names the column."""
+    """The field as the API spells it (`activityTime`); dlt's snake case of it (`activity_time`) names the column.
+
+    May be a path into nested objects (`meta.updatedAt`), unless the row has a field of just that name.
+    """
     type: ColumnType
     """dlt data type of the column."""
     description: str
     nullable: bool = True
     """Whether a check accepts null."""
     references: str | None = None
-    """Name of the resource whose id the field holds; a check then reports ids that its table lacks."""
+    """Name of the resource whose key the field holds; a check then reports keys that its table lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
     """A list of things that the API has, and the table that its rows become. Its endpoint differs by dialect.
 
-    Raises:
-        ValueError: A path in `hashed` or `dropped` names the key, the cursor, or a column that cannot be masked so.
+    What is wrong in an entry, `mistakes.find_mistakes` says, of all entries at once.
     """
 
     name: str
     """Name of the table and of the asset."""
     description: str
     columns: tuple[Column, ...]
+    key: str | tuple[str, ...] = "id"
+    """Field that tells one row from another, or several that do so together; rows are merged on it."""
     cursor: str | None = None
     """Field that tells which rows are new, as the API spells it; `None` if every sync loads all rows."""
     lag_seconds: int = 0
@@ -65,25 +68,21 @@ class Resource:
     dropped: tuple[str, ...] = ()
     """Paths of fields that reach neither the warehouse nor a message or log; spelled like those of `hashed`."""
 
-    def __post_init__(self) -> None:
-        columns = {column.name: column for column in self.columns}
-        for path in (*self.hashed, *self.dropped):
-            if path.split(".")[0] in {PRIMARY_KEY, self.cursor}:
-                raise ValueError(f"{self.name}: {path} is needed as it is: it is the key or the cursor.")
-        for path in self.dropped:
-            if path in columns:
-                raise ValueError(f"{self.name}: {path} is dropped and can be no column: remove it from columns.")
-        for path in self.hashed:
-            if path in columns and columns[path].type not in {"json", "text"}:
-                raise ValueError(
-                    f"{self.name}: {path} is hashed to text, and its column is {columns[path].type}: declare it as"
-                    " text or json."
-                )
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The fields of the primary key."""
+        return (self.key,) if isinstance(self.key, str) else self.key
 
     @property
-    def key_type(self) -> ColumnType:
-        """The dlt data type of the primary key: `bigint` or `text`."""
-        return next(column.type for column in self.columns if column.name == PRIMARY_KEY)
+    def key_types(self) -> tuple[ColumnType, ...]:
+        """The dlt data type of each field of the primary key: `bigint` or `text`."""
+        types = {column.name: column.type for column in self.columns}
+        return tuple(types[name] for name in self.key_names)
+
+    @property
+    def key_label(self) -> str:
+        """The fields of the primary key as messages name them."""
+        return ", ".join(self.key_names)
 
     @property
     def is_sensitive(self) -> bool:

@@ -4,13 +4,14 @@ Everything that reads an API is given a connector, so one process can have sever
 tenant of an API.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from analytics_assets.api.catalog import DOCS_URL, RESOURCES, Resource
+from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.dialects.base import Dialect, Endpoint
-from analytics_assets.api.dialects.registry import DIALECTS
+from analytics_assets.api.dialects.ninjaone import NINJAONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,25 @@ class Connector:
         """The dialects by name."""
         return {dialect.name: dialect for dialect in self.dialects}
 
+    def only(self, names: Collection[str]) -> "Connector":
+        """Returns the connector with these resources alone.
+
+        Raises:
+            ValueError: A name is not that of a resource.
+        """
+        if unknown := set(names) - self.by_name.keys():
+            raise ValueError(
+                f"{self.name} has no resource {', '.join(sorted(unknown))}. It has {', '.join(sorted(self.by_name))}."
+            )
+        return replace(
+            self,
+            resources=tuple(resource for resource in self.resources if resource.name in names),
+            dialects=tuple(
+                replace(dialect, endpoints={name: dialect.endpoints[name] for name in self.by_name if name in names})
+                for dialect in self.dialects
+            ),
+        )
+
     def setting(self, key: str) -> str:
         """Where a setting stands in dlt's configuration, such as `sources.analytics.page_size`."""
         return ".".join((*self.section, key))
@@ -76,5 +96,5 @@ class Connector:
         return f" This looks like another dialect: set {self.setting('dialect')} = {choices}." if names else ""
 
 
-SHIPPED = Connector("analytics", RESOURCES, tuple(DIALECTS.values()), DOCS_URL)
+SHIPPED = Connector("analytics", RESOURCES, (ANALYTICS, NINJAONE), DOCS_URL)
 """The connector of this project: the eight resources of `api/catalog.py`."""

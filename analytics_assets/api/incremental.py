@@ -11,7 +11,7 @@ For the last two, `ChangeFilter` keeps a digest of each of these rows in the res
 digest is the same. dlt commits the state together with the rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -21,13 +21,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.common.json import json
 
-from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.intake import Intake
 from analytics_assets.api.listing import Listing
 from analytics_assets.api.prefetch import Batch
 from analytics_assets.api.reading import Gap, write_gap
 from analytics_assets.api.values.arrow import undeclared_hints
-from analytics_assets.api.values.columns import column_name, undeclared_columns
+from analytics_assets.api.values.columns import column_name, key_columns, typed_columns, undeclared_columns
 
 RECENT = "recent"
 """Key of the digests in the state of a resource."""
@@ -93,8 +92,8 @@ class BatchReader:
             elif self.stats.cursor_before is None:
                 last_value = state["incremental"][self.cursor]["last_value"]
                 self.stats.cursor_before = self.stats.cursor_after = last_value
-        table = dlt.current.source_schema().tables.get(name, {})
-        return Intake(self.listing, undeclared_columns(table.get("columns", {}), self.listing.resource))
+        columns = dlt.current.source_schema().tables.get(name, {}).get("columns", {})
+        return Intake(self.listing, undeclared_columns(columns, self.listing.resource), typed_columns(columns))
 
     def _follow(self, newest: datetime | None) -> None:
         if newest is None:
@@ -129,6 +128,7 @@ class ChangeFilter:
         self.lag = lag
         self.reload = reload
         self.keep = keep
+        self._key = key_columns(reader.listing.resource)
         self._loaded: dict[str, str] | None = None
         self._recent: pa.Table | None = None
 
@@ -147,15 +147,12 @@ class ChangeFilter:
 
     def _drop_known(self, table: "pa.Table", loaded: dict[str, str]) -> "pa.Table | None":
         """Drops rows whose digest is as in `loaded`. Computes digests of rows with a key in `loaded` only."""
-        positions = pc.indices_nonzero(
-            pc.is_in(pc.cast(table[PRIMARY_KEY], pa.string()), pa.array(loaded, pa.string()))
+        keys = _key_texts(table, self._key)
+        positions = pc.indices_nonzero(pc.is_in(keys, pa.array(loaded, pa.string())))
+        rows = zip(
+            positions.to_pylist(), keys.take(positions).to_pylist(), table.take(positions).to_pylist(), strict=True
         )
-        rows = table.take(positions).to_pylist()
-        known = [
-            position
-            for position, row in zip(positions.to_pylist(), rows, strict=True)
-            if _digest(row) == loaded[str(row[PRIMARY_KEY])]
-        ]
+        known = [position for position, key, row in rows if _digest(row) == loaded[key]]
         self.stats.rows_unchanged += len(known)
         if known:
             table = table.take(pa.array(sorted(set(range(table.num_rows)) - set(known)), pa.int64()))
@@ -174,14 +171,23 @@ class ChangeFilter:
         if self.stats.cursor_after is not None:
             state["incremental"][self.cursor]["last_value"] = self.stats.cursor_after
             if self._recent is not None:
-                for row in self._newest(self._recent).to_pylist():
+                newest = self._newest(self._recent)
+                for key, row in zip(_key_texts(newest, self._key).to_pylist(), newest.to_pylist(), strict=True):
                     if len(digests) < REMEMBERED_DIGESTS:
-                        digests[str(row[PRIMARY_KEY])] = _digest(row)
+                        digests[key] = _digest(row)
         state[RECENT] = digests
         if self.reader.listing.is_sliced:
             left_at = self.stats.left_at
             self.stats.gap = None if left_at is None else Gap(left_at, self.reader.oldest_wanted())
             write_gap(state, self.stats.gap)
+
+
+def _key_texts(table: "pa.Table", key: Sequence[str]) -> "pa.ChunkedArray":
+    """Returns the key of each row as text, by which the state knows it; several values as a list in JSON."""
+    if len(key) == 1:
+        return pc.cast(table[key[0]], pa.string())
+    values = zip(*(table[name].to_pylist() for name in key), strict=True)
+    return pa.chunked_array([[json.dumps(list(each)) for each in values]], pa.string())
 
 
 def _digest(row: dict[str, Any]) -> str:

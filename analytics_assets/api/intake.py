@@ -1,12 +1,12 @@
 """Takes in the batches of a listing: gives fields their columns, and counts rows and values."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from math import ceil
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.http.errors import PayloadError, shortened
 from analytics_assets.api.listing import Listing
 from analytics_assets.api.prefetch import Batch
@@ -28,11 +28,13 @@ class Intake:
     Args:
         listing: The listing that the batches come from.
         undeclared: The columns of undeclared fields, by field. New fields are added to it.
+        typed: Further columns of the table, whose names no undeclared field may have.
     """
 
-    def __init__(self, listing: Listing, undeclared: dict[str, str]) -> None:
+    def __init__(self, listing: Listing, undeclared: dict[str, str], typed: Collection[str] = ()) -> None:
         self.listing = listing
         self.undeclared = undeclared
+        self.typed = typed
         self.resource = listing.resource
         self.stats = listing.stats
         self.cursor = column_name(self.resource.cursor) if self.resource.cursor else None
@@ -45,11 +47,11 @@ class Intake:
         Raises:
             PayloadError: The batch is the last, and the misfits of a column exceed `max_rescued_share` (rule V4).
         """
-        table = spread(batch.table, self.resource, self.undeclared)
+        table = spread(batch.table, self.resource, self.undeclared, self.typed)
         self.stats.rows_read += table.num_rows
         for column in self.resource.columns:
             self.stats.values[column.name] += table.num_rows - table[column_name(column.name)].null_count
-        for key, name, value in misfits(table):
+        for key, name, value in misfits(table, self.resource):
             if name in self._declared:
                 found = self.stats.misfits.setdefault(name, Misfits())
                 found.count += 1
@@ -82,14 +84,16 @@ class Intake:
                 continue
             example = shortened(found.example) if found.example and not self.resource.is_sensitive else ""
             such_as = f", such as {example}" if example else ""
+            rows = f"{self.resource.key_label} {', '.join(map(shortened, found.ids))}"
+            setting = self.listing.settings.connector.setting("max_rescued_share")
             # Earlier slices of the same sync are committed already.
             loaded = "Nothing more" if self.listing.is_sliced else "Nothing"
             raise PayloadError(
                 f"{self.resource.name}: {found.count:,} of {values:,} values of {column.name!r} do not fit its type"
-                f" {column.type}{such_as}, in the rows with {PRIMARY_KEY} {', '.join(map(shortened, found.ids))}."
+                f" {column.type}{such_as}, in the rows with {rows}."
                 f" {loaded} was loaded. If the API has changed, declare the type that it sends now in api/catalog.py"
                 " (json holds every value) and run with mode: rebuild, in the op's run config. To keep such values in"
-                f" _rescued_data instead, raise sources.analytics.max_rescued_share (now {share:g}) to"
+                f" _rescued_data instead, raise {setting} (now {share:g}) to"
                 f" {ceil(100 * found.count / values) / 100:g} or more in .dlt/config.toml, and run once with"
                 " mode: full to load the rows that are behind the cursor."
             )

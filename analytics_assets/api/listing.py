@@ -7,17 +7,18 @@ So pages are fetched in the background, several at once, put in order, validated
 import asyncio
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
 from analytics_assets.api.catalog import Resource
+from analytics_assets.api.children import read_resource
 from analytics_assets.api.dialects.base import ById
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.transport import Transport
-from analytics_assets.api.prefetch import Batch, Batches, read_batches, read_pages, to_batch
+from analytics_assets.api.prefetch import Batch, Batches, PageReader, read_batches, to_batch
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
 
@@ -81,7 +82,8 @@ class Listing:
         # With the newest rows first, dlt may stop the listing after any batch. So only one batch is read ahead.
         self._batches = asyncio.Queue(maxsize=1 if self.endpoint.newest_first else BATCHES_AHEAD)
         awaited = self._batch_awaited
-        pages = read_pages(self.resource, self._transport, self.stats, query, self._most_pages, awaited)
+        reader = PageReader(self.resource, self._transport, self.stats, query, awaited)
+        pages = read_resource(reader, self._most_pages)
         self._reader = run_in_background(read_batches(self.resource, pages, self._batches, self.stats, awaited))
         # The reader holds no reference to the listing, so it is cancelled when the listing is garbage.
         weakref.finalize(self, self._reader.cancel)
@@ -132,10 +134,17 @@ class Listing:
 
 
 @contextmanager
-def read_ahead(settings: Settings, resources: Iterable[Resource]) -> Iterator[list[Listing]]:
+def read_ahead(
+    settings: Settings, resources: Iterable[Resource], held: Collection[str] = ()
+) -> Iterator[list[Listing]]:
     """Yields listings in the order of their resources. Reading has begun, and ends with the context.
 
     A listing whose endpoint filters by the cursor is not started: its first request depends on the cursor.
+
+    Args:
+        settings: The settings of the API.
+        resources: What to list.
+        held: Names of resources whose listing is not started either. dlt starts it, if it asks for it.
 
     Raises:
         SettingsError: No `hash_key` is set for fields that are to be hashed, or the certificates cannot be read.
@@ -144,7 +153,7 @@ def read_ahead(settings: Settings, resources: Iterable[Resource]) -> Iterator[li
         listings = open_listings(settings, resources)
         for listing in listings.values():
             stack.callback(listing.stop)
-            if listing.endpoint.since_param is None:
+            if listing.endpoint.since_param is None and listing.resource.name not in held:
                 listing.start({})
         yield list(listings.values())
 

@@ -43,6 +43,9 @@ def mask(rows: Sequence[dict[str, Any]], resource: Resource, hash_key: str | Non
     for path, change in changes:
         for row in rows:
             _change_in(row, path.split("."), change)
+            if path in row and "." in path:
+                # The field of just that name, which a column of that name prefers.
+                _change_in(row, [path], change)
 
 
 def _change_in(owner: dict[str, Any], path: Sequence[str], change: Change) -> None:

@@ -1,18 +1,18 @@
 """Reads the pages of a listing ahead and in order, and makes batches of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from traceback import clear_frames
-from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from analytics_assets.api.catalog import Resource
+from analytics_assets.api.dialects.base import Endpoint
 from analytics_assets.api.http.body import weigh
+from analytics_assets.api.http.request import Place, first_request
 from analytics_assets.api.http.response import ApiResponse, LargeResponseError
 from analytics_assets.api.http.transport import Transport
 from analytics_assets.api.http.validation import read_rows
-from analytics_assets.api.masking import mask
 from analytics_assets.api.pagination.select import start_pagination
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.tokens import Row
@@ -92,83 +92,98 @@ async def read_batches(
         await batches.put(error)
 
 
-async def read_pages(  # noqa: PLR0913, PLR0917 - attributes of a listing, which the reader must not reference
-    resource: Resource,
-    transport: Transport,
-    stats: SyncStats,
-    query: dict[str, str],
-    most_pages: int,
-    batch_awaited: asyncio.Event,
-) -> AsyncIterator[list[Row]]:
-    """Yields the rows of each page, in order, without rows of earlier pages and with sensitive fields masked.
+class Awaited(Protocol):
+    """What is waited for before a heavy page is read, such as an event."""
 
-    The pages that are likely to follow are requested ahead. Their number (the window) doubles with every page, up to
-    `requests_in_flight`.
-
-    Args:
-        resource: The resource to list.
-        transport: Sends the requests.
-        stats: Stats in which requests and pages are counted.
-        query: Parameters that every request carries.
-        most_pages: Pages with new rows after which the listing is cut.
-        batch_awaited: Set while dlt waits for a batch.
-
-    Raises:
-        Exception: The transport, the validation or the pagination failed with this error.
-    """
-    pagination = start_pagination(resource, transport.settings)
-    endpoint = transport.settings.endpoint(resource.name)
-    requested: dict[int, asyncio.Task[ApiResponse]] = {}
-    position: int | None = 0
-    window = 1
-    max_bytes = int(transport.settings.max_response_mb * 1e6)
-    max_bytes_ahead = min(max_bytes, AHEAD_BYTES)
-    # After the first response of more than `max_bytes_ahead`, nothing is requested ahead any more.
-    is_large = False
-
-    async def request(position: int, max_bytes: int) -> ApiResponse:
-        parameters = urlencode({**query, **pagination.query(position)})
-        return await transport.get(endpoint.path, parameters, stats, max_bytes)
-
-    try:
-        while position is not None and most_pages > 0:
-            ahead = [] if is_large else pagination.ahead(position, min(window, most_pages))
-            _cancel(requested, requested.keys() - set(ahead))
-            for each in ahead:
-                if each not in requested:
-                    requested[each] = asyncio.ensure_future(request(each, max_bytes_ahead))
-            # Bodies wait undecoded until it is their turn, because they take a fraction of the memory of rows.
-            try:
-                response = None if is_large else await requested.pop(position)
-            except LargeResponseError:
-                if max_bytes_ahead == max_bytes:
-                    raise
-                response, is_large = None, True
-                _cancel(requested, list(requested))
-            if response is None:
-                await batch_awaited.wait()
-                response = await request(position, max_bytes)
-            elif weigh(response.body) > BATCH_WEIGHT:
-                await batch_awaited.wait()
-            rows = read_rows(response, resource, transport.settings, stats)
-            del response
-            mask(rows, resource, transport.settings.hash_key)
-            position = pagination.accept(position, rows)
-            # If the prefetched pages turn out not to be the next ones, shrink the window to 1 and let it grow again.
-            was_foreseen = not requested or position in requested
-            window = min(2 * window, transport.settings.requests_in_flight) if was_foreseen else 1
-            # A page without new rows does not count: only the next pages show whether the listing advances.
-            most_pages -= bool(rows)
-            stats.left_at = position if most_pages == 0 else None
-            # `pop` drops the only reference, so the rows are not kept while the consumer takes its time.
-            page = [rows]
-            del rows
-            yield page.pop()
-    finally:
-        _cancel(requested, list(requested))
+    async def wait(self) -> object:
+        """Returns when the page may be read."""
 
 
-def _cancel(requested: "dict[int, asyncio.Task[ApiResponse]]", positions: Iterable[int]) -> None:
+@dataclass(frozen=True, slots=True)
+class PageReader:
+    """Reads the pages of a listing. It does not reference the listing, which may become garbage meanwhile."""
+
+    resource: Resource
+    transport: Transport
+    stats: SyncStats
+    """Stats in which requests and pages are counted."""
+    filters: Mapping[str, Any]
+    """Values of filters that every request carries, by parameter."""
+    batch_awaited: Awaited
+    """Waits until dlt waits for a batch."""
+    is_whole: bool = True
+    """Whether it reads all of the resource, so that the API's total is that of the resource."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the resource is."""
+        return self.transport.settings.endpoint(self.resource.name)
+
+    async def read(self, most_pages: int, place: Place | None = None) -> AsyncGenerator[list[Row]]:
+        """Yields the rows of each page, in order and without rows of earlier pages.
+
+        The pages that are likely to follow are requested ahead. Their number (the window) doubles with every page, up
+        to `requests_in_flight`.
+
+        Args:
+            most_pages: Pages with new rows after which the listing is cut.
+            place: Values of the placeholders in the path.
+
+        Raises:
+            Exception: The transport, the validation or the pagination failed with this error.
+        """
+        resource, transport, stats, settings = self.resource, self.transport, self.stats, self.transport.settings
+        start = first_request(self.endpoint, settings.wire_format, self.filters, place.path if place else None)
+        pagination = start_pagination(resource, settings, start)
+        requested: dict[Any, asyncio.Task[ApiResponse]] = {}
+        position = pagination.first
+        window = 1
+        max_bytes = int(settings.max_response_mb * 1e6)
+        max_bytes_ahead = min(max_bytes, AHEAD_BYTES)
+        # After the first response of more than `max_bytes_ahead`, nothing is requested ahead any more.
+        is_large = False
+        try:
+            while position is not None and most_pages > 0:
+                ahead = [] if is_large else pagination.ahead(position, min(window, most_pages))
+                _cancel(requested, requested.keys() - set(ahead))
+                for each in ahead:
+                    if each not in requested:
+                        sent = transport.send(pagination.request(each), stats, max_bytes_ahead)
+                        requested[each] = asyncio.ensure_future(sent)
+                # Bodies wait undecoded until it is their turn, because they take a fraction of the memory of rows.
+                try:
+                    response = None if is_large else await requested.pop(position)
+                except LargeResponseError:
+                    if max_bytes_ahead == max_bytes:
+                        raise
+                    response, is_large = None, True
+                    _cancel(requested, list(requested))
+                if response is None:
+                    await self.batch_awaited.wait()
+                    response = await transport.send(pagination.request(position), stats, max_bytes)
+                elif weigh(response.body) > BATCH_WEIGHT:
+                    await self.batch_awaited.wait()
+                rows = read_rows(response, resource, settings, stats, place.row if place else None)
+                if not self.is_whole:
+                    stats.total = None
+                position = pagination.accept(position, rows, response)
+                del response
+                # If the prefetched pages turn out not to be the next ones, shrink the window to 1, and let it grow
+                # again.
+                was_foreseen = not requested or position in requested
+                window = min(2 * window, settings.requests_in_flight) if was_foreseen else 1
+                # A page without new rows does not count: only the next pages show whether the listing advances.
+                most_pages -= bool(rows)
+                stats.left_at = position if most_pages == 0 else None
+                # `pop` drops the only reference, so the rows are not kept while the consumer takes its time.
+                page = [rows]
+                del rows
+                yield page.pop()
+        finally:
+            _cancel(requested, list(requested))
+
+
+def _cancel(requested: "dict[Any, asyncio.Task[ApiResponse]]", positions: Iterable[Any]) -> None:
     for position in positions:
         task = requested.pop(position)
         # Marks an error as retrieved: errors of pages that turn out not to be needed are ignored.

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from analytics_assets.api.catalog import Resource
+from analytics_assets.api.catalog import Column, Resource
 from analytics_assets.api.http.errors import PayloadError
 from analytics_assets.api.listing import Listing, open_listings
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
-from analytics_assets.api.values.columns import column_hints
 
 PAGES = 2
 """Pages that a probe reads. The second one shows whether the pagination advances."""
@@ -26,6 +25,8 @@ class Finding:
     stats: SyncStats
     undeclared: Mapping[str, str] = field(default_factory=dict)
     """Columns that undeclared fields would have, by field."""
+    suggested: Sequence[Column] = ()
+    """Columns that could be declared for undeclared fields, without a description."""
     error: Exception | None = None
     """Error with which a run would fail; `None` if it would not."""
     secrets: Sequence[str | None] = field(default=(), repr=False)
@@ -52,18 +53,22 @@ def probe(settings: Settings, resources: Sequence[Resource]) -> Iterator[Finding
 
 def _find(listing: Listing) -> Finding:
     from analytics_assets.api.intake import Intake  # noqa: PLC0415 - definitions need no Arrow
+    from analytics_assets.api.values.fitting import Fits, narrow, suggest_columns  # noqa: PLC0415 - as above
 
     resource, stats = listing.resource, listing.stats
     intake = Intake(listing, {})
+    fits: Fits = {}
+    found: Exception | None = None
     try:
-        # Raises an error if the catalog itself is wrong.
-        column_hints(resource)
         while not stats.is_read:
-            intake.take(listing.next_batch())
+            batch = listing.next_batch()
+            narrow(fits, batch.table)
+            intake.take(batch)
         _check_cursor(resource, stats)
     except Exception as error:  # noqa: BLE001 - one wrong resource does not keep the others from being probed
-        return Finding(resource, stats, error=error, secrets=listing.secrets())
-    return Finding(resource, stats, intake.undeclared, secrets=listing.secrets())
+        found = error
+    suggested = suggest_columns(fits, intake.undeclared, resource)
+    return Finding(resource, stats, intake.undeclared, suggested, found, listing.secrets())
 
 
 def _check_cursor(resource: Resource, stats: SyncStats) -> None:

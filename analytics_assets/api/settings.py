@@ -20,6 +20,9 @@ from analytics_assets.api.values.timestamps import parse_timestamp
 
 DEMO = "demo"
 
+TOKEN_URLS = ("access_token_url", "auth_endpoint")
+"""Fields of dlt's auth classes that hold the URL of a token endpoint."""
+
 SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key"})
 
 
@@ -62,7 +65,7 @@ class Settings(BaseConfiguration):
     client_secret: TSecretStrValue | None = None
     """Secret of the client."""
     token_url: str | None = None
-    """URL of the OAuth token endpoint; by default the dialect's path under `base_url`."""
+    """URL of the OAuth token endpoint; by default the one of the dialect's auth, or its path under `base_url`."""
     scope: str | None = None
     """OAuth scope to request; by default the dialect's."""
     start_date: str = "2024-01-01T00:00:00Z"
@@ -109,13 +112,17 @@ class Settings(BaseConfiguration):
 
     @property
     def has_client(self) -> bool:
-        """Whether a client fetches the tokens."""
-        return self.client_id is not None
+        """Whether a client fetches the tokens, by the form of the standard."""
+        return self.client_id is not None and self.wire_format.auth is None
 
     @property
     def token_endpoint(self) -> str:
         """URL of the OAuth token endpoint."""
-        return self.token_url or f"{self.base_url}{self.wire_format.token_path}"
+        declared = next(
+            (url for name in TOKEN_URLS if (url := getattr(self.wire_format.auth, name, None))),
+            f"{self.base_url}{self.wire_format.token_path}",
+        )
+        return self.token_url or declared
 
     @property
     def wanted_scope(self) -> str | None:

@@ -11,7 +11,8 @@ from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedExcept
 
 from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
-from analytics_assets.api.settings import SECRETS, Settings, SettingsError, is_token
+from analytics_assets.api.mistakes import check_catalog
+from analytics_assets.api.settings import SECRETS, TOKEN_URLS, Settings, SettingsError, is_token
 from analytics_assets.api.values.timestamps import parse_timestamp
 
 LEADS_ELSEWHERE = frozenset({"base_url", "token_url", "allow_http"})
@@ -52,9 +53,11 @@ def read_settings(
         explicit: Values that win over dlt's configuration; `None` means not given.
 
     Raises:
+        CatalogError: The connector has mistakes.
         SettingsError: A value is missing, malformed, unknown or out of bounds, or it would send the credentials to an
             origin that is not allowed.
     """
+    check_catalog(connector)
     given = {key: value for key, value in explicit.items() if value is not None}
     settings = _resolve(connector, given)
     if LEADS_ELSEWHERE.intersection(by_run_config):
@@ -100,7 +103,9 @@ def _check_origins(requested: Settings, configured: Settings) -> None:
     api_origins = {origin_of(configured.base_url)}
     urls = [("base_url", requested.base_url, api_origins)]
     if requested.token_url or requested.has_client:
-        token_origins = api_origins | {origin_of(configured.token_url or "")}
+        # `_check` refuses an unknown dialect, with a better message.
+        declared = configured.token_endpoint if configured.dialect in configured.connector.dialects_by_name else ""
+        token_origins = api_origins | {origin_of(declared)}
         urls.append(("token_url", requested.token_url or requested.base_url, token_origins))
     for key, url, known in urls:
         origin = origin_of(url)
@@ -156,6 +161,9 @@ def _check(settings: Settings) -> None:
 
 
 def _check_credentials(settings: Settings) -> None:
+    if settings.wire_format.auth is not None:
+        _check_auth(settings)
+        return
     if settings.client_id or settings.client_secret:
         for key, other in (("client_id", "client_secret"), ("client_secret", "client_id")):
             if getattr(settings, key) is None:
@@ -169,6 +177,19 @@ def _check_credentials(settings: Settings) -> None:
         raise settings.error("api_key", f"is missing, and {settings.base_url} needs a bearer token{or_client}")
     if not is_token(settings.api_key):
         raise settings.error("api_key", "has a space, a line break or another character that no bearer token has")
+
+
+def _check_auth(settings: Settings) -> None:
+    """Checks the credentials of a dialect that signs its requests with one of dlt's auth classes."""
+    from analytics_assets.api.http.dlt_auth import resolve_auth  # noqa: PLC0415 - it needs settings that are read
+
+    auth = resolve_auth(settings)
+    for key in ("api_key", "client_id", "client_secret"):
+        if any(character in (getattr(settings, key) or "") for character in "\r\n\0"):
+            raise settings.error(key, "has a line break or another character that no header has")
+    for name in TOKEN_URLS:
+        if (url := getattr(auth, name, None)) is not None:
+            _check_url(settings, "token_url", url)
 
 
 def read_date(text: str) -> datetime:

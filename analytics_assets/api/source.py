@@ -14,14 +14,14 @@ from dlt.extract.source import DltSource
 from dlt.sources.rest_api import rest_api_resources
 from dlt.sources.rest_api.typing import ClientConfig, Endpoint, EndpointResource, IncrementalConfig
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.dialects.base import ById
 from analytics_assets.api.listing import Listing
 from analytics_assets.api.reading import Reading
 from analytics_assets.api.rest_adapter import ROWS_KEY, ListingAdapter, UntilLast
 from analytics_assets.api.settings import Settings
-from analytics_assets.api.values.columns import column_hints, column_name
+from analytics_assets.api.values.columns import column_hints, column_name, key_columns
 
 EVERYTHING = timedelta(days=365 * 1000)
 """A lag that is longer than any history: dlt then reads from the start date, and does not reset the cursor."""
@@ -59,7 +59,7 @@ def read_listing(listing: Listing, reading: Reading | None = None) -> DltSource:
 def source_shape(connector: Connector) -> DltSource:
     """Returns an empty source with the names and tables of all resources, for definitions: it needs no settings."""
     shapes: list[DltResource] = [
-        dlt.resource([], name=resource.name, primary_key=PRIMARY_KEY, write_disposition="merge")
+        dlt.resource([], name=resource.name, primary_key=key_columns(resource), write_disposition="merge")
         for resource in connector.resources
     ]
     return _as_source(shapes, connector.name, connector.name)
@@ -98,7 +98,8 @@ def _build_resource(listing: Listing, reading: Reading) -> DltResource:
 def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
     resource = listing.resource
     endpoint: Endpoint = {
-        "path": listing.endpoint.path.removeprefix("/"),
+        # dlt would look for the values of placeholders in its own resources.
+        "path": listing.endpoint.path.removeprefix("/").translate(str.maketrans("", "", "{}")),
         "data_selector": _compiled_rows(),
         "paginator": UntilLast(listing),
     }
@@ -107,7 +108,7 @@ def _endpoint(listing: Listing, reading: Reading) -> EndpointResource:
         endpoint["params"] = _filters(listing, reading)
     return {
         "name": resource.name,
-        "primary_key": PRIMARY_KEY,
+        "primary_key": key_columns(resource),
         "write_disposition": "merge",
         "columns": column_hints(resource),
         "endpoint": endpoint,

@@ -55,6 +55,8 @@ class SyncStats:
     """Rows whose cursor field is null."""
     rows_in_future: int = 0
     """Rows whose cursor value is later than the clock, by more than `CLOCK_SKEW`."""
+    parents_gone: int = 0
+    """Rows of the parent whose own listing answered 404, because they were deleted meanwhile."""
     values_rescued: int = 0
     """Values that do not fit their column."""
     values: Counter[str] = field(default_factory=Counter)

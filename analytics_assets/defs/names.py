@@ -79,12 +79,12 @@ class Names:
 def name_all(  # noqa: PLR0913 - what a host may want to name otherwise
     connector: Connector = SHIPPED,
     *,
-    prefix: tuple[str, ...] | None = None,
-    upstream_prefix: tuple[str, ...] | None = None,
+    prefix: tuple[str, ...] = (),
+    upstream_prefix: tuple[str, ...] = (),
     group: str | None = None,
-    owner: str = "team:data-platform",
+    owner: str | None = None,
     resource_key: str | None = None,
-    pool: str = "analytics_warehouse",
+    pool: str | None = None,
 ) -> Names:
     """The names of a connector: those that are given, and defaults that follow from its own name."""
     name = connector.name
@@ -93,10 +93,10 @@ def name_all(  # noqa: PLR0913 - what a host may want to name otherwise
         prefix=prefix or (name,),
         upstream_prefix=upstream_prefix or (("api",) if name == SHIPPED.name else ("api", name)),
         group=group or f"{name}_api",
-        owner=owner,
+        owner=owner or "team:data-platform",
         resource_key=resource_key or name,
         # One pool for all connectors: they may load into one DuckDB file, which has one writer at a time.
-        pool=pool,
+        pool=pool or "analytics_warehouse",
     )
 
 
@@ -112,7 +112,7 @@ def given_resource(names: Names) -> Callable[[Callable[..., Any]], Callable[...,
 
         @wraps(function)
         def renamed(*args: Any, **given: Any) -> Any:  # noqa: ANN401 - as the function has it
-            return function(*args, **{**given, "analytics": given.pop(names.resource_key)})
+            return function(*args, analytics=given.pop(names.resource_key), **given)
 
         signature = inspect.signature(function)
         parameters = [

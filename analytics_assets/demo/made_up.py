@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Column, Resource
+from analytics_assets.api.catalog import Column, Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.dialects.base import Dialect
 from analytics_assets.demo.data import LISTINGS, ORIGIN, read_listing
@@ -89,14 +89,14 @@ def _row(resource: Resource, number: int, moment: datetime) -> Row:
         inner = row
         for key in outer:
             inner = inner.setdefault(key, {})
-        inner[name] = moment if column.name == resource.cursor else _value(column, number, place)
+        inner[name] = moment if column.name == resource.cursor else _value(resource, column, number, place)
     return row
 
 
-def _value(column: Column, number: int, place: int) -> Any:  # noqa: ANN401 - as JSON has it
-    if column.name == PRIMARY_KEY or column.references:
+def _value(resource: Resource, column: Column, number: int, place: int) -> Any:  # noqa: ANN401 - as JSON has it
+    if column.name in resource.key_names or column.references:
         number = number % REFERRED + 1 if column.references else number
-        return number if column.type == "bigint" else f"{PRIMARY_KEY}-{number:06}"
+        return number if column.type == "bigint" else f"{column.name}-{number:06}"
     if column.nullable and (number + place) % ABSENT_EVERY == 0:
         return None
     return VALUES[column.type](column.name, number)

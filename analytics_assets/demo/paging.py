@@ -5,7 +5,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.dialects.base import ById, ByOffset
 from analytics_assets.demo.exchange import Row, whole_number
 
@@ -63,5 +62,5 @@ def hold(selector: str | None, rows: Any) -> Any:  # noqa: ANN401 - whatever JSO
 
 
 def _id(row: Row) -> int:
-    number: int = row[PRIMARY_KEY]
+    number: int = row["id"]
     return number

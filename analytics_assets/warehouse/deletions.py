@@ -45,7 +45,7 @@ def mark_deleted(client: SqlJobClientBase, resource: Resource, load_id: str, sin
     if gone > max_share * live:
         raise ShrunkListingError(
             f"{resource.name}: the API's listing lacks {gone} of the table's {live} live rows. Nothing was marked as"
-            f" deleted. If they are really gone, raise sources.analytics.max_deleted_share (now {max_share}) for one"
+            f" deleted. If they are really gone, raise the setting max_deleted_share (now {max_share}) for one"
             " run, or run with mode: rebuild."
         )
     if gone:

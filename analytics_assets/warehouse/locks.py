@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 from dlt.destinations.exceptions import DatabaseException
 
-from analytics_assets.api.catalog import Resource
 from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.pipeline import build_client
@@ -14,7 +13,7 @@ from analytics_assets.warehouse.sql import POSTGRES, first_row
 
 
 @contextmanager
-def advisory_locks(session: Session, resources: Iterable[Resource], timeout: float) -> Iterator[None]:
+def advisory_locks(session: Session, names: Iterable[str], timeout: float) -> Iterator[None]:
     """Locks the tables of some resources in Postgres, against runs of any Dagster instance.
 
     dlt loads through a staging table, and two runs at once would mix their rows in it. Other destinations need no lock:
@@ -23,7 +22,8 @@ def advisory_locks(session: Session, resources: Iterable[Resource], timeout: flo
     Args:
         session: Has the destination, and the log for the message that the run waits. The locks are held by a connection
             of their own and end with it.
-        resources: Whose tables to lock, in the order of a run, so that two runs never wait for each other.
+        names: Names of the resources whose tables to lock, in the order of a run, so that two runs never wait for each
+            other.
         timeout: Most seconds to wait for another run, per table.
 
     Raises:
@@ -33,8 +33,7 @@ def advisory_locks(session: Session, resources: Iterable[Resource], timeout: flo
         yield
         return
     with build_client(session.connector, session.destination, session.working_dir) as client:
-        for resource in resources:
-            name = f"{session.connector.dataset}.{resource.name}"
+        for name in (f"{session.connector.dataset}.{each}" for each in names):
             if not first_row(client, "SELECT pg_try_advisory_lock(hashtext(%s))", name)[0]:
                 session.log(f"Waiting for another run that is loading {name}, {timeout:g} s at most")
                 client.sql_client.execute_sql("SELECT set_config('lock_timeout', %s, false)", f"{timeout * 1000:.0f}ms")

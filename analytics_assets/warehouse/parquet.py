@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from dlt.common.schema.utils import has_table_seen_data
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.catalog import Resource
 from analytics_assets.api.incremental import is_end
 from analytics_assets.api.source import Position
 from analytics_assets.api.values.arrow import ARROW_TYPES, undeclared_hints
-from analytics_assets.api.values.columns import column_name
+from analytics_assets.api.values.columns import column_name, key_columns
 
 LOAD_ID = "_dlt_load_id"
 ROW_ID = "_dlt_id"
@@ -42,8 +42,8 @@ def write_parquet(
         source: Has the resource.
         resource: Whose tables to write.
         directory: Where to write the files.
-        once: Whether each file is loaded just once, as `loads_once` says. If so, and no id is in the files twice, dlt
-            need not look for repeated ids.
+        once: Whether each file is loaded just once, as `loads_once` says. If so, and no key is in the files twice, dlt
+            need not look for repeated keys.
         may_append: Whether such a file may be appended instead of merged, as `can_append` says.
     """
     built = source.resources[resource.name]
@@ -62,7 +62,7 @@ class ParquetStep:
     """The last step of a resource: collects its tables in files, and hands the files to dlt at the end of the listing.
 
     A table with a new column begins another file, because all row groups of a file have the same columns. With `once`
-    the step counts distinct ids: if no id is there twice, and with `may_append`, a single file is appended to the
+    the step counts distinct keys: if no key is there twice, and with `may_append`, a single file is appended to the
     table. Every other file is merged.
     """
 
@@ -73,12 +73,12 @@ class ParquetStep:
         self._may_append = may_append
         self._cursor = column_name(resource.cursor) if resource.cursor else None
         self._declared = {column_name(column.name): ARROW_TYPES[column.type] for column in resource.table_columns}
-        self._key_type = ARROW_TYPES[resource.key_type]
+        self._key = key_columns(resource)
         self._undeclared: dict[str, pa.Field] = {}
         self._files: list[tuple[Path, int]] = []
         self._writer: pq.ParquetWriter | None = None
         self._pending: list[pa.Table] = []
-        self._keys: list[pa.Array] = []
+        self._keys: list[pa.Table] = []
 
     def __call__(self, table: pa.Table, _meta: object = None) -> Iterator[Any] | None:
         """Takes one table and returns `None`; for the empty table at the end, returns what dlt has to import."""
@@ -90,7 +90,7 @@ class ParquetStep:
             self._undeclared |= new
         self._pending.append(self._complete(table))
         if self._once:
-            self._keys += table[PRIMARY_KEY].chunks
+            self._keys.append(table.select(self._key))
         rows = sum(table.num_rows for table in self._pending)
         if rows >= ROW_GROUP or sum(table.nbytes for table in self._pending) >= ROW_GROUP_BYTES:
             self._write()
@@ -125,8 +125,7 @@ class ParquetStep:
             # A resource without any row gets a table, too.
             yield dlt.mark.materialize_table_schema()
         columns = undeclared_hints(pa.schema(self._undeclared.values()))
-        keys = pa.chunked_array(self._keys, self._key_type)
-        once = self._once and pc.count_distinct(keys).as_py() == len(keys)
+        once = self._once and _are_distinct(self._keys)
         if once and self._cursor:
             # dlt warns if a table without a search for repeated keys has an order in which to search.
             columns[self._cursor] = {"dedup_sort": None}
@@ -153,10 +152,20 @@ class ParquetStep:
             name: table[name] if name in present else pa.nulls(count, type_) for name, type_ in self._declared.items()
         }
         columns |= {name: table[name] if name in present else pa.nulls(count, pa.string()) for name in self._undeclared}
-        fields = [pa.field(name, column.type, nullable=name != PRIMARY_KEY) for name, column in columns.items()]
+        fields = [pa.field(name, column.type, nullable=name not in self._key) for name, column in columns.items()]
         own = [pa.field(name, pa.string(), nullable=False) for name in (LOAD_ID, ROW_ID)]
         arrays = [*columns.values(), pa.repeat(load_id, count), pa.array(_row_ids(count), pa.string())]
         return pa.Table.from_arrays(arrays, schema=pa.schema([*fields, *own]))
+
+
+def _are_distinct(keys: list[pa.Table]) -> bool:
+    """Whether no two rows of the tables, whose columns are those of the key, are equal."""
+    if not keys:
+        return True
+    table = pa.concat_tables(keys)
+    if table.num_columns == 1:
+        return bool(pc.count_distinct(table[0]).as_py() == table.num_rows)
+    return bool(table.group_by(table.column_names).aggregate([]).num_rows == table.num_rows)
 
 
 def _groups(table: pa.Table) -> Iterator[pa.Table]:

@@ -9,9 +9,9 @@ from typing import Any
 from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from analytics_assets.api.catalog import DELETED_AT, PRIMARY_KEY, RESCUED, Column, Resource
+from analytics_assets.api.catalog import DELETED_AT, RESCUED, Column, Resource
 from analytics_assets.api.connector import Connector
-from analytics_assets.api.values.columns import column_name, undeclared_columns
+from analytics_assets.api.values.columns import column_name, key_columns, undeclared_columns
 from analytics_assets.api.values.timestamps import parse_timestamp
 from analytics_assets.api.values.tokens import REPLACEMENT
 from analytics_assets.warehouse.session import Session
@@ -65,9 +65,9 @@ class TableProfile:
     live_rows: int = 0
     """Rows that are not marked as deleted."""
     null_keys: int = 0
-    """Rows without an id, among all rows."""
+    """Rows without a key, among all rows."""
     repeated_keys: int = 0
-    """Rows whose id another row has already, among all rows."""
+    """Rows whose key another row has already, among all rows."""
     nulls: dict[str, int] = field(default_factory=dict)
     """Nulls among all rows in each column that must have none, by column."""
     rows_without_cursor: int = 0
@@ -86,11 +86,11 @@ class TableProfile:
 
 def required_columns(resource: Resource) -> list[Column]:
     """The declared columns that must not be null, without the key."""
-    return [column for column in resource.columns if not column.nullable and column.name != PRIMARY_KEY]
+    return [column for column in resource.columns if not column.nullable and column.name not in resource.key_names]
 
 
 def references(resource: Resource) -> list[Column]:
-    """The declared columns that hold the id of another resource."""
+    """The declared columns that hold the key of another resource."""
     return [column for column in resource.columns if column.references]
 
 
@@ -144,12 +144,14 @@ def _measure(
         return TableProfile(last_load=last_load)
     client, connector = session.client, session.connector
     escape = client.sql_client.escape_column_name
-    key, live = escape(PRIMARY_KEY), is_live(client, resource)
+    live = is_live(client, resource)
+    table = client.sql_client.make_qualified_table_name(resource.name)
+    keyed, distinct = _key_counts([escape(name) for name in key_columns(resource)], table)
     counts = {
         "rows": "count(*)",
         "live_rows": f"count(CASE WHEN {live} THEN 1 END)",
-        "null_keys": f"count(*) - count({key})",
-        "repeated_keys": f"count({key}) - count(DISTINCT {key})",
+        "null_keys": f"count(*) - {keyed}",
+        "repeated_keys": f"{keyed} - {distinct}",
         "newest_load_id": f"max({escape('_dlt_load_id')})",
     }
     arguments: list[Any] = []
@@ -161,7 +163,6 @@ def _measure(
         arguments = [as_argument(client, horizon)] * 2
     required = [column_name(column.name) for column in required_columns(resource)]
     expressions = [*counts.values(), *(f"count(*) - count({escape(name)})" for name in required)]
-    table = client.sql_client.make_qualified_table_name(resource.name)
     [row] = client.sql_client.execute_sql(f"SELECT {', '.join(expressions)} FROM {table}", *arguments) or ()
     measured: dict[str, Any] = dict(zip(counts, row, strict=False))
     if measured.get("newest") is not None:
@@ -184,6 +185,16 @@ def _measure(
         # Rows may be too large for the memory of the database. The checks still need the rest of the profile.
         profile.unseen.append(str(error).strip().partition("\n")[0])
     return profile
+
+
+def _key_counts(key: Sequence[str], table: str) -> tuple[str, str]:
+    """SQL for the number of rows with a key, and of different keys; `key` has its columns, escaped."""
+    if len(key) == 1:
+        return f"count({key[0]})", f"count(DISTINCT {key[0]})"
+    # Only some destinations count distinct rows of several columns.
+    has_key = " AND ".join(f"{name} IS NOT NULL" for name in key)
+    distinct = f"SELECT DISTINCT {', '.join(key)} FROM {table} WHERE {has_key}"
+    return f"count(CASE WHEN {has_key} THEN 1 END)", f"(SELECT count(*) FROM ({distinct}) distinct_keys)"
 
 
 def _undeclared(
@@ -211,24 +222,30 @@ def _look_at_values(
     texts |= dict.fromkeys([*nested, *profile.undeclared.values()], "CAST({} AS VARCHAR)")
     texts = {name: cast for name, cast in texts.items() if name in columns}
     likes = [f"{cast.format(escape(name))} LIKE %s" for name, cast in texts.items()]
-    rescued = escape(RESCUED)
+    rescued, key = escape(RESCUED), list(map(escape, key_columns(resource)))
     query = (
-        f"SELECT {escape(PRIMARY_KEY)}, {rescued}, {', '.join(f'CASE WHEN {like} THEN 1 END' for like in likes)}"
+        f"SELECT {', '.join(key)}, {rescued}, {', '.join(f'CASE WHEN {like} THEN 1 END' for like in likes)}"
         f" FROM {client.sql_client.make_qualified_table_name(resource.name)}"
         f" WHERE {is_live(client, resource)} AND ({' OR '.join([f'{rescued} IS NOT NULL', *likes])})"
     )
     with client.sql_client.execute_query(query, *[f"%{REPLACEMENT}%"] * (2 * len(likes))) as cursor:
         while rows := cursor.fetchmany(ROWS_AT_ONCE):
-            for key, kept, *marks in rows:
+            for row in rows:
+                found, (kept, *marks) = _shown_key(row, key), row[len(key) :]
                 # Some drivers return JSON already decoded.
                 for name in json.loads(kept) if isinstance(kept, str) else kept or ():
                     if name in declared or name in profile.undeclared:
-                        _note(profile.rescued, name, key)
+                        _note(profile.rescued, name, found)
                     else:
                         profile.columnless.add(name)
                 for name, mark in zip(texts, marks, strict=True):
                     if mark:
-                        _note(profile.replaced, name, key)
+                        _note(profile.replaced, name, found)
+
+
+def _shown_key(row: Sequence[Any], key: Sequence[str]) -> Any:  # noqa: ANN401 - a key of whatever type
+    """The key that a row begins with: a value, or a tuple if it has several columns."""
+    return row[0] if len(key) == 1 else tuple(row[: len(key)])
 
 
 def _note(odd: dict[str, Odd], name: str, key: Any) -> None:  # noqa: ANN401 - a key of whatever type
@@ -241,14 +258,18 @@ def _note(odd: dict[str, Odd], name: str, key: Any) -> None:  # noqa: ANN401 - a
 def _dangling(client: SqlJobClientBase, connector: Connector, resource: Resource, column: Column) -> Odd:
     assert column.references  # noqa: S101 - the caller has looked
     qualify, escape = client.sql_client.make_qualified_table_name, client.sql_client.escape_column_name
-    parent, key = connector.by_name[column.references], escape(PRIMARY_KEY)
+    parent = connector.by_name[column.references]
+    # The catalog declares no reference to a resource with several: see `mistakes`.
+    [parent_key] = map(escape, key_columns(parent))
+    key = list(map(escape, key_columns(resource)))
+    child_key = ", ".join(f"child.{name}" for name in key)
     # The window counts all rows while only the first few are fetched: destinations spell LIMIT differently.
     query = (
-        f"SELECT child.{key}, count(*) OVER () FROM {qualify(resource.name)} child"
-        f" LEFT JOIN (SELECT {key} FROM {qualify(parent.name)} WHERE {is_live(client, parent)}) parent"
-        f" ON parent.{key} = child.{escape(column_name(column.name))}"
-        f" WHERE {is_live(client, resource, 'child.')} AND parent.{key} IS NULL ORDER BY child.{key}"
+        f"SELECT {child_key}, count(*) OVER () FROM {qualify(resource.name)} child"
+        f" LEFT JOIN (SELECT {parent_key} FROM {qualify(parent.name)} WHERE {is_live(client, parent)}) parent"
+        f" ON parent.{parent_key} = child.{escape(column_name(column.name))}"
+        f" WHERE {is_live(client, resource, 'child.')} AND parent.{parent_key} IS NULL ORDER BY {child_key}"
     )
     with client.sql_client.execute_query(query) as cursor:
         rows = cursor.fetchmany(SHOWN_IDS)
-    return Odd(rows[0][1] if rows else 0, [row[0] for row in rows])
+    return Odd(rows[0][-1] if rows else 0, [_shown_key(row, key) for row in rows])

@@ -6,8 +6,8 @@ from typing import Any
 
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from analytics_assets.api.catalog import DELETED_AT, PRIMARY_KEY, RESCUED, Resource
-from analytics_assets.api.values.columns import column_name
+from analytics_assets.api.catalog import DELETED_AT, RESCUED, Resource
+from analytics_assets.api.values.columns import column_name, key_columns
 from analytics_assets.api.values.timestamps import parse_timestamp
 from analytics_assets.warehouse.profile import is_live
 from analytics_assets.warehouse.sql import POSTGRES, as_argument
@@ -20,7 +20,7 @@ TableRow = dict[str, Any]
 def newest_rows(client: SqlJobClientBase, resource: Resource, count: int) -> list[TableRow]:
     """The newest live rows of a table, without dlt's columns and the mark of deleted rows.
 
-    The newest cursor comes first. Without a cursor, the newest load comes first, and in it the largest id.
+    The newest cursor comes first. Without a cursor, the newest load comes first, and in it the largest key.
 
     Args:
         client: Asks the destination; it is connected.
@@ -34,7 +34,8 @@ def newest_rows(client: SqlJobClientBase, resource: Resource, count: int) -> lis
     escape = client.sql_client.escape_column_name
     newest = escape(column_name(resource.cursor) if resource.cursor else "_dlt_load_id")
     # Destinations sort nulls differently, some first and some last.
-    order = f"CASE WHEN {newest} IS NULL THEN 1 ELSE 0 END, {newest} DESC, {escape(PRIMARY_KEY)} DESC"
+    order = ", ".join(f"{escape(name)} DESC" for name in key_columns(resource))
+    order = f"CASE WHEN {newest} IS NULL THEN 1 ELSE 0 END, {newest} DESC, {order}"
     table = client.sql_client.make_qualified_table_name(resource.name)
     query = f"SELECT * FROM {table} WHERE {is_live(client, resource)} ORDER BY {order} LIMIT {count}"
     _, columns = client.get_storage_table(resource.name)

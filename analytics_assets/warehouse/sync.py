@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dlt
+from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract.source import DltSource
 
 from analytics_assets.api.catalog import Resource, load_order
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.listing import Listing, read_ahead
 from analytics_assets.api.reading import Gap, Reading
 from analytics_assets.api.source import read_listing
@@ -21,6 +23,7 @@ from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.columns import undeclared_columns
 from analytics_assets.garbage import rarely_collected
 from analytics_assets.warehouse.deletions import mark_deleted
+from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
 from analytics_assets.warehouse.locks import advisory_locks
 from analytics_assets.warehouse.pipeline import (
     build_pipeline,
@@ -31,10 +34,21 @@ from analytics_assets.warehouse.pipeline import (
     rows_loaded,
 )
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session
-from analytics_assets.warehouse.table_state import count_rows, has_table, prepare_drop, read_table_state
+from analytics_assets.warehouse.shape import note_shape
+from analytics_assets.warehouse.table_state import TableState, count_rows, has_table, prepare_drop, read_table_state
 
 Run = Callable[[dlt.Pipeline, DltSource, Mapping[str, Any]], object]
 """Runs a pipeline, given the source and further arguments of `dlt.Pipeline.run`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A resource that is about to be synced."""
+
+    listing: Listing
+    """The rows of the API. Reading has begun, unless the table cannot take them or the first request depends on it."""
+    table: TableState | Exception
+    """The table as it was found before the first request, or why it could not be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +78,10 @@ class Synced:
 @contextmanager
 def begin_sync(
     session: Session, resources: Iterable[Resource], lock_timeout: float = BUSY_TIMEOUT
-) -> Iterator[list[Listing]]:
-    """Yields the listings of resources in load order, to be synced one by one, while no other run syncs their tables.
+) -> Iterator[list[Pending]]:
+    """Yields resources in load order, to be synced one by one, while no other run syncs their tables.
+
+    All tables are looked at before the first request. The listing of one that does not fit the catalog is not started.
 
     Args:
         session: Where to load the rows.
@@ -77,12 +93,35 @@ def begin_sync(
         SettingsError: As `read_ahead` says.
     """
     resources = load_order(resources)
-    with (
-        advisory_locks(session, resources, lock_timeout),
-        rarely_collected(),
-        read_ahead(session.settings, resources) as listings,
-    ):
-        yield listings
+    with advisory_locks(session, [each.name for each in resources], lock_timeout), rarely_collected():
+        with session.client as client:
+            tables = [_look_at_table(client, session.connector, resource) for resource in resources]
+            if leftovers := find_leftovers(client, session.connector):
+                session.log(describe_leftovers(leftovers))
+        held = {each.name for each, table in zip(resources, tables, strict=True) if not _can_load(table)}
+        with read_ahead(session.settings, resources, held) as listings:
+            yield list(map(Pending, listings, tables))
+
+
+def _look_at_table(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TableState | Exception:
+    try:
+        return read_table_state(client, connector, resource)
+    except Exception as error:  # noqa: BLE001 - a table that cannot be read costs only its own resource
+        _raise_interrupt(error)
+        return error
+
+
+def _raise_interrupt(error: BaseException) -> None:
+    """Raises the interrupt behind an error: drivers make errors of their own of Ctrl-C and of Dagster's termination."""
+    cause: BaseException | None = error
+    while cause:
+        if not isinstance(cause, Exception):
+            raise cause from None
+        cause = cause.__cause__ or cause.__context__
+
+
+def _can_load(table: TableState | Exception) -> bool:
+    return isinstance(table, TableState) and table.mismatch is None
 
 
 def run_by_dlt(pipeline: dlt.Pipeline, source: DltSource, options: Mapping[str, Any]) -> None:
@@ -91,12 +130,12 @@ def run_by_dlt(pipeline: dlt.Pipeline, source: DltSource, options: Mapping[str, 
 
 
 def sync(
-    listing: Listing, session: Session, reading: Reading | None = None, *, rebuild: bool = False, run: Run = run_by_dlt
+    pending: Pending, session: Session, reading: Reading | None = None, *, rebuild: bool = False, run: Run = run_by_dlt
 ) -> Synced:
     """Loads one resource.
 
     Args:
-        listing: The listing to read. It may be started already.
+        pending: The resource, as `begin_sync` yields it.
         session: Where to load the rows.
         reading: How much to read; by default new rows only.
         rebuild: Whether to drop the table and its cursor first.
@@ -106,22 +145,25 @@ def sync(
         What the sync did.
 
     Raises:
+        CatalogChangeError: The table does not fit the catalog, and is not to be rebuilt. No request was made.
         ShrunkListingError: The listing lacks too many rows of the table. Its rows are loaded, but none is marked.
         Exception: Any error of dlt, the API or the destination. Nothing was written then, except slices that were
             already committed.
     """
     started = time.monotonic()
-    reading = reading or Reading()
+    listing, table = pending.listing, pending.table
+    if isinstance(table, Exception):
+        raise table
+    if table.mismatch and not rebuild:
+        raise table.mismatch
     resource = listing.resource
-    with session.client as client:
-        table = read_table_state(client, session.connector, resource, is_sliced=listing.is_sliced)
-        into_empty = rebuild or table.is_empty
-        if into_empty:
+    into_empty = rebuild or table.is_empty
+    if into_empty:
+        with session.client as client:
             prepare_drop(client)
-    if table.is_torn and not reading.is_window and not listing.is_sliced:
-        # After a torn load the stored digests are stale: a row that changed back would look unchanged and be dropped.
-        session.log(f"{resource.name}: the last load died before it was complete, so everything is read again")
-        reading = Reading(everything=True)
+    reading = reading or Reading()
+    if not into_empty:
+        reading = _widened(reading, listing, table, session.log)
     loaded = 0
     for part in _slices(listing, reading, None if into_empty else table.gap):
         pipeline = _load(listing, session, part, into_empty=into_empty, run=run)
@@ -148,6 +190,24 @@ def sync(
         undeclared=undeclared_columns(columns, resource),
         seconds=time.monotonic() - started,
     )
+
+
+def _widened(reading: Reading, listing: Listing, table: TableState, log: Callable[[str], None]) -> Reading:
+    """The reading, or one of everything if rows of the table are not as the state or the catalog has them."""
+    name, fields = listing.resource.name, ", ".join(map(repr, table.unfilled))
+    if reading.is_window:
+        if fields:
+            log(f"{name}: api/catalog.py now declares {fields}. The next sync without a window fills the older rows")
+        return reading
+    if fields:
+        log(f"{name}: api/catalog.py now declares {fields}, so everything is read again to fill the older rows")
+        return Reading(everything=True)
+    # A sliced listing goes on below its gap, which the state has, too.
+    if table.is_torn and not listing.is_sliced:
+        # After a torn load the stored digests are stale: a row that changed back would look unchanged and be dropped.
+        log(f"{name}: the last load died before it was complete, so everything is read again")
+        return Reading(everything=True)
+    return reading
 
 
 def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Reading]:
@@ -177,6 +237,8 @@ def _load(listing: Listing, session: Session, reading: Reading, *, into_empty: b
 
     resource, destination = listing.resource, session.target.type
     source = read_listing(listing, reading)
+    if not reading.is_window:
+        note_shape(source, resource)
     append = can_append(destination, into_empty=into_empty)
     write_parquet(source, resource, session.working_dir, once=loads_once(destination), may_append=append)
     pipeline = build_pipeline(session.connector, resource, session.destination, session.working_dir)

@@ -1,15 +1,19 @@
 """The state of a resource's table before and after a sync."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from dlt.common.destination.client import WithStagingDataset, WithStateSync
+from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.reading import Gap, read_gap
+from analytics_assets.warehouse.errors import CatalogChangeError
+from analytics_assets.warehouse.shape import SHAPE, declared_shape, find_unfilled
 from analytics_assets.warehouse.sql import first_row, qualified_table
 
 
@@ -24,12 +28,14 @@ class TableState:
     the load before, which does not know these rows."""
     gap: Gap | None = None
     """The gap that earlier syncs of a sliced listing have left, or `None`."""
+    unfilled: tuple[str, ...] = ()
+    """Declared fields that rows may lack, because they were loaded before the field was declared."""
+    mismatch: CatalogChangeError | None = None
+    """Why only a rebuild makes the table fit the catalog; `None` if it fits."""
 
 
-def read_table_state(
-    client: SqlJobClientBase, connector: Connector, resource: Resource, *, is_sliced: bool
-) -> TableState:
-    """The state of a resource's table. The client is connected. Only a sliced listing can have a gap."""
+def read_table_state(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TableState:
+    """The state of a resource's table. The client is connected."""
     if not has_table(client, resource):
         return TableState(is_empty=True)
     load_id = client.sql_client.escape_column_name("_dlt_load_id")
@@ -38,17 +44,34 @@ def read_table_state(
         return TableState(is_empty=True)
     loads = client.sql_client.make_qualified_table_name(client.schema.loads_table_name)
     recorded = client.sql_client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s AND status = 0", newest)
-    gap = _pending_gap(client, connector, resource) if is_sliced else None
-    return TableState(is_empty=False, is_torn=not recorded, gap=gap)
+    state = _stored_state(client, connector, resource)
+    unfilled: tuple[str, ...] = ()
+    mismatch = None
+    # As it is with every sync but the first after a change of the catalog.
+    if state.get(SHAPE) != declared_shape(resource):
+        try:
+            unfilled = find_unfilled(resource, state.get(SHAPE), _stored_columns(client, connector, resource))
+        except CatalogChangeError as error:
+            mismatch = error
+    return TableState(is_empty=False, is_torn=not recorded, gap=read_gap(state), unfilled=unfilled, mismatch=mismatch)
 
 
-def _pending_gap(client: SqlJobClientBase, connector: Connector, resource: Resource) -> Gap | None:
-    """The gap in the state of the last complete load."""
+def _stored_state(client: SqlJobClientBase, connector: Connector, resource: Resource) -> dict[str, Any]:
+    """What the last complete load left in the state of the resource."""
     name = connector.pipeline_name(resource)
     state: Any = load_pipeline_state_from_destination(name, client) if isinstance(client, WithStateSync) else None
     # The source has the name of the pipeline.
     resources = ((state or {}).get("sources", {}).get(name) or {}).get("resources", {})
-    return read_gap(resources.get(resource.name, {}))
+    found: dict[str, Any] = resources.get(resource.name, {})
+    return found
+
+
+def _stored_columns(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TTableSchemaColumns:
+    """The columns of the table in dlt's newest schema of it."""
+    stored = client.get_stored_schema(connector.pipeline_name(resource))
+    tables = json.loads(stored.schema)["tables"] if stored else {}
+    columns: TTableSchemaColumns = tables.get(resource.name, {}).get("columns", {})
+    return columns
 
 
 def has_table(client: SqlJobClientBase, resource: Resource) -> bool:

@@ -1,14 +1,13 @@
 """Values that do not fit their columns: kept and counted, or too many, which is an error."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import dagster as dg
 import pytest
 
 from analytics_assets.api.catalog import Column, ColumnType
 from analytics_assets_tests.servers.fake_api import FakeApi
-from analytics_assets_tests.support.eight import BY_NAME
+from analytics_assets_tests.support.edits import columns_with, edited
 from analytics_assets_tests.support.oracle import RESCUED
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import group
@@ -103,17 +102,8 @@ def test_a_field_that_is_declared_later_gets_its_type_by_a_rebuild(duck: Scene) 
         assert [cells["price"] for cells in duck.warehouse.table("groups").values()] == ["10", "9.99", "n/a"]
 
 
-@contextmanager
-def declare(resource: str, field: str, type_: ColumnType) -> Iterator[None]:
-    """The catalog as if somebody had edited it."""
-    entry = BY_NAME[resource]
-    before = entry.columns
-    others = tuple(column for column in before if column.name != field)
-    object.__setattr__(entry, "columns", (*others, Column(field, type_, "Edited")))
-    try:
-        yield
-    finally:
-        object.__setattr__(entry, "columns", before)
+def declare(resource: str, field: str, type_: ColumnType) -> AbstractContextManager[None]:
+    return edited(resource, columns=columns_with(resource, Column(field, type_, "Edited")))
 
 
 def test_values_fit_names_columns_counts_and_ids(duck: Scene) -> None:

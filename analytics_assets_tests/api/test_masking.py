@@ -183,23 +183,9 @@ def test_without_a_good_hash_key_no_request_is_made(
     assert api.requests == []
 
 
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        ({"hashed": ("id",)}, "id is needed as it is"),
-        ({"dropped": ("updated",)}, "updated is needed as it is"),
-        ({"dropped": ("name",)}, "name is dropped and can be no column"),
-        ({"hashed": ("shared",)}, "shared is hashed to text, and its column is bool"),
-    ],
-)
-def test_a_field_that_cannot_be_hidden_is_an_error_in_the_catalog(fields: dict[str, Any], problem: str) -> None:
-    with pytest.raises(ValueError, match=f"groups: {problem}"):
-        replace(BY_NAME["groups"], **fields)
-
-
-def test_the_asset_says_what_is_hidden(declare: Declare) -> None:
+def test_the_asset_says_what_is_hidden(declare: Declare, project: Project) -> None:
     declare("activities", hashed=("subject", "data.params.email"), dropped=("data.params.ip",))
-    [spec] = [spec for spec in defs().resolve_all_asset_specs() if spec.key == asset_key("activities")]
+    [spec] = [spec for spec in defs(project.names).resolve_all_asset_specs() if spec.key == asset_key("activities")]
     assert "- **Hashed before it is loaded**: `subject`, `data.params.email`" in str(spec.description)
     assert "- **Never loaded**: `data.params.ip`" in str(spec.description)
 

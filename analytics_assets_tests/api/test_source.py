@@ -28,9 +28,9 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load() -> None:
-    with open_session(read_settings(EIGHT)) as session, begin_sync(session, RESOURCES) as listings:
-        for listing in listings:
-            sync(listing, session)
+    with open_session(read_settings(EIGHT)) as session, begin_sync(session, RESOURCES) as pending:
+        for each in pending:
+            sync(each, session)
 
 
 def test_the_source_loads_all_resources_with_dlt_alone(api: FakeApi, database: Path) -> None:

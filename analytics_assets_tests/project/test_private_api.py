@@ -21,7 +21,7 @@ from analytics_assets.api.source import read_listing
 from analytics_assets.api.values.columns import FIELD
 from analytics_assets.warehouse.parquet import DEDUPLICATED, write_parquet
 from analytics_assets.warehouse.session import Session, open_session
-from analytics_assets.warehouse.sync import sync
+from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.eight import BY_NAME, EIGHT
 
@@ -66,8 +66,8 @@ class Ran:
 
 def load(session: Session, name: str) -> dlt.Pipeline:
     ran = Ran()
-    [listing] = open_listings(session.settings, [BY_NAME[name]]).values()
-    sync(listing, session, run=ran)
+    with begin_sync(session, [BY_NAME[name]]) as [pending]:
+        sync(pending, session, run=ran)
     return ran.pipeline
 
 

@@ -19,6 +19,9 @@ Where the contract is silent, this is how it is read:
   and those of more than 300 characters fit no column, wherever in a value they stand: the field is rescued with the
   number as JSON text ("NaN") in its place.
 - NUL and lone surrogates become U+FFFD in text, json, keys of objects and names of fields, and are not rescued.
+- A text fits double and decimal if the number that it spells does. A double is the nearest one, 0 without a sign. A
+  decimal has 29 digits before the point and nine behind it; nothing is rounded to fit. A date is `YYYY-MM-DD`, and no
+  date-time is one.
 - Json nested deeper than 500 levels (`[]` is one level) is rescued as its text.
 - The last of two equal keys of an object wins; what fits no column counts in either. A field that is null is as one
   that is missing: an undeclared one makes no column. Blank is what `str.strip` leaves nothing of; a value that is null
@@ -52,6 +55,8 @@ NOT_STORED = re.compile(
 INTEGER = re.compile(r"-?[0-9]+")
 INTEGER_KEY = re.compile(r"0|-?[1-9][0-9]{0,18}")
 EPOCH = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 DATES = [
@@ -191,7 +196,15 @@ def read_cell(type_: str, value: Any) -> Any:
         return value.spelled if isinstance(value, Number) else json.dumps(value) if isinstance(value, bool) else value
     if isinstance(value, str) and not value.strip():
         return None
-    return {"bigint": read_bigint, "bool": read_bool, "timestamp": read_instant}[type_](value)
+    readers = {
+        "bigint": read_bigint,
+        "bool": read_bool,
+        "date": read_date,
+        "decimal": read_decimal,
+        "double": read_double,
+        "timestamp": read_instant,
+    }
+    return readers[type_](value)
 
 
 def read_bigint(value: str | bool | Number) -> int:  # noqa: FBT001 - a value like any other
@@ -209,6 +222,36 @@ def read_bool(value: str | bool | Number) -> bool:  # noqa: FBT001 - a value lik
     if found not in {0, 1}:
         raise Misfit
     return found == 1
+
+
+def read_number(value: str | bool | Number) -> str:  # noqa: FBT001 - a value like any other
+    """As it is spelled."""
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        value = Number(value)
+    if not isinstance(value, Number) or value.fits_none:
+        raise Misfit
+    return value.spelled
+
+
+def read_double(value: str | bool | Number) -> float:  # noqa: FBT001 - a value like any other
+    return float(read_number(value))
+
+
+def read_decimal(value: str | bool | Number) -> Decimal:  # noqa: FBT001 - a value like any other
+    """With 29 digits before the point and nine behind it."""
+    number = Decimal(read_number(value))
+    if abs(number) >= 10**29 or EXACT.scaleb(number, 9) % 1:
+        raise Misfit
+    return number
+
+
+def read_date(value: str | bool | Number) -> date:  # noqa: FBT001 - a value like any other
+    if not isinstance(value, str) or not DAY.fullmatch(value):
+        raise Misfit
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise Misfit from None
 
 
 def read_instant(value: str | bool | Number) -> datetime:  # noqa: FBT001 - a value like any other

@@ -5,8 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from analytics_assets.api.listing import Listing
-from analytics_assets.warehouse.sync import sync
+from analytics_assets.warehouse.sync import Pending, sync
 from analytics_assets_tests.support.eight import defs
 
 
@@ -29,9 +28,9 @@ def tick_before_each_sync(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> li
     """Lets a sensor tick in the middle of runs; returns the list in which it then says what it would do."""
     asked_for: list[tuple[str, set[Any]]] = []
 
-    def tick_and_sync(listing: Listing, *arguments: Any, **options: Any) -> Any:
-        asked_for.append((listing.resource.name, sensor.tick()))
-        return sync(listing, *arguments, **options)
+    def tick_and_sync(pending: Pending, *arguments: Any, **options: Any) -> Any:
+        asked_for.append((pending.listing.resource.name, sensor.tick()))
+        return sync(pending, *arguments, **options)
 
     monkeypatch.setattr("analytics_assets.defs.assets.assets.sync", tick_and_sync)
     return asked_for

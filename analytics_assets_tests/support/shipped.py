@@ -7,7 +7,6 @@ from typing import Any
 
 import duckdb
 
-from analytics_assets.api.catalog import PRIMARY_KEY
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.definitions import NAMES
 from analytics_assets.defs.reports.assets import REPORTS
@@ -30,12 +29,12 @@ def shipped_rows() -> dict[str, list[Row]]:
 
 
 def keys(rows: list[Row]) -> list[Any]:
-    return [row[PRIMARY_KEY] for row in rows]
+    return [row["id"] for row in rows]
 
 
 def loaded_keys(database: Path, resource: str) -> list[Any]:
     """The keys in a table of a DuckDB file, in their order."""
     table = NAMES.table(SHIPPED.by_name[resource])
     with duckdb.connect(str(database), read_only=True) as connection:
-        rows = connection.execute(f"SELECT {PRIMARY_KEY} FROM {table} ORDER BY ALL").fetchall()
+        rows = connection.execute(f"SELECT id FROM {table} ORDER BY ALL").fetchall()
     return [row[0] for row in rows]

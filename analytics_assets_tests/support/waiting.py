@@ -4,8 +4,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from analytics_assets.demo.exchange import Request
-
 PATIENCE = 30.0
 """Seconds after which a test that waits gives up. Only a failure ever takes them."""
 
@@ -26,7 +24,7 @@ class Turnstile:
         self.now = self.most = 0
         self.changed = threading.Condition()
 
-    def __call__(self, _: Request) -> None:
+    def __call__(self, _: object) -> None:
         with self.changed:
             self.now += 1
             first = self.most < self.allowed

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -161,10 +161,15 @@ def normalize(type_: str, cell: Any) -> Any:
     if type_ == "timestamp":
         moment = datetime.fromisoformat(cell) if isinstance(cell, str) else cell
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if type_ == "date":
+        return date.fromisoformat(cell) if isinstance(cell, str) else cell
+    if type_ == "decimal":
+        # SQLite has no decimals.
+        return cell if isinstance(cell, Decimal) else Decimal(repr(cell))
     if type_ == "bool":
         assert cell in {0, 1}
         return bool(cell)
-    assert type(cell) is {"bigint": int, "text": str}[type_]
+    assert type(cell) is {"bigint": int, "double": float, "text": str}[type_]
     return cell
 
 

@@ -1,1 +1,1 @@
-"""One file per dialect, and `registry`, which lists them all."""
+"""One file per dialect. `api/connector.py` lists those of each connector."""

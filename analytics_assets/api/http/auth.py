@@ -3,11 +3,13 @@
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any
+from urllib.parse import urlencode
 
-from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, shortened
+from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, name_keys, shortened
+from analytics_assets.api.http.request import ApiRequest, Credentials
 from analytics_assets.api.http.response import ApiResponse
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import Settings, is_token
@@ -21,10 +23,10 @@ LAST_ISSUED = 4
 LIFETIME = 3600.0
 """Seconds that a token is assumed to last if the endpoint sends no usable `expires_in`."""
 
-MOST_KEYS = 8
-"""Keys that an error names of a body without a token."""
+Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[ApiResponse]]
+"""Posts a body with headers to a URL."""
 
-Post = Callable[[str, dict[str, str]], Awaitable[ApiResponse]]
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Auth:
@@ -34,16 +36,28 @@ class Auth:
 
     Args:
         settings: Hold the token, or the client that fetches tokens.
-        post: Posts a form to a URL.
+        post: Posts the form of a client.
     """
 
     def __init__(self, settings: Settings, post: Post) -> None:
         self._settings = settings
         self._token = None if settings.has_client else settings.token
         self._post = post
+        self._credentials = Credentials()
         self._renewed_at = math.inf
         self._fetching: asyncio.Task[str] | None = None
         self.issued: list[str] = []
+
+    async def sign(self, _request: ApiRequest) -> Credentials:
+        """Returns the credentials of a request.
+
+        Raises:
+            NoResponseError, RefusedResponseError, StatusError, PayloadError: No token can be fetched (see `current`).
+        """
+        token = await self.current()
+        if token not in self._credentials.secrets:
+            self._credentials = Credentials({"Authorization": f"Bearer {token}"}, secrets=(token,))
+        return self._credentials
 
     async def current(self) -> str:
         """Returns the token to send.
@@ -62,17 +76,11 @@ class Auth:
         # The shield: a request that is cancelled must not cancel the fetch for the others.
         return await asyncio.shield(self._fetching)
 
-    async def after(self, refused: str) -> str | None:
-        """Returns a token that replaces one that the API refused; `None` without a client.
-
-        Raises:
-            NoResponseError, RefusedResponseError, StatusError, PayloadError: No token can be fetched (see `current`).
-        """
-        if not self._settings.has_client:
-            return None
-        if self._token == refused:
+    def forget(self, refused: Credentials) -> bool:
+        """Forgets the token that the API refused, so that another is fetched. Returns whether that can help."""
+        if self._token in refused.secrets and self._settings.has_client:
             self._token = None
-        return await self.current()
+        return self._settings.has_client
 
     async def _fetch(self) -> str:
         settings = self._settings
@@ -84,7 +92,7 @@ class Auth:
         if settings.wanted_scope:
             form["scope"] = settings.wanted_scope
         requested_at = monotonic()
-        response = await self._post(settings.token_endpoint, form)
+        response = await self._post(settings.token_endpoint, urlencode(form).encode(), FORM)
         token, lifetime = _read_token(response, settings)
         # A long run fetches many tokens. Expired ones open nothing, so only the last few have to be redacted.
         self.issued = [*self.issued[-LAST_ISSUED:], token]
@@ -118,14 +126,14 @@ def _read_token(response: ApiResponse, settings: Settings) -> tuple[str, float]:
         page = " It looks like a page, to log in at perhaps." if is_page(response) else ""
         raise PayloadError(
             f"No token: {answered} with {response.content_type} of {len(response.body)} bytes, which are not JSON:"
-            f" {unreadable}.{page} Is sources.analytics.token_url the token endpoint?"
+            f" {unreadable}.{page} Is {settings.connector.setting('token_url')} the token endpoint?"
         )
     token = found.get("access_token")
     if not isinstance(token, str) or not token:
         raise PayloadError(f"No token: {answered} with JSON, but {_describe_lack(body, settings)}")
     if not is_token(token):
         raise PayloadError(f"No token: {answered} with one that has a space, a line break or the like in it.")
-    return token, _read_lifetime(found.get("expires_in"))
+    return token, read_lifetime(found.get("expires_in"))
 
 
 def _describe_lack(body: object, settings: Settings) -> str:
@@ -140,11 +148,11 @@ def _describe_lack(body: object, settings: Settings) -> str:
     elif "access_token" in body:
         lack = "its access_token is no text, or empty"
     else:
-        lack = f"without an access_token: found the keys [{', '.join(map(shortened, sorted(body)[:MOST_KEYS]))}]"
-    return redact(f"{lack}. Is sources.analytics.token_url the token endpoint?", settings.secrets())
+        lack = f"without an access_token: found {name_keys(body)}"
+    return redact(f"{lack}. Is {settings.connector.setting('token_url')} the token endpoint?", settings.secrets())
 
 
-def _read_lifetime(expires_in: object) -> float:
+def read_lifetime(expires_in: object) -> float:
     """Returns the seconds that a token lasts: `LIFETIME` if `expires_in` is unusable, as the token works anyway."""
     try:
         lifetime = float(expires_in) if isinstance(expires_in, str | float) else LIFETIME
@@ -158,7 +166,7 @@ def _explain_refusal(status: int, error: object, settings: Settings) -> str:
     if error == "invalid_scope":
         return (
             f"The client may not have the scope {settings.wanted_scope!r}: allow it where the client is registered, or"
-            " set sources.analytics.scope to one that it has."
+            f" set {settings.connector.setting('scope')} to one that it has."
         )
     # A tuple, not a set: `error` is any JSON value, and a list or an object cannot be looked up in a set.
     if error in ("unauthorized_client", "unsupported_grant_type"):
@@ -167,8 +175,9 @@ def _explain_refusal(status: int, error: object, settings: Settings) -> str:
         regions = f" (the hosts are {hosts})" if hosts else ""
         return (
             f"There is no such client: either base_url is the host of another region than the client's{regions}, or"
-            " sources.analytics.client_id is wrong, or token_url is."
+            f" {settings.connector.setting('client_id')} is wrong, or token_url is."
         )
     if status in {400, 401, 403} or error == "invalid_client":
-        return "The client is not accepted: check sources.analytics.client_secret, and client_id."
-    return "Check sources.analytics.token_url."
+        secret = settings.connector.setting("client_secret")
+        return f"The client is not accepted: check {secret}, and client_id."
+    return f"Check {settings.connector.setting('token_url')}."

@@ -3,12 +3,14 @@
 import codecs
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from analytics_assets.api.dialects.base import Endpoint
+from analytics_assets.api.dialects.selector import EVERY, Step, is_key, read_steps
 from analytics_assets.api.values.tokens import DEEPEST, REPLACEMENT, TEXTS, UNFIT, is_list, is_object
 
 MOST_WEIGHT = 400_000_000
@@ -69,7 +71,8 @@ def _find_rows(body: bytes, endpoint: Endpoint) -> tuple[Any, list[Any] | None]:
     # Without white space, equal values are equal tokens, however the API formats its JSON.
     body = msgspec.json.format(body, indent=-1)
     values = _OBJECT.decode(body) if body[:1] == b"{" else msgspec.json.decode(body, type=Raw)
-    listed = endpoint.find(values)
+    steps = read_steps(endpoint.selector)
+    listed = endpoint.find(values) if is_key(steps) else _walk(values, steps)
     if not isinstance(listed, Raw) or not is_list(listed):
         return values, None
     try:
@@ -79,6 +82,54 @@ def _find_rows(body: bytes, endpoint: Endpoint) -> tuple[Any, list[Any] | None]:
         return values, [_OBJECT.decode(row) if is_object(row) else row for row in _LIST.decode(listed)]
 
 
+def _walk(values: Any, steps: Sequence[Step]) -> Raw | None:  # noqa: ANN401 - as JSON has it
+    """Returns the list of rows at the end of a path, as a token; `None` if a step leads nowhere."""
+    found: list[Any] = [values]
+    for step in steps:
+        if step == EVERY:
+            if not all(isinstance(each, Raw) and is_list(each) for each in found):
+                return None
+            found = [item for each in found for item in _LIST.decode(each)]
+        else:
+            found = [_take(each, step) for each in found]
+    if None in found:
+        return None
+    # Without `EVERY` the path leads to one token, which is the list itself.
+    return Raw(b"[%b]" % b",".join(found)) if EVERY in steps else found[0]
+
+
+def _take(value: Any, step: Step) -> Raw | None:  # noqa: ANN401 - as JSON has it
+    if isinstance(value, Raw) and is_object(value):
+        value = _OBJECT.decode(value)
+    if isinstance(step, str):
+        return value.get(step) if isinstance(value, dict) else None
+    items = _LIST.decode(value) if isinstance(value, Raw) and is_list(value) else []
+    return items[step] if step < len(items) else None
+
+
+def describe_lack(values: Any, selector: str | None) -> str | None:  # noqa: ANN401 - as JSON has it
+    """Says at which step the path of a selector leads nowhere, and which keys are there.
+
+    Returns:
+        `None` if the selector is one key, or none.
+    """
+    steps = read_steps(selector)
+    if is_key(steps):
+        return None
+    reached = next(count for count in range(len(steps), -1, -1) if count == 0 or _leads(values, steps[:count]))
+    if reached == len(steps):
+        return f"what is at {selector!r} is no list"
+    return f"the selector {selector!r} leads nowhere from its step {reached + 1}, {_spell(steps[reached])}, on"
+
+
+def _leads(values: Any, steps: Sequence[Step]) -> bool:  # noqa: ANN401 - as JSON has it
+    return _walk(values, steps) is not None
+
+
+def _spell(step: Step) -> str:
+    return "[*]" if step == EVERY else repr(step)
+
+
 def _mend(body: bytes, endpoint: Endpoint) -> bytes:
     """Rewrites a body that Python's `json` reads as JSON in UTF-8.
 
@@ -86,7 +137,9 @@ def _mend(body: bytes, endpoint: Endpoint) -> bytes:
     """
     text = body.decode(json.detect_encoding(body), "surrogatepass")
     text = SURROGATES.sub(lambda match: REPLACEMENT if match["lone"] or match["raw"] else match[0], text)
-    text = _fold_deep(text, 3 if endpoint.selector else 2)
+    steps = read_steps(endpoint.selector)
+    # Each step leads into one level, and so do the list of the rows, unless a step leads through it, and the row.
+    text = _fold_deep(text, len(steps) + (1 if EVERY in steps else 2))
     mark = UNFIT.decode()
     return CONSTANTS.sub(lambda match: f'{mark}{match[0]}"' if match["constant"] else match[0], text).encode()
 

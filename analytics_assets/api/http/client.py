@@ -7,6 +7,7 @@ This module is imported with the first request, because definitions do not need 
 """
 
 import os
+from collections.abc import Mapping
 from datetime import timedelta
 from http.client import responses
 
@@ -27,12 +28,17 @@ from analytics_assets.api.http.certificates import AuthorityError, named_by, rea
 from analytics_assets.api.http.decoding import decode, not_decodable, read_header, too_large
 from analytics_assets.api.http.event_loop import background
 from analytics_assets.api.http.origin import DEFAULT_PORTS, is_loopback
+from analytics_assets.api.http.request import ApiRequest, Credentials, Pairs
 from analytics_assets.api.http.response import ApiResponse, LargeResponseError, NoResponseError, RefusedResponseError
+from analytics_assets.api.redaction import redact
 
 BROKEN_OFF = "error reading a body from connection"
 """pyreqwest's message if the connection broke in the middle of a body; it is absent if the body itself is wrong."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+KEEP_METHOD = frozenset({307, 308})
+"""Redirects that a client follows with the same method and body."""
 
 MOST_HOPS = 10
 """Redirects that are followed for one request."""
@@ -50,15 +56,17 @@ LONGEST_TYPE = 100
 """Characters of a content type that errors show."""
 
 
-async def get(base_url: str, path_and_query: str, token: str, read_timeout: float, max_bytes: int) -> ApiResponse:
-    """Sends one GET request. Follows redirects as long as they stay at the origin.
+async def send(
+    base_url: str, request: ApiRequest, credentials: Credentials, read_timeout: float, max_bytes: int
+) -> ApiResponse:
+    """Sends one request to the API. Follows redirects as long as they stay at the origin.
 
     Must run on the event loop of `event_loop`.
 
     Args:
         base_url: Base URL of the API.
-        path_and_query: Encoded path and query, with a leading slash.
-        token: Bearer token.
+        request: The request.
+        credentials: What makes the API know the client. The response's texts lack it.
         read_timeout: Seconds to wait for a connection, and for each piece of the response. The whole response may take
             five times as long.
         max_bytes: Most bytes of the decoded body.
@@ -67,19 +75,43 @@ async def get(base_url: str, path_and_query: str, token: str, read_timeout: floa
         NoResponseError: No response arrived, or not the whole of it.
         RefusedResponseError: The response leads to another origin, or exceeds `max_bytes`.
     """
+    shown = request.path_and_query
     try:
-        url = Url(base_url + path_and_query)
+        url = Url(base_url + shown)
     except ValueError as error:
-        raise RefusedResponseError(f"sources.analytics.base_url = {base_url!r} is no URL: {error}.") from error
+        raise RefusedResponseError(f"The setting base_url = {base_url!r} is no URL: {error}.") from error
+    if credentials.params:
+        # A link of the API may repeat them.
+        url, shown = _without(url, credentials.params), redact(shown, credentials.secrets)
     for _ in range(MOST_HOPS + 1):
-        request = _client(url, read_timeout).get(url).bearer_auth(token)
-        response, location = await _send(request, str(url), path_and_query, token, read_timeout, max_bytes)
+        signed = url.extend_query(credentials.params) if credentials.params else url
+        builder = _client(url, read_timeout).request(request.method, signed)
+        for name, value in (*request.headers, *credentials.headers.items()):
+            builder = builder.header(name, value)
+        if request.body is not None:
+            builder = builder.header("Content-Type", "application/json").body_bytes(request.body)
+        response, location = await _send(
+            builder, str(url), shown, credentials.secrets, read_timeout, max_bytes, request.method
+        )
         if location is None:
             return response
-        url = _follow(url, location, response.status)
+        if request.method != "GET" and response.status not in KEEP_METHOD:
+            raise RefusedResponseError(
+                f"{request.method} {shown} answered {response.status} {response.reason}, a redirect that turns it into"
+                " a GET, without its body. Is the endpoint's path right, and the setting base_url?"
+            )
+        url = _without(_follow(url, location, response.status), credentials.params)
     raise RefusedResponseError(
-        f"GET {path_and_query} was redirected more than {MOST_HOPS} times, at last to {_without_secrets(url)}."
+        f"{request.method} {shown} was redirected more than {MOST_HOPS} times, at last to {_without_secrets(url)}."
     )
+
+
+def _without(url: Url, params: Pairs) -> Url:
+    """Returns a URL without parameters of these names."""
+    names = {name for name, _ in params}
+    if not names & url.query_dict_multi_value.keys():
+        return url
+    return url.with_query([pair for pair in url.query_pairs if pair[0] not in names] or None)
 
 
 def _follow(url: Url, location: str, status: int) -> Url:
@@ -95,7 +127,7 @@ def _follow(url: Url, location: str, status: int) -> Url:
     raise RefusedResponseError(
         f"{_without_secrets(url)} answered {status} {responses[status]}, which leads to"
         f" {'no URL' if target is None else _without_secrets(target)}. Redirects are followed within the origin only,"
-        " as the token belongs to it: check sources.analytics.base_url, and that nothing answers in the API's place."
+        " as the token belongs to it: check the setting base_url, and that nothing answers in the API's place."
     )
 
 
@@ -104,14 +136,15 @@ def _without_secrets(url: Url) -> str:
     return f"{url.scheme}://{url.authority.rpartition('@')[2]}{url.path}"[:LONGEST_PLACE]
 
 
-async def post_form(url: str, form: dict[str, str], read_timeout: float) -> ApiResponse:
-    """Posts a form that holds secrets, once. Returns a redirect as it is, because the secrets must go nowhere else.
+async def post_for_token(url: str, body: bytes, headers: Mapping[str, str], read_timeout: float) -> ApiResponse:
+    """Posts secrets, once. Returns a redirect as it is, because the secrets must go nowhere else.
 
     Must run on the event loop of `event_loop`.
 
     Args:
         url: URL of the token endpoint.
-        form: Fields of the form.
+        body: The secrets, as a form or JSON.
+        headers: Headers of the request.
         read_timeout: Seconds to wait for a connection, and for each piece of the response. The whole response may take
             five times as long.
 
@@ -119,12 +152,12 @@ async def post_form(url: str, form: dict[str, str], read_timeout: float) -> ApiR
         NoResponseError: No response arrived, or not the whole of it.
         RefusedResponseError: The response exceeds `MOST_TOKEN_BYTES`.
     """
-    request = _client(Url(url), read_timeout).post(url).form(form)
+    request = _client(Url(url), read_timeout).post(url).headers(headers).body_bytes(body)
     try:
-        response, _ = await _send(request, url, url, "", read_timeout, MOST_TOKEN_BYTES)
+        response, _ = await _send(request, url, url, (), read_timeout, MOST_TOKEN_BYTES, "POST")
     except LargeResponseError as error:
         raise RefusedResponseError(
-            f"No token: {url} answered with more than {MOST_TOKEN_BYTES:,} bytes. Is sources.analytics.token_url the"
+            f"No token: {url} answered with more than {MOST_TOKEN_BYTES:,} bytes. Is the setting token_url the"
             " token endpoint?"
         ) from error
     return response
@@ -155,7 +188,13 @@ async def post(url: str, body: dict[str, str], read_timeout: float) -> int:
 
 
 async def _send(  # noqa: PLR0913, PLR0917 - a request, and the limits of its response
-    request: RequestBuilder, url: str, shown_url: str, token: str, read_timeout: float, max_bytes: int
+    request: RequestBuilder,
+    url: str,
+    shown_url: str,
+    secrets: tuple[str, ...],
+    read_timeout: float,
+    max_bytes: int,
+    method: str,
 ) -> tuple[ApiResponse, str | None]:
     """Returns the response, and the header `Location` if it is a redirect."""
     try:
@@ -168,15 +207,19 @@ async def _send(  # noqa: PLR0913, PLR0917 - a request, and the limits of its re
             body = decode(raw.to_bytes() if raw else b"", received, url, shown_url, max_bytes)
             del raw
     except RequestError as error:
-        raise NoResponseError(_explain_failure(error, url, read_timeout)) from error
+        # The client quotes the URL, which may hold an API key.
+        raise NoResponseError(redact(_explain_failure(error, url, read_timeout), secrets)) from None
     except BuilderError as error:
-        raise RefusedResponseError(f"GET {shown_url} led to a URL that cannot be requested: {error}") from error
+        problem = redact(str(error), secrets)
+        raise RefusedResponseError(f"{method} {shown_url} led to a URL that cannot be requested: {problem}") from None
     if isinstance(body, Exception):
         raise body
     location = read_header(received, "Location") if received.status in REDIRECTS else None
     response = ApiResponse(
         where=shown_url,
-        token=token,
+        secrets=secrets,
+        method=method,
+        headers=received.headers,
         status=received.status,
         reason=responses.get(received.status, ""),
         content_type=(read_header(received, "Content-Type") or "no content type")[:LONGEST_TYPE],
@@ -197,7 +240,7 @@ def _explain_failure(error: RequestError, url: str, read_timeout: float) -> str:
     if not isinstance(error, BodyDecodeError | ReadError):
         # Without the path, all eight resources fail with the same text, which is then shown once.
         server = Url(url).origin_ascii if isinstance(error, ConnectError | ConnectTimeoutError) else url
-        return f"No answer from {server}: {text}. Check sources.analytics.base_url and the network."
+        return f"No answer from {server}: {text}. Check the setting base_url and the network."
     if BROKEN_OFF in causes:
         return f"The connection broke in the middle of an answer of {url}, in every attempt: {text}."
     return not_decodable(url, text)

@@ -73,7 +73,7 @@ def too_large(shown_url: str, max_bytes: int) -> LargeResponseError:
     """Returns the error of a response that exceeds `max_bytes`."""
     return LargeResponseError(
         f"{shown_url} answered with more than {max_bytes / 1e6:g} MB. If the API's pages are really so large, set"
-        " sources.analytics.page_size to less, or max_response_mb to more."
+        " the setting page_size to less, or max_response_mb to more."
     )
 
 

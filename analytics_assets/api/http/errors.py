@@ -1,6 +1,6 @@
 """The errors of a wrong response, and how much of its text they show."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Raw
 
@@ -16,6 +16,9 @@ QUOTED = 60
 
 SEARCHED = 10_000
 """Bytes of a wrong body that are redacted before the excerpt is cut: some servers send the token back."""
+
+MOST_KEYS = 8
+"""Keys of an object that an error names."""
 
 JSON_KINDS: dict[type, str] = {
     type(None): "null",
@@ -51,8 +54,13 @@ def kind_of(value: object) -> str:
     return JSON_KINDS[type(value)]
 
 
-def shortened(value: int | str | Raw) -> str:
-    """Returns a value or a token of the API as a message shows it: quoted, and `QUOTED` characters at most."""
+def shortened(value: int | str | tuple[int | str, ...] | Raw) -> str:
+    """Returns a value or a token of the API as a message shows it: quoted, and `QUOTED` characters at most.
+
+    Of a key of several fields, each value has as many.
+    """
+    if isinstance(value, tuple):
+        return f"({', '.join(map(shortened, value))})"
     if isinstance(value, Raw):
         text = bytes(memoryview(value)[: 4 * QUOTED]).replace(UNFIT, b'"').decode(errors="replace")
     else:
@@ -60,7 +68,12 @@ def shortened(value: int | str | Raw) -> str:
     return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"
 
 
+def name_keys(found: Mapping[str, object]) -> str:
+    """Returns the first keys of an object, for messages."""
+    return f"the keys [{', '.join(map(shortened, sorted(found)[:MOST_KEYS]))}]"
+
+
 def excerpt(response: ApiResponse, secrets: Iterable[str | None] = ()) -> str:
-    """Returns the beginning of a body, quoted, without the token of the request and without other secrets."""
-    text = redact(response.body[:SEARCHED].decode("utf-8", errors="replace"), [response.token, *secrets])
+    """Returns the beginning of a body, quoted, without the credentials of the request and without other secrets."""
+    text = redact(response.body[:SEARCHED].decode("utf-8", errors="replace"), [*response.secrets, *secrets])
     return repr(" ".join(text.split())[:EXCERPT])

@@ -1,5 +1,6 @@
 """A response of the API, and the errors of having none."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -21,8 +22,8 @@ class ApiResponse:
 
     where: str
     """Path and query of the request to the API, or URL of the token endpoint, for messages."""
-    token: str = field(repr=False)
-    """Token that the request carried; empty for the token endpoint."""
+    secrets: tuple[str, ...] = field(repr=False)
+    """Credentials that the request carried; none for the token endpoint."""
     status: int
     reason: str
     """Standard phrase of the status, such as `Not Found`."""
@@ -31,3 +32,6 @@ class ApiResponse:
     """Header `Retry-After`, as it was sent."""
     body: bytes
     """Body without its compression."""
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Headers, in which a name may stand several times."""

@@ -6,7 +6,7 @@ background instead, so retries and limits apply to each of these requests.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import dlt
 
 from analytics_assets.api.http.auth import Auth
+from analytics_assets.api.http.dlt_auth import DltAuth
+from analytics_assets.api.http.request import ApiRequest, Credentials
 from analytics_assets.api.http.response import ApiResponse, NoResponseError
 from analytics_assets.api.settings import Settings, SettingsError
 from analytics_assets.api.stats import SyncStats
@@ -45,8 +47,8 @@ class Transport:
     (`request_max_attempts`, ...) win over the constants of this module. The constructor sends nothing.
 
     Raises:
-        SettingsError: The environment names certificate authorities that cannot be read, or a key of `[runtime]` is no
-            number that makes sense.
+        SettingsError: The environment names certificate authorities that cannot be read, a key of `[runtime]` is no
+            number that makes sense, or a credential is missing.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -61,16 +63,15 @@ class Transport:
         self._interval = 1 / settings.requests_per_second if settings.requests_per_second else 0.0
         self._in_flight = asyncio.Semaphore(settings.requests_in_flight)
         self._next_start = 0.0
-        self._auth = Auth(settings, self._post)
+        self._auth = DltAuth(settings, self._post) if settings.wire_format.auth else Auth(settings, self._post)
 
-    async def get(self, path: str, query: str, stats: SyncStats, max_bytes: int) -> ApiResponse:
-        """Sends a GET request. Retries it as often as `[runtime]` allows, and once more with a new token after a 401.
+    async def send(self, request: ApiRequest, stats: SyncStats, max_bytes: int) -> ApiResponse:
+        """Sends a request. Retries it as often as `[runtime]` allows, and once more with a new token after a 401.
 
         A response with any other error status is returned, not raised.
 
         Args:
-            path: Path under the base URL.
-            query: Encoded query string; may be empty.
+            request: The request, without credentials.
             stats: Stats in which the attempts are counted.
             max_bytes: Most bytes of the decoded body.
 
@@ -82,27 +83,27 @@ class Transport:
         """
         from analytics_assets.api.http import client  # noqa: PLC0415 - definitions need no HTTP
 
-        path_and_query = f"{path}?{query}" if query else path
-
-        async def send(token: str) -> ApiResponse:
+        async def attempt(credentials: Credentials) -> ApiResponse:
             base_url, timeout = self.settings.base_url, self._timeout
-            return await self._retry(lambda: client.get(base_url, path_and_query, token, timeout, max_bytes), stats)
+            return await self._retry(lambda: client.send(base_url, request, credentials, timeout, max_bytes), stats)
 
-        response = await send(await self._auth.current())
-        if response.status == 401 and (token := await self._auth.after(response.token)):
+        credentials = await self._auth.sign(request)
+        response = await attempt(credentials)
+        if response.status == 401 and self._auth.forget(credentials):
+            renewed = await self._auth.sign(request)
             stats.retries += 1
-            response = await send(token)
+            response = await attempt(renewed)
         return response
 
     def secrets(self) -> list[str | None]:
         """Values that no message may show: secret settings, and the tokens that were issued."""
         return [*self.settings.secrets(), *self._auth.issued]
 
-    async def _post(self, url: str, form: dict[str, str]) -> ApiResponse:
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> ApiResponse:
         from analytics_assets.api.http import client  # noqa: PLC0415 - definitions need no HTTP
 
         # Stats of their own: the token serves the whole run, so no resource counts its requests.
-        return await self._retry(lambda: client.post_form(url, form, self._timeout), SyncStats())
+        return await self._retry(lambda: client.post_for_token(url, body, headers, self._timeout), SyncStats())
 
     async def _retry(self, send: Callable[[], Awaitable[ApiResponse]], stats: SyncStats) -> ApiResponse:
         for attempt in range(1, self._attempts + 1):

@@ -1,17 +1,16 @@
 """Validation of responses: a wrong response is an error, never zero rows."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Resource
-from analytics_assets.api.dialects.base import Endpoint
-from analytics_assets.api.dialects.registry import suggest_dialect
-from analytics_assets.api.http.body import MOST_WEIGHT, split_body, weigh
-from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, shortened
+from analytics_assets.api.catalog import ColumnType, Resource
+from analytics_assets.api.http.body import MOST_WEIGHT, describe_lack, split_body, weigh
+from analytics_assets.api.http.dlt_auth import credential_keys
+from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, name_keys, shortened
 from analytics_assets.api.http.response import ApiResponse
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
@@ -29,25 +28,38 @@ _KEYS: dict[str, msgspec.json.Decoder[Any]] = {
 }
 
 ADVICE = {
-    401: "The API did not accept the token: check sources.analytics.api_key, and that it has not expired.",
+    401: "The API did not accept the token: check {api_key}, and that it has not expired.",
     403: "The token is valid but may not read this resource: check its scopes or role.",
-    404: "There is no such path: check sources.analytics.base_url and its dialect.",
-    429: "The API's rate limit outlasted the retries: set sources.analytics.requests_per_second.",
+    404: "There is no such path: check {base_url} and its dialect.",
+    429: "The API's rate limit outlasted the retries: set {requests_per_second}.",
 }
-"""What to do about a status, for people."""
+"""What to do about a status, for people. Keys of settings stand in braces."""
 
 
-def read_rows(response: ApiResponse, resource: Resource, settings: Settings, stats: SyncStats) -> list[Row]:
+def read_rows(
+    response: ApiResponse,
+    resource: Resource,
+    settings: Settings,
+    stats: SyncStats,
+    lacking: Mapping[str, Raw] | None = None,
+) -> list[Row]:
     """Returns the rows of a response and counts it in `stats`.
 
-    A row has its primary key as a Python value, and all other fields as JSON tokens.
+    A row has its primary key as Python values, and all other fields as JSON tokens.
+
+    Args:
+        response: The response.
+        resource: The resource of the rows.
+        settings: Hold the resource's endpoint.
+        stats: Stats in which the page is counted.
+        lacking: Tokens of fields that a row may lack.
 
     Raises:
         StatusError: The status is an error.
         PayloadError: The body is not JSON, has no list where the endpoint has its rows, has a row without a usable key
             or with the key of another row, or would take more memory than `MOST_WEIGHT`.
     """
-    request = f"{resource.name}: GET {response.where}"
+    request = f"{resource.name}: {response.method} {response.where}"
     if response.status >= 300:
         advice = _explain_status(response, resource, settings)
         raise StatusError(f"{request} answered {response.status} {response.reason}. {advice}", response.status)
@@ -61,7 +73,7 @@ def read_rows(response: ApiResponse, resource: Resource, settings: Settings, sta
     if weight > MOST_WEIGHT:
         raise PayloadError(
             f"{request} answered with {len(response.body):,} bytes that hold so many values that they would take about"
-            f" {weight / 1e6:,.0f} MB of memory. Set sources.analytics.page_size to less."
+            f" {weight / 1e6:,.0f} MB of memory. Set {settings.connector.setting('page_size')} to less."
         )
     try:
         body, rows = split_body(response.body, endpoint)
@@ -69,58 +81,76 @@ def read_rows(response: ApiResponse, resource: Resource, settings: Settings, sta
         problem = _describe_body(response, resource, error)
         raise PayloadError(f"{request} answered {response.status} {problem}") from error
     if rows is None:
-        raise PayloadError(f"{request} answered {response.status}, but {_describe_mismatch(body, resource, endpoint)}")
+        raise PayloadError(f"{request} answered {response.status}, but {_describe_mismatch(body, resource, settings)}")
     stats.pages += 1
     stats.body_bytes += len(response.body)
     stats.weight += weight
     if isinstance(body, dict) and (total := bytes(body.get(TOTAL, b""))[:19]).isdigit():
         stats.total = int(total)
-    for row, key in zip(rows, _read_keys(rows, resource, request), strict=True):
-        row[PRIMARY_KEY] = key
+    for name, token in (lacking or {}).items():
+        for row in rows:
+            if isinstance(row, dict):
+                row.setdefault(name, token)
+    _set_keys(rows, resource, request)
     return rows
 
 
-def _read_keys(rows: Sequence[Row], resource: Resource, request: str) -> Sequence[int | str]:
-    """Reads the keys of a page: all at once if they are as usual, because that is faster, or else one by one."""
-    keys: Sequence[Any]
-    try:
-        listed = b"[%b]" % b",".join([row[PRIMARY_KEY] for row in rows])
-        keys = _KEYS[resource.key_type].decode(listed)
-        are_usual = UNFIT not in listed and (all(keys) if resource.key_type == "text" else _are_bigint(keys))
-    except (msgspec.DecodeError, KeyError, TypeError):
-        are_usual = False
-    if not are_usual:
-        names = [f"{request}: row {position} of {len(rows)}" for position in range(1, len(rows) + 1)]
-        keys = [_read_key(row, resource, name) for row, name in zip(rows, names, strict=True)]
+def _set_keys(rows: Sequence[Row], resource: Resource, request: str) -> None:
+    """Replaces the tokens of the key by Python values, and fails if two rows have the same key."""
+    names, types = resource.key_names, resource.key_types
+    fields = [_read_keys(rows, name, type_, resource, request) for name, type_ in zip(names, types, strict=True)]
+    keys: Sequence[Any] = fields[0] if len(fields) == 1 else list(zip(*fields, strict=True))
     if len(set(keys)) < len(keys):
         twice = next(key for key, count in Counter(keys).items() if count > 1)
         raise PayloadError(
-            f"{request} lists {PRIMARY_KEY} {shortened(twice)} twice on one page. A merge would keep one of the rows."
+            f"{request} lists {resource.key_label} {shortened(twice)} twice on one page. A merge would keep one of the"
+            " rows."
         )
-    return keys
+    for name, values in zip(names, fields, strict=True):
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+
+
+def _read_keys(
+    rows: Sequence[Row], name: str, type_: ColumnType, resource: Resource, request: str
+) -> Sequence[int | str]:
+    """Reads a field of the keys of a page: all values at once if they are as usual, which is faster, or one by one."""
+    try:
+        listed = b"[%b]" % b",".join([row[name] for row in rows])
+        keys: Sequence[Any] = _KEYS[type_].decode(listed)
+        are_usual = UNFIT not in listed and (all(keys) if type_ == "text" else _are_bigint(keys))
+    except (msgspec.DecodeError, KeyError, TypeError):
+        are_usual = False
+    if are_usual:
+        return keys
+    places = [f"{request}: row {position} of {len(rows)}" for position in range(1, len(rows) + 1)]
+    return [_read_key(row, name, type_, resource, place) for row, place in zip(rows, places, strict=True)]
 
 
 def _are_bigint(keys: Sequence[int]) -> bool:
     return not keys or (min(keys) in BIGINT and max(keys) in BIGINT)
 
 
-def _read_key(row: Row | Raw, resource: Resource, row_name: str) -> int | str:
+def _read_key(row: Row | Raw, name: str, type_: ColumnType, resource: Resource, place: str) -> int | str:
     if isinstance(row, Raw):
-        raise PayloadError(f"{row_name} is not an object but {kind_of(_outline(row))}.")
+        raise PayloadError(f"{place} is not an object but {kind_of(_outline(row))}.")
     try:
-        return read_key(bytes(row[PRIMARY_KEY]), resource.key_type)
+        return read_key(bytes(row[name]), type_)
     except KeyError:
-        found = f"only {_keys(row)}"
+        found = f"only {name_keys(row)}"
     except UnfitError:
-        found = "another value" if resource.is_sensitive else shortened(row[PRIMARY_KEY])
-    kind = "an integer" if resource.key_type == "bigint" else "a text"
-    if bytes(row.get(PRIMARY_KEY, b""))[:1] == b'"' and resource.key_type == "bigint":
+        found = "another value" if resource.is_sensitive else shortened(row[name])
+    kind = "an integer" if type_ == "bigint" else "a text"
+    if bytes(row.get(name, b""))[:1] == b'"' and type_ == "bigint":
         found += ". If ids are texts, declare it so in api/catalog.py and run with mode: rebuild"
-    raise PayloadError(f"{row_name} has no {PRIMARY_KEY!r} to merge on, which is {kind} in this table: found {found}.")
+    raise PayloadError(f"{place} has no {name!r} to merge on, which is {kind} in this table: found {found}.")
 
 
 def _explain_status(response: ApiResponse, resource: Resource, settings: Settings) -> str:
     status, wire_format = response.status, settings.wire_format
+    if status == 401 and wire_format.auth is not None:
+        keys = " and ".join(credential_keys(wire_format.auth, settings)) or "its credentials"
+        return f"The API did not accept the credentials of {type(wire_format.auth).__name__}: check {keys}."
     if status == 401 and settings.has_client:
         return (
             f"The API does not accept a token that {settings.token_endpoint} has just issued: is base_url the host of"
@@ -128,16 +158,17 @@ def _explain_status(response: ApiResponse, resource: Resource, settings: Setting
         )
     if status == 401 and wire_format.expired_code is not None and _error_code(response) == wire_format.expired_code:
         return (
-            "The token in sources.analytics.api_key has expired. Set client_id and client_secret instead, and it is"
-            " renewed whenever it has to be; or paste a new one."
+            f"The token in {settings.connector.setting('api_key')} has expired. Set client_id and client_secret"
+            " instead, and it is renewed whenever it has to be; or paste a new one."
         )
     if status == 403 and settings.wanted_scope:
-        return f"{ADVICE[403]} Its scope is {settings.wanted_scope!r}: see sources.analytics.scope."
+        return f"{ADVICE[403]} Its scope is {settings.wanted_scope!r}: see {settings.connector.setting('scope')}."
     if status in ADVICE:
-        return ADVICE[status]
+        named = {key: settings.connector.setting(key) for key in ("api_key", "base_url", "requests_per_second")}
+        return ADVICE[status].format(**named)
     unreadable = status == wire_format.unreadable_token and not settings.has_client
     hint = (
-        " The API also sends this status if it cannot read the token: check sources.analytics.api_key."
+        f" The API also sends this status if it cannot read the token: check {settings.connector.setting('api_key')}."
         if unreadable
         else ""
     )
@@ -171,22 +202,22 @@ def _outline(token: Raw) -> object:
     return msgspec.json.decode(token)
 
 
-def _describe_mismatch(values: Any, resource: Resource, endpoint: Endpoint) -> str:  # noqa: ANN401 - as JSON has it
+def _describe_mismatch(values: Any, resource: Resource, settings: Settings) -> str:  # noqa: ANN401 - as JSON has it
+    endpoint = settings.endpoint(resource.name)
     has_keys = isinstance(values, dict)
     body: object = {key: _outline(token) for key, token in values.items()} if has_keys else _outline(values)
     problem, found = "the body is no list", kind_of(body)
+    if lack := describe_lack(values, endpoint.selector):
+        held = f": the body has {name_keys(body)}" if isinstance(body, dict) else f": the body is {found}"
+        return f"{lack}{held}. Does the dialect fit this API?"
     if endpoint.selector is not None:
         problem = f"there is no list under the key {endpoint.selector!r}"
         if isinstance(body, dict) and endpoint.selector in body:
             found = kind_of(endpoint.find(body))
     if isinstance(body, dict) and (endpoint.selector is None or endpoint.selector not in body):
-        found = f"an object with {_keys(body)}"
-    advice = suggest_dialect(resource.name, lambda other: isinstance(other.find(body), list))
+        found = f"an object with {name_keys(body)}"
+    advice = settings.connector.suggest_dialect(resource.name, lambda other: isinstance(other.find(body), list))
     return f"{problem}: found {found}.{advice or ' Does the dialect fit this API?'}"
-
-
-def _keys(found: dict[str, Any]) -> str:
-    return f"the keys [{', '.join(map(shortened, sorted(found)[:8]))}]"
 
 
 def _shown(response: ApiResponse, resource: Resource) -> str:

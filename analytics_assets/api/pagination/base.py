@@ -1,19 +1,29 @@
 """The protocol of every pagination, and the limit of pages that they share."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from analytics_assets.api.http.request import ApiRequest
+from analytics_assets.api.http.response import ApiResponse
+
+Position = TypeVar("Position")
+"""An offset, an id, or the request of a page."""
 
 
 class PaginationError(ValueError):
     """The pages of a listing do not fit together."""
 
 
-class Pagination(Protocol):
-    """Chooses the pages of one listing. A position, an offset or an id, tells one page from another; the first is 0."""
+class Pagination(Protocol[Position]):
+    """Chooses the pages of one listing. A position tells one page from another."""
 
-    def query(self, position: int) -> dict[str, str]:
-        """Returns the request parameters of the page at a position."""
+    @property
+    def first(self) -> Position:
+        """The position of the first page."""
 
-    def accept(self, position: int, rows: list[dict[str, Any]]) -> int | None:
+    def request(self, position: Position) -> ApiRequest:
+        """Returns the request of the page at a position."""
+
+    def accept(self, position: Position, rows: list[dict[str, Any]], response: ApiResponse) -> Position | None:
         """Removes rows of earlier pages from `rows`, in place, and returns the next position; `None` at the end.
 
         Pages must be passed in the order of the listing.
@@ -22,7 +32,7 @@ class Pagination(Protocol):
             PaginationError: The page does not fit the earlier pages, or the listing exceeds `max_pages`.
         """
 
-    def ahead(self, position: int, count: int) -> list[int]:
+    def ahead(self, position: Position, count: int) -> list[Position]:
         """Returns `position` and the positions that are likely to follow it, `count` in all at most."""
 
 
@@ -34,6 +44,6 @@ def check_cap(name: str, pages: int, max_pages: int) -> None:
     """
     if pages >= max_pages:
         raise PaginationError(
-            f"{name}: the listing goes on after {pages} pages. If it really is that long, raise"
-            " sources.analytics.max_pages or page_size."
+            f"{name}: the listing goes on after {pages} pages. If it really is that long, raise the"
+            " setting max_pages or page_size."
         )

@@ -8,9 +8,9 @@ from collections import deque
 from itertools import chain, pairwise
 from typing import Any
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.catalog import Resource
 from analytics_assets.api.dialects.base import ById, ByOffset, Endpoint
-from analytics_assets.api.dialects.registry import suggest_dialect
+from analytics_assets.api.http.request import ApiRequest
 from analytics_assets.api.pagination.base import PaginationError, check_cap
 from analytics_assets.api.settings import Settings
 
@@ -22,8 +22,14 @@ class IdPagination:
     id. To tell these apart, the last row is requested once more, from the row before it.
     """
 
-    def __init__(self, resource: Resource, by_id: ById, settings: Settings) -> None:
+    first = 0
+
+    def __init__(self, resource: Resource, by_id: ById, settings: Settings, start: ApiRequest) -> None:
+        self._start = start
+        self._settings = settings
         self._name = resource.name
+        # The catalog declares a single integer: see `mistakes`.
+        [self._key] = resource.key_names
         self._param = by_id.param
         self._size_param = by_id.size_param
         self._limit = settings.rows_per_page
@@ -33,15 +39,16 @@ class IdPagination:
         self._last_position = 0
         self._asked_again: int | None = None
 
-    def query(self, position: int) -> dict[str, str]:
-        """Returns the page size and, from the second page on, the id."""
-        return {self._size_param: str(self._limit)} | ({self._param: str(position)} if position else {})
+    def request(self, position: int) -> ApiRequest:
+        """Returns the request with the page size and, from the second page on, the id."""
+        params = {self._size_param: str(self._limit)} | ({self._param: str(position)} if position else {})
+        return self._start.with_params(params)
 
     def ahead(self, position: int, count: int) -> list[int]:  # noqa: ARG002 - the protocol's
         """Returns `position` alone: the id of the next page is only known when this page has come."""
         return [position]
 
-    def accept(self, position: int, rows: list[dict[str, Any]]) -> int | None:
+    def accept(self, position: int, rows: list[dict[str, Any]], _response: object = None) -> int | None:
         """Removes known rows from `rows`, in place, and returns the id for the next page; `None` at the end.
 
         Raises:
@@ -52,11 +59,11 @@ class IdPagination:
         if not rows:
             return self._find_end(position)
         check_cap(self._name, self._pages, self._max_pages)
-        ids = [row[PRIMARY_KEY] for row in rows]
+        ids = [row[self._key] for row in rows]
         odd = [each for each in ids if type(each) is not int or each < 1]
         if odd:
             raise PaginationError(
-                f"{self._page_at(position)} has the {PRIMARY_KEY} {odd[0]!r:.40}, and paging by id takes numbers from"
+                f"{self._page_at(position)} has the {self._key} {odd[0]!r:.40}, and paging by id takes numbers from"
                 " 1. Does the dialect fit this API?"
             )
         next_position = self._follow(position, ids, rows)
@@ -93,7 +100,7 @@ class IdPagination:
         def fits(endpoint: Endpoint) -> bool:
             return isinstance(endpoint.pagination, ByOffset) and endpoint.pagination.param == self._param
 
-        return suggest_dialect(self._name, fits)
+        return self._settings.connector.suggest_dialect(self._name, fits)
 
 
 class LastIdPagination(IdPagination):
@@ -102,18 +109,18 @@ class LastIdPagination(IdPagination):
     def _follow(self, position: int, ids: list[int], rows: list[dict[str, Any]]) -> int:
         if position and ids[0] <= position:
             raise PaginationError(
-                f"{self._page_at(position)} begins with {PRIMARY_KEY} {ids[0]}, which is not behind it: the listing"
+                f"{self._page_at(position)} begins with {self._key} {ids[0]}, which is not behind it: the listing"
                 f" does not advance. The API ignores {self._param!r} or reads it as something else than the last"
                 f" id.{self._suggestion()}"
             )
         for one, other in pairwise(ids):
             if one >= other:
                 raise PaginationError(
-                    f"{self._page_at(position)} is not ordered by {PRIMARY_KEY}: {other} follows {one}. With the last"
+                    f"{self._page_at(position)} is not ordered by {self._key}: {other} follows {one}. With the last"
                     f" id in {self._param!r}, rows would be lost. Does the dialect fit this API?"
                 )
         if position == self._asked_again:
-            rows[:] = [row for row in rows if row[PRIMARY_KEY] > self._last_page[-1]]
+            rows[:] = [row for row in rows if row[self._key] > self._last_page[-1]]
         return ids[-1]
 
     def _row_before_last(self) -> int:
@@ -128,8 +135,8 @@ class SmallestIdPagination(IdPagination):
     known rows are removed from it.
     """
 
-    def __init__(self, resource: Resource, by_id: ById, settings: Settings) -> None:
-        super().__init__(resource, by_id, settings)
+    def __init__(self, resource: Resource, by_id: ById, settings: Settings, start: ApiRequest) -> None:
+        super().__init__(resource, by_id, settings, start)
         self._recent: deque[set[int]] = deque(maxlen=4)
         self._positions: set[int] = set()
         self._disorder = 0
@@ -137,7 +144,7 @@ class SmallestIdPagination(IdPagination):
     def _follow(self, position: int, ids: list[int], rows: list[dict[str, Any]]) -> int:
         self._positions.add(position)
         known = set(chain.from_iterable(self._recent))
-        rows[:] = [row for row in rows if row[PRIMARY_KEY] not in known]
+        rows[:] = [row for row in rows if row[self._key] not in known]
         self._recent.append(set(ids))
         smallest = overlapping = min(ids)
         if len(ids) >= self._limit and rows:
@@ -145,7 +152,7 @@ class SmallestIdPagination(IdPagination):
             overlapping += self._disorder + bool(self._disorder)
             if 2 * self._disorder > max(ids) - smallest:
                 raise PaginationError(
-                    f"{self._page_at(position)} is not ordered by {PRIMARY_KEY}, from {max(ids)} down to {smallest}."
+                    f"{self._page_at(position)} is not ordered by {self._key}, from {max(ids)} down to {smallest}."
                     f" With the smallest id in {self._param!r}, rows would be lost. Does the dialect fit this API?"
                 )
         # A page without new rows may lead to a position that was requested before. Then try the next candidate.

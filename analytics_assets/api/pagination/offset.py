@@ -6,11 +6,12 @@ lies between them. If they share none, the listing has changed, and is read agai
 """
 
 from collections import deque
+from operator import itemgetter
 from typing import Any
 
-from analytics_assets.api.catalog import PRIMARY_KEY, Resource
+from analytics_assets.api.catalog import Resource
 from analytics_assets.api.dialects.base import ById, ByOffset, Endpoint
-from analytics_assets.api.dialects.registry import suggest_dialect
+from analytics_assets.api.http.request import ApiRequest
 from analytics_assets.api.pagination.base import PaginationError, check_cap
 from analytics_assets.api.settings import Settings
 
@@ -29,8 +30,14 @@ class OffsetPagination:
     by the rows that came, not by those requested, because servers may send fewer. Rows of an earlier page are removed.
     """
 
-    def __init__(self, resource: Resource, by_offset: ByOffset, settings: Settings) -> None:
+    first = 0
+
+    def __init__(self, resource: Resource, by_offset: ByOffset, settings: Settings, start: ApiRequest) -> None:
+        self._start = start
+        self._settings = settings
         self._name = resource.name
+        self._key_label = resource.key_label
+        self._key_of = itemgetter(*resource.key_names)
         self._offset_param = by_offset.param
         self._limit_param = by_offset.size_param
         self._limit = settings.rows_per_page
@@ -45,22 +52,22 @@ class OffsetPagination:
         self._seen: set[Any] = set()
         self._pages_seen: deque[list[Any]] = deque()
 
-    def query(self, position: int) -> dict[str, str]:
-        """Returns the offset and the page size."""
-        return {self._offset_param: str(position), self._limit_param: str(self._limit)}
+    def request(self, position: int) -> ApiRequest:
+        """Returns the request with the offset and the page size."""
+        return self._start.with_params({self._offset_param: str(position), self._limit_param: str(self._limit)})
 
     def ahead(self, position: int, count: int) -> list[int]:
         """Returns the offsets of the next pages if all are as long as the last; `position` alone if that was short."""
         return [position + self._stride * step for step in range(count if self._stride else 1)]
 
-    def accept(self, position: int, rows: list[dict[str, Any]]) -> int | None:
+    def accept(self, position: int, rows: list[dict[str, Any]], _response: object = None) -> int | None:
         """Removes known rows from `rows`, in place, and returns the next offset; `None` at the end.
 
         Raises:
             PaginationError: The page repeats the previous one or lists a row again, the listing keeps changing, or it
                 exceeds `max_pages`.
         """
-        keys = [row[PRIMARY_KEY] for row in rows]
+        keys = list(map(self._key_of, rows))
         self._pages += 1
         if not rows and position == self._consumed:
             return None
@@ -78,9 +85,9 @@ class OffsetPagination:
         repeated = [key for key in keys[_leading(keys, self._seen) :] if key in self._seen]
         if repeated and keys[:1] == self._last_page[-1:] and position >= self._read_before:
             raise PaginationError(
-                f"{self._name}: {PRIMARY_KEY} {repeated[0]!r} is listed twice, the second time on page {self._pages}"
-                f" ({self._offset_param}={position}). Either the listing changed while it was read, and another run"
-                " helps, or the API repeats rows."
+                f"{self._name}: {self._key_label} {repeated[0]!r} is listed twice, the second time on page"
+                f" {self._pages} ({self._offset_param}={position}). Either the listing changed while it was read, and"
+                " another run helps, or the API repeats rows."
             )
         return self._advance(rows, keys, position)
 
@@ -125,7 +132,7 @@ class OffsetPagination:
             raise PaginationError(
                 f"{self._name}: page {self._pages} ({self._offset_param}={position}) does not follow the pages before,"
                 f" and reading again has failed {MOST_SETBACKS} times. Either the listing changes faster than it can"
-                " be read (a larger sources.analytics.page_size helps), or the API reads"
+                " be read (a larger page_size helps), or the API reads"
                 f" {self._offset_param!r} as something else than an offset.{self._suggestion()}"
             )
 
@@ -134,7 +141,7 @@ class OffsetPagination:
             by_id = isinstance(endpoint.pagination, ById) and endpoint.pagination.param == self._offset_param
             return by_id or endpoint.since_param == self._offset_param
 
-        return suggest_dialect(self._name, fits)
+        return self._settings.connector.suggest_dialect(self._name, fits)
 
 
 def _leading(keys: list[Any], seen: set[Any]) -> int:

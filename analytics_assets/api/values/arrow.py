@@ -7,8 +7,10 @@ gives them columns of their own.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import msgspec
@@ -17,10 +19,10 @@ import pyarrow.compute as pc
 from dlt.common.schema.typing import TTableSchemaColumns
 from msgspec import Raw
 
-from analytics_assets.api.catalog import PRIMARY_KEY, RESCUED, Column, Resource
-from analytics_assets.api.values.cells import UnfitError, read_cell
-from analytics_assets.api.values.columns import FIELD, MOST_COLUMNS, choose_column, column_name
-from analytics_assets.api.values.tokens import DEEPEST, NULL, UNFIT, Row, canonical, is_unfit, rescue
+from analytics_assets.api.catalog import RESCUED, Column, Resource
+from analytics_assets.api.values.cells import PRECISION, SCALE, UnfitError, read_cell
+from analytics_assets.api.values.columns import FIELD, MOST_COLUMNS, choose_column, column_name, key_columns
+from analytics_assets.api.values.tokens import DEEPEST, NULL, UNFIT, Row, canonical, find_nested, is_unfit, rescue
 
 Rescued: TypeAlias = defaultdict[int, dict[str, Raw]]
 """Tokens of values that do not fit their column, by position of the row and by field."""
@@ -31,6 +33,9 @@ OTHERS = ":others"
 ARROW_TYPES = {
     "bigint": pa.int64(),
     "bool": pa.bool_(),
+    "date": pa.date32(),
+    "decimal": pa.decimal128(PRECISION, SCALE),
+    "double": pa.float64(),
     "json": pa.string(),
     "text": pa.string(),
     "timestamp": pa.timestamp("us", tz="UTC"),
@@ -41,6 +46,14 @@ ENDS_OF_TIME = pa.array(
     [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)], ARROW_TYPES["timestamp"]
 )
 
+FIRST_DAY = date(1, 1, 1)
+
+EXTREME = re.compile(rb"[eE][+-]?[0-9]{3}|[\[,][^,]{200}")
+"""Matches every number that fits no column, and few others."""
+
+UNUSUAL_DECIMAL = re.compile(rb'["eE]|[\[,][^,]{40}')
+"""Matches texts, which msgspec would read by rules of its own, and numbers of which Arrow may lose digits unnoticed."""
+
 LONG_FRACTION = re.compile(rb"\.[0-9]{7}|[eE]")
 
 ODD = r'"\\u0000|[0-9][eE][+-]?[0-9]{3}|[-+.0-9eE]{200}'
@@ -49,6 +62,8 @@ ODD = r'"\\u0000|[0-9][eE][+-]?[0-9]{3}|[-+.0-9eE]{200}'
 _INTEGERS = msgspec.json.Decoder(list[int | None])
 
 _FLOATS = msgspec.json.Decoder(list[float | None])
+
+_DECIMALS = msgspec.json.Decoder(list[Decimal | None])
 
 _BOOLS = msgspec.json.Decoder(list[bool | None])
 
@@ -60,6 +75,9 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table":
     """Returns a table of the rows, with the declared columns as dlt names them, `_rescued_data` and `OTHERS`."""
     declared = {column.name for column in resource.columns}
+    if paths := [name for name in declared if "." in name]:
+        # A field of the row that is spelled like a path wins.
+        rows = [{path: find_nested(row, path) for path in paths} | row for row in rows]
     fields = list(rows[0]) if rows else []
     values: Mapping[str, Sequence[Any]]
     if all(list(row) == fields for row in rows):
@@ -69,17 +87,19 @@ def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table":
         values = {name: [row.get(name, NULL) for row in rows] for name in declared}
         has_others = not all(declared.issuperset(row) for row in rows)
     rescued: Rescued = defaultdict(dict)
-    table = {
-        column_name(column.name): _to_array(values.get(column.name) or [NULL] * len(rows), column, rescued)
-        for column in resource.columns
-    }
+    keys, table = set(resource.key_names), {}
+    for column in resource.columns:
+        cells = values.get(column.name) or [NULL] * len(rows)
+        is_key = column.name in keys
+        array = pa.array(cells, ARROW_TYPES[column.type]) if is_key else _to_array(cells, column, rescued)
+        table[column_name(column.name)] = array
     others = [{name: row[name] for name in row if name not in declared} for row in rows] if has_others else []
     table[RESCUED] = _to_objects(rescued, len(rows))
     table[OTHERS] = pa.array(map(msgspec.json.encode, others), pa.binary()) if others else pa.nulls(len(rows))
     return pa.table(table)
 
 
-def spread(table: "pa.Table", resource: Resource, columns: dict[str, str]) -> "pa.Table":
+def spread(table: "pa.Table", resource: Resource, columns: dict[str, str], typed: Collection[str] = ()) -> "pa.Table":
     """Returns the table with a json column for each undeclared field instead of `OTHERS`.
 
     Args:
@@ -87,12 +107,13 @@ def spread(table: "pa.Table", resource: Resource, columns: dict[str, str]) -> "p
         resource: The resource of the rows.
         columns: The columns of undeclared fields, by field. New fields are added to it, up to `MOST_COLUMNS`; the
             values of further fields go to `_rescued_data`.
+        typed: Further names that no undeclared field may have, as `typed_columns` finds them.
     """
     others = table[OTHERS]
     table = table.drop_columns([OTHERS])
     if others.null_count == len(others):
         return table
-    taken = {column_name(column.name) for column in resource.table_columns} | set(columns.values())
+    taken = {column_name(column.name) for column in resource.table_columns}.union(columns.values(), typed)
     rescued: Rescued = defaultdict(dict)
     for position, token in enumerate(table[RESCUED]):
         if token.is_valid:
@@ -131,17 +152,17 @@ def _spelling(column: "pa.Field") -> str:
     return field.decode()
 
 
-def misfits(table: "pa.Table") -> Iterator[tuple[Any, str, Raw]]:
+def misfits(table: "pa.Table", resource: Resource) -> Iterator[tuple[Any, str, Raw]]:
     """Yields the values in `_rescued_data`: the key of the row, the field, and the value as a token."""
-    kept = table.select([PRIMARY_KEY, RESCUED]).filter(pc.is_valid(table[RESCUED]))
+    key = key_columns(resource)
+    kept = table.select([*key, RESCUED]).filter(pc.is_valid(table[RESCUED]))
+    key_of = itemgetter(*key)
     for row in kept.to_pylist():
         for field, token in _OBJECT.decode(row[RESCUED]).items():
-            yield row[PRIMARY_KEY], field, token
+            yield key_of(row), field, token
 
 
 def _to_array(tokens: Sequence[Any], column: Column, rescued: Rescued) -> "pa.Array":
-    if column.name == PRIMARY_KEY:
-        return pa.array(tokens, ARROW_TYPES[column.type])
     if column.type == "json":
         return _to_json(tokens, column.name, rescued)
     listed = b"[%b]" % b",".join(tokens)
@@ -159,6 +180,27 @@ def _to_array(tokens: Sequence[Any], column: Column, rescued: Rescued) -> "pa.Ar
             cells.append(None)
             rescued[position][column.name] = Raw(rescue(token))
     return pa.array(cells, ARROW_TYPES[column.type])
+
+
+def _read_doubles(listed: bytes) -> "pa.Array":
+    if EXTREME.search(listed):
+        raise OverflowError
+    # The sum turns -0.0 into 0.0.
+    return pc.add(pa.array(_FLOATS.decode(listed), pa.float64()), 0.0)
+
+
+def _read_decimals(listed: bytes) -> "pa.Array":
+    if UNUSUAL_DECIMAL.search(listed):
+        raise OverflowError
+    return pa.array(_DECIMALS.decode(listed), ARROW_TYPES["decimal"])
+
+
+def _read_dates(listed: bytes) -> "pa.Array":
+    dates = pa.array(_TEXTS.decode(listed), pa.string()).cast(pa.date32())
+    # Arrow has a year 0.
+    if pc.any(pc.less(dates, FIRST_DAY)).as_py():
+        raise OverflowError
+    return dates
 
 
 def _read_timestamps(listed: bytes) -> "pa.Array":
@@ -196,6 +238,9 @@ def _within_time(timestamps: "pa.Array") -> "pa.Array":
 USUAL: dict[str, tuple[Callable[[bytes], "pa.Array"], ...]] = {
     "bigint": (lambda listed: pa.array(_INTEGERS.decode(listed), pa.int64()),),
     "bool": (lambda listed: pa.array(_BOOLS.decode(listed), pa.bool_()),),
+    "date": (_read_dates,),
+    "decimal": (_read_decimals,),
+    "double": (_read_doubles,),
     "text": (lambda listed: pa.array(_TEXTS.decode(listed), pa.string()),),
     "timestamp": (_read_timestamps, _read_epochs, _read_timestamps_without_offset),
 }

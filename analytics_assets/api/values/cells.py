@@ -10,7 +10,8 @@ in `_rescued_data`, as JSON under the name of its field. So no value is lost, an
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
+from datetime import date
+from decimal import Context, Decimal
 from typing import Any, TypeAlias
 
 import msgspec
@@ -24,6 +25,15 @@ BIGINT = range(-(2**63), 2**63)
 INTEGER = re.compile(r"(-?)0*([0-9]{1,19})", re.ASCII)
 
 INTEGER_TOKEN = re.compile(rb"-?[0-9]+")
+
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+PRECISION, SCALE = 38, 9
+"""Digits of a decimal, and those of them behind the point: dlt's defaults."""
+
+EXACT = Context(prec=PRECISION)
 
 KEY = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
 
@@ -39,7 +49,7 @@ class UnfitError(ValueError):
 
 
 def read_cell(token: bytes, type_: ColumnType) -> Any:  # noqa: ANN401 - depends on `type_`
-    """Returns the cell of a value as Python's int, bool, str or datetime, by the column's type; `None` for null.
+    """Returns the cell of a value as Python has the column's type, such as an int or a datetime; `None` for null.
 
     `type_` is any but `json`: a json column keeps its tokens.
 
@@ -80,6 +90,35 @@ def _read_bool(value: Scalar) -> bool:
     return bool(value)
 
 
+def _read_number(value: Scalar) -> Decimal:
+    """Reads a JSON number or the text of one. A text fits no column if it would not as a number."""
+    is_number = NUMBER.fullmatch(value) and not is_unfit(value.encode()) if isinstance(value, str) else True
+    if not is_number or value is True or value is False:
+        raise ValueError
+    return Decimal(value)
+
+
+def _read_double(value: Scalar) -> float:
+    # The sum turns -0.0 into 0.0, as numbers count by their value.
+    return float(_read_number(value)) + 0.0
+
+
+def _read_decimal(value: Scalar) -> Decimal:
+    number = _read_number(value)
+    if number and number.adjusted() >= PRECISION - SCALE:
+        raise ValueError
+    rounded = number.quantize(Decimal(1).scaleb(-SCALE), context=EXACT)
+    if rounded != number:
+        raise ValueError
+    return rounded
+
+
+def _read_date(value: Scalar) -> date:
+    if not isinstance(value, str) or not DAY.fullmatch(value):
+        raise ValueError
+    return date.fromisoformat(value)
+
+
 def read_key(token: bytes, type_: ColumnType) -> int | str:
     """Returns the primary key that a value stands for: an int for `bigint`, a text for `text`.
 
@@ -103,5 +142,8 @@ def read_key(token: bytes, type_: ColumnType) -> int | str:
 _READERS: dict[ColumnType, Callable[[Any], Any]] = {
     "bigint": _read_bigint,
     "bool": _read_bool,
+    "date": _read_date,
+    "decimal": _read_decimal,
+    "double": _read_double,
     "timestamp": parse_timestamp,
 }

@@ -8,7 +8,7 @@ from typing import Any
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 
-from analytics_assets.api.catalog import DELETED_AT, PRIMARY_KEY, RESCUED, Resource
+from analytics_assets.api.catalog import DELETED_AT, RESCUED, Resource
 
 MOST_COLUMNS = 200
 """Most columns of a table for undeclared fields. The values of further fields go to `_rescued_data`."""
@@ -37,6 +37,11 @@ def column_name(field: str) -> str:
 
 
 _NAMING = NamingConvention()
+
+
+def key_columns(resource: Resource) -> list[str]:
+    """Returns the columns of the primary key."""
+    return [column_name(name) for name in resource.key_names]
 
 
 def choose_column(field: str, taken: Collection[str]) -> str:
@@ -68,7 +73,21 @@ def undeclared_columns(columns: TTableSchemaColumns, resource: Resource) -> dict
     # dlt keeps hints that begin with x-, but its types do not declare them.
     untyped: Mapping[str, Mapping[str, Any]] = columns
     declared = {column_name(column.name) for column in resource.columns}
-    return {hints[FIELD]: name for name, hints in untyped.items() if FIELD in hints and name not in declared}
+    # A field that was undeclared for a time may have a json column beside its own.
+    fields = {column.name for column in resource.columns}
+    return {
+        hints[FIELD]: name
+        for name, hints in untyped.items()
+        if FIELD in hints and name not in declared and hints[FIELD] not in fields
+    }
+
+
+def typed_columns(columns: TTableSchemaColumns) -> set[str]:
+    """Returns the columns in dlt's schema of a table that cannot be those of undeclared fields, as they have a type.
+
+    A field that is removed from the catalog leaves one. Its values go to a json column with another name from then on.
+    """
+    return {name for name, hints in columns.items() if hints.get("data_type", "json") != "json"}
 
 
 def column_hints(resource: Resource) -> TTableSchemaColumns:
@@ -76,22 +95,14 @@ def column_hints(resource: Resource) -> TTableSchemaColumns:
 
     Only the key is not nullable, so no row is refused because a value is missing. A check reports nulls in other
     columns that the catalog declares as not null.
-
-    Raises:
-        ValueError: Two fields have the same column name, or a field has a name in `RESERVED` or one of dlt's.
     """
     hints: dict[str, TColumnSchema] = {}
     for column in resource.table_columns:
         name = column_name(column.name)
-        if name in hints or name.startswith("_dlt") or (name in RESERVED and column in resource.columns):
-            raise ValueError(
-                f"{resource.name}: {column.name!r} cannot be declared, as {name} is another column or a reserved name."
-                " Remove it from api/catalog.py: an undeclared field gets a column with another name."
-            )
         hints[name] = {
             "name": name,
             "data_type": column.type,
-            "nullable": column.name != PRIMARY_KEY,
+            "nullable": column.name not in resource.key_names,
             "description": column.description,
         }
     if resource.cursor:

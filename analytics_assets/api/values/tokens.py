@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 Row: TypeAlias = dict[str, Any]
-"""A row by field: the primary key as a Python value, all other fields as tokens."""
+"""A row by field: the primary key as Python values, all other fields as tokens."""
 
 DEEPEST = 500
 """Most levels of objects and lists in a value. A deeper value is rescued as text, because parsers give up at about a
@@ -33,6 +33,8 @@ TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"')
 LONGEST_NUMBER = 300
 """Most characters of a number. Postgres stores no more than 131,072 digits."""
 
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+
 _SPELLER = msgspec.json.Decoder(float_hook=lambda text: Raw(text.encode()))
 
 
@@ -44,6 +46,17 @@ def is_object(token: bytes | Raw) -> bool:
 def is_list(token: bytes | Raw) -> bool:
     """Whether a token is a list."""
     return bytes(memoryview(token)[:1]) == b"["
+
+
+def find_nested(row: Row, path: str) -> Raw:
+    """Returns the value at a dotted path into the nested objects of a row; null if there is none."""
+    first, *names = path.split(".")
+    token: Raw = row.get(first, NULL)
+    for name in names:
+        if not is_object(token) or is_deep(bytes(token)):
+            return NULL
+        token = _OBJECT.decode(token).get(name, NULL)
+    return token
 
 
 def is_unfit(token: bytes) -> bool:

@@ -87,15 +87,16 @@ def build_assets(names: Names, cron: str) -> dg.AssetsDefinition:
             with (
                 first_lines_only(),
                 analytics.session(names, context.log.warning, **overrides) as session,
-                begin_sync(session, selected, analytics.busy_timeout) as listings,
+                begin_sync(session, selected, analytics.busy_timeout) as pending,
             ):
-                progress = Progress(listings, context.log.info)
-                for listing in listings:
+                progress = Progress([each.listing for each in pending], context.log.info)
+                for each in pending:
+                    listing = each.listing
                     name = listing.resource.name
                     progress.begin(name)
                     try:
                         done = sync(
-                            listing, session, reading, rebuild=config.mode is Mode.rebuild, run=run_by_dagster(context)
+                            each, session, reading, rebuild=config.mode is Mode.rebuild, run=run_by_dagster(context)
                         )
                         metadata = describe_sync(names, done, session, [*listing.secrets(), *session.secrets])
                     except Exception as error:  # noqa: BLE001 - a resource that fails must not fail the others

@@ -44,11 +44,11 @@ class SyncConfig(dg.Config):
     )
 
     page_size: int | None = Field(
-        default=None, description="Rows per page in this run. By default the setting sources.analytics.page_size."
+        default=None, description="Rows per page in this run. By default the setting page_size."
     )
     requests_in_flight: int | None = Field(
         default=None,
-        description="Most requests at once in this run. By default the setting sources.analytics.requests_in_flight.",
+        description="Most requests at once in this run. By default the setting requests_in_flight.",
     )
 
     def overrides(self) -> dict[str, int | None]:

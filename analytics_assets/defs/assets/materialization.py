@@ -34,7 +34,7 @@ def describe_sync(names: Names, done: Synced, session: Session, secrets: list[st
     metadata: Metadata = {
         "dagster/row_count": done.rows_in_table,
         "dagster/table_name": names.table(resource),
-        "dagster/column_schema": table_schema(resource),
+        "dagster/column_schema": table_schema(names.connector, resource),
         "dagster/column_lineage": column_lineage(names, resource),
         "rows_loaded": done.rows_loaded,
         "rows_read": stats.rows_read,
@@ -56,6 +56,8 @@ def describe_sync(names: Names, done: Synced, session: Session, secrets: list[st
         "destination": str(session.target.duckdb_path or session.target.type),
         **_cursors(stats),
     }
+    if session.settings.endpoint(resource.name).parent:
+        metadata["parents_gone"] = stats.parents_gone
     return metadata | (_samples(resource, session, secrets) if done.has_table else {})
 
 

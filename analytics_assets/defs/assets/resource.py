@@ -17,6 +17,7 @@ from analytics_assets.defs.names import Names
 from analytics_assets.warehouse.access import check_writable
 from analytics_assets.warehouse.duckdb_options import duckdb_options
 from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session, open_session, scratch_file
 from analytics_assets.warehouse.target import DEMO_DATABASE, DUCKDB, Target, read_target
 
@@ -187,7 +188,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             log: Called with a message when the check has to wait.
 
         Returns:
-            A sentence that names the destination and says what was tried.
+            Sentences that name the destination, and say what was tried and what is left there of former resources.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong.
@@ -200,9 +201,12 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             scratch_file(target) as scratch,
             open_session(settings, scratch, self.destination_credentials, log=log, connect=self._connect) as session,
         ):
+            says = f"{name} can be reached; writing was not tried, because the destination cannot roll back a new table"
             if check_writable(session.client):
-                return f"{name} can be written to"
-        return f"{name} can be reached; writing was not tried, because the destination cannot roll back a new table"
+                says = f"{name} can be written to"
+            with session.client as client:
+                leftovers = find_leftovers(client, session.connector)
+        return f"{says}. {describe_leftovers(leftovers)}" if leftovers else says
 
     def _target(self, names: Names, settings: Settings) -> Target:
         fields = self._by_run_config(names)

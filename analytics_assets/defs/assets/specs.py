@@ -8,10 +8,10 @@ from typing import Any
 import dagster as dg
 
 from analytics_assets.api import catalog
-from analytics_assets.api.catalog import PRIMARY_KEY, Column, Resource
+from analytics_assets.api.catalog import Column, Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.settings import configured_endpoint
-from analytics_assets.api.values.columns import column_name
+from analytics_assets.api.values.columns import column_name, key_columns
 from analytics_assets.defs.names import Names
 from analytics_assets.warehouse.target import destination_type
 
@@ -36,7 +36,7 @@ def upstream_specs(names: Names) -> list[dg.AssetSpec]:
             owners=[names.owner],
             metadata={
                 **docs_link(names.connector),
-                "dagster/column_schema": api_schema(resource),
+                "dagster/column_schema": api_schema(names.connector, resource),
                 "dagster/code_references": code_reference(resource),
                 "path": endpoint.path,
                 "pagination": endpoint.pagination_is,
@@ -61,7 +61,7 @@ def spec_attributes(names: Names, resource: Resource) -> dict[str, Any]:
         "tags": tags(resource),
         "metadata": {
             "dagster/table_name": names.table(resource),
-            "dagster/column_schema": table_schema(resource),
+            "dagster/column_schema": table_schema(names.connector, resource),
             "dagster/column_lineage": column_lineage(names, resource),
             "dagster/code_references": code_reference(resource),
             "dagster/storage_kind": destination,
@@ -73,6 +73,7 @@ def spec_attributes(names: Names, resource: Resource) -> dict[str, Any]:
 def describe(names: Names, resource: Resource) -> str:
     """The description of an asset, in Markdown."""
     endpoint = configured_endpoint(names.connector, resource.name)
+    key = ", ".join(f"`{name}`" for name in key_columns(resource))
     lines = [
         resource.description,
         "",
@@ -80,7 +81,7 @@ def describe(names: Names, resource: Resource) -> str:
         f"- **Pagination**: {endpoint.pagination_is}",
         f"- **Incremental**: {_incremental(resource)}",
         f"- **Deleted upstream**: {_deletions(resource)}",
-        f"- **Table**: `{names.table(resource)}`, merged on `{PRIMARY_KEY}`; nested values are JSON",
+        f"- **Table**: `{names.table(resource)}`, merged on {key}; nested values are JSON",
         *_sensitive(resource),
         *(f"- **Limit**: {limit}" for limit in resource.limits),
         "",
@@ -106,14 +107,16 @@ def tags(resource: Resource) -> dict[str, str]:
     }
 
 
-def table_schema(resource: Resource) -> dg.TableSchema:
+def table_schema(connector: Connector, resource: Resource) -> dg.TableSchema:
     """The declared columns of the table, by their names in the warehouse."""
-    return dg.TableSchema([_table_column(column, column_name(column.name)) for column in resource.table_columns])
+    return dg.TableSchema(
+        [_table_column(connector, resource, column, column_name(column.name)) for column in resource.table_columns]
+    )
 
 
-def api_schema(resource: Resource) -> dg.TableSchema:
+def api_schema(connector: Connector, resource: Resource) -> dg.TableSchema:
     """The declared fields of the endpoint's rows, by their names in the API."""
-    return dg.TableSchema([_table_column(column, column.name) for column in resource.columns])
+    return dg.TableSchema([_table_column(connector, resource, column, column.name) for column in resource.columns])
 
 
 def column_lineage(names: Names, resource: Resource) -> dg.TableColumnLineage:
@@ -124,16 +127,18 @@ def column_lineage(names: Names, resource: Resource) -> dg.TableColumnLineage:
     )
 
 
-def _table_column(column: Column, name: str) -> dg.TableColumn:
-    is_key = column.name == PRIMARY_KEY
+def _table_column(connector: Connector, resource: Resource, column: Column, name: str) -> dg.TableColumn:
+    is_key = column.name in resource.key_names
     other = ["primary key"] if is_key else []
     if column.references:
-        other.append(f"references {column.references}.{PRIMARY_KEY}")
+        other.append(f"references {column.references}.{key_columns(connector.by_name[column.references])[0]}")
     return dg.TableColumn(
         name,
         column.type,
         column.description,
-        dg.TableColumnConstraints(nullable=column.nullable, unique=is_key, other=other),
+        dg.TableColumnConstraints(
+            nullable=column.nullable, unique=is_key and len(resource.key_names) == 1, other=other
+        ),
     )
 
 

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
-from dlt.common.schema.exceptions import DataValidationError
 
 from analytics_assets.api.http.errors import PayloadError, StatusError
 from analytics_assets.api.http.response import NoResponseError, RefusedResponseError
 from analytics_assets.api.pagination.base import PaginationError
 from analytics_assets.api.redaction import redact
 from analytics_assets.warehouse.deletions import ShrunkListingError
-from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.errors import CatalogChangeError, DestinationError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of the system that mean a full disk, an exceeded quota, or a file that is too large."""
@@ -49,12 +48,12 @@ def list_reasons(failures: Mapping[str, str]) -> list[str]:
 
 
 def is_permanent(error: Exception) -> bool:
-    """Whether another run would fail the same way, because the API refused a request with a status from 400 to 499.
+    """Whether another run would fail the same way.
 
-    429 (too many requests) is not permanent.
+    The API refused a request with a status from 400 to 499 but 429 (too many requests), or the catalog has changed.
     """
     statuses = [cause.status for cause in _causes(error) if isinstance(cause, StatusError)]
-    return any(400 <= status < 500 and status != 429 for status in statuses)
+    return isinstance(error, CatalogChangeError) or any(400 <= status < 500 and status != 429 for status in statuses)
 
 
 def raise_interrupt(error: Exception) -> None:
@@ -108,21 +107,16 @@ def _explain_cause(cause: BaseException) -> str | None:
             | RefusedResponseError()
             | ShrunkListingError()
             | DestinationError()
+            | CatalogChangeError()
         ):
             text = str(cause)
-        case DataValidationError():
-            # No value can change a column's type here, so somebody has edited the type in the catalog.
-            text = (
-                f"The column {cause.column_name!r} of the table has another type than api/catalog.py gives it now."
-                " Nothing was loaded. Run with mode: rebuild, which loads the table anew."
-            )
         case OSError(errno=number) if number in DISK_FULL:
             text = f"The disk is full ({_cut(cause)}). Free some, of the temporary directory too, and run again."
         case _ if _is_memory_error(cause):
             # DuckDB's later lines advise settings that do not exist here.
             first_line = str(cause).partition("\n")[0]
             text = (
-                f"DuckDB needs more memory than it may have ({first_line}). Raise sources.analytics.duckdb_memory in"
+                f"DuckDB needs more memory than it may have ({first_line}). Raise the setting duckdb_memory in"
                 " .dlt/config.toml, or SOURCES__ANALYTICS__DUCKDB_MEMORY in the environment, or duckdb_memory of the"
                 " resource 'analytics' in the launchpad for one run, to 1GB for example, and run again. DuckDB works on"
                 " 2,048 rows at a time, and the memory must hold them several times."

@@ -1,5 +1,6 @@
 """The connection check tells whether a sync would succeed. The job and the command `check` run it."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ class Verdict:
     passed: bool
     says: str
     """What was found, or why it failed, without secrets."""
+    advice: str = ""
+    """Lines to paste into the catalog, under a sentence that says where; empty if every field is declared."""
 
 
 def check_connection(names: Names, analytics: AnalyticsResource, log: Callable[[str], None]) -> Iterator[Verdict]:
@@ -49,13 +52,13 @@ def check_connection(names: Names, analytics: AnalyticsResource, log: Callable[[
     settings = analytics.settings(names)
     secrets = settings.secrets()
     for finding in probe(resolve_demo(settings), names.connector.resources):
-        name = finding.resource.name
-        if finding.error:
-            yield Verdict(
-                name, passed=False, says=explain(finding.error, (*secrets, *finding.secrets)).removeprefix(f"{name}: ")
-            )
-        else:
-            yield Verdict(name, passed=True, says=redact(_describe(finding), (*secrets, *finding.secrets)))
+        name, hidden = finding.resource.name, (*secrets, *finding.secrets)
+        says = (
+            explain(finding.error, hidden).removeprefix(f"{name}: ")
+            if finding.error
+            else redact(_describe(finding), hidden)
+        )
+        yield Verdict(name, passed=not finding.error, says=says, advice=redact(_advise(finding), hidden))
     try:
         yield Verdict(DESTINATION, passed=True, says=analytics.check_destination(names, log))
     except Exception as error:  # noqa: BLE001 - each destination's driver, and dlt, have errors of their own
@@ -76,10 +79,11 @@ def build_check_job(names: Names) -> dg.JobDefinition:
         failures = {}
         try:
             for verdict in check_connection(names, analytics, context.log.warning):
+                advice = f"\n{verdict.advice}" if verdict.advice else ""
                 if verdict.passed:
-                    context.log.info(f"{verdict.subject}: ok: {verdict.says}")
+                    context.log.info(f"{verdict.subject}: ok: {verdict.says}{advice}")
                 else:
-                    context.log.error(f"{verdict.subject} failed: {verdict.says}")
+                    context.log.error(f"{verdict.subject} failed: {verdict.says}{advice}")
                     failures[verdict.subject] = verdict.says
         except SettingsError as error:
             # Not chained: the cause's own text may quote secrets.
@@ -118,3 +122,17 @@ def _describe(finding: Finding) -> str:
         fit = "does not fit its column" if stats.values_rescued == 1 else "do not fit their columns"
         texts.append(f"{count(stats.values_rescued, 'value')} that {fit}, kept in {RESCUED}")
     return ", ".join(texts)
+
+
+def _advise(finding: Finding) -> str:
+    if not finding.suggested:
+        return ""
+    where = (
+        f"To declare them, paste into the columns of `{finding.resource.name}` in api/catalog.py, and run with mode:"
+    )
+    columns = [
+        f'    Column({json.dumps(column.name, ensure_ascii=False)}, "{column.type}", "{column.description}"),'
+        for column in finding.suggested
+        if len(column.name) <= LONGEST_FIELD
+    ]
+    return "\n".join([f"{where} rebuild where the table exists:", *columns])

@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from analytics_assets.api.catalog import PRIMARY_KEY, RESCUED, Resource
-from analytics_assets.api.values.columns import MOST_COLUMNS, column_name
+from analytics_assets.api.catalog import RESCUED, Resource
+from analytics_assets.api.values.columns import MOST_COLUMNS, column_name, key_columns
 from analytics_assets.api.values.timestamps import CLOCK_SKEW
 from analytics_assets.defs.assets.specs import UNDECLARED
 from analytics_assets.defs.automation.freshness import data_window
@@ -46,13 +46,13 @@ class Check:
 
 def checks_of(names: Names, resource: Resource, cron: str) -> list[Check]:
     """The checks of a resource that is synced by `cron`. They follow from its entry in the catalog."""
-    checks = [_primary_key(), _last_load(), _undeclared_columns(), _values_fit(names.table(resource))]
+    checks = [_primary_key(resource), _last_load(), _undeclared_columns(), _values_fit(resource, names.table(resource))]
     if required_columns(resource):
         checks.append(_not_null(resource))
     if resource.cursor:
         checks += [_cursor_freshness(resource, cron), _rows_without_cursor(resource)]
     checks += [
-        _reference_exists(column.name, names.connector.by_name[column.references], names)
+        _reference_exists(resource, column.name, names.connector.by_name[column.references], names)
         for column in references(resource)
         if column.references
     ]
@@ -64,15 +64,18 @@ def no_table(table: str) -> str:
     return f"There is no table {table} yet: sync it."
 
 
-def _primary_key() -> Check:
+def _primary_key(resource: Resource) -> Check:
+    names = ", ".join(f"`{name}`" for name in key_columns(resource))
+    is_unique = "is unique and never null" if len(resource.key_names) == 1 else "are unique together, and never null"
+
     def judge(profile: TableProfile) -> Outcome:
         wrong = profile.null_keys or profile.repeated_keys
         return (
             {"rows": profile.rows, "null_keys": profile.null_keys, "repeated_keys": profile.repeated_keys},
-            "Some rows share an id or have none. Run with mode: rebuild to load the table anew." if wrong else None,
+            "Some rows share a key or have none. Run with mode: rebuild to load the table anew." if wrong else None,
         )
 
-    return Check("primary_key", ERROR, f"`{PRIMARY_KEY}` is unique and never null, in all rows of the table.", judge)
+    return Check("primary_key", ERROR, f"{names} {is_unique}, in all rows of the table.", judge)
 
 
 def _not_null(resource: Resource) -> Check:
@@ -133,16 +136,16 @@ def _undeclared_columns() -> Check:
     return Check(UNDECLARED, WARN, description, judge)
 
 
-def _values_fit(table: str) -> Check:
+def _values_fit(resource: Resource, table: str) -> Check:
     def judge(profile: TableProfile) -> Outcome:
         wrong = "".join(f"The values could not be checked: {why} " for why in profile.unseen)
         if profile.rescued:
             wrong += (
-                f"Values that do not fit their column are in `{RESCUED}`: {_rows(profile.rescued)}. If the API is"
-                " right, change the column's type in api/catalog.py, and run with mode: rebuild. "
+                f"Values that do not fit their column are in `{RESCUED}`: {_rows(resource, profile.rescued)}. If the"
+                " API is right, change the column's type in api/catalog.py, and run with mode: rebuild. "
             )
         if profile.replaced:
-            wrong += f"U+FFFD replaces characters that databases cannot store: {_rows(profile.replaced)}."
+            wrong += f"U+FFFD replaces characters that databases cannot store: {_rows(resource, profile.replaced)}."
         metadata: dict[str, Any] = {
             "rows_rescued": sum(odd.rows for odd in profile.rescued.values()),
             "rows_replaced": sum(odd.rows for odd in profile.replaced.values()),
@@ -154,17 +157,22 @@ def _values_fit(table: str) -> Check:
 
     description = (
         f"Each value of a live row fits its column. A value that does not fit is null there, and kept in `{RESCUED}`"
-        f" under the name of its field: `SELECT {PRIMARY_KEY}, {RESCUED} FROM {table} WHERE"
+        f" under the name of its field: `SELECT {_key_label(resource)}, {RESCUED} FROM {table} WHERE"
         f" {RESCUED} IS NOT NULL`. Characters that databases cannot store are replaced by U+FFFD."
     )
     return Check("values_fit", WARN, description, judge)
 
 
-def _rows(found: dict[str, Odd]) -> str:
+def _key_label(resource: Resource) -> str:
+    return ", ".join(key_columns(resource))
+
+
+def _rows(resource: Resource, found: dict[str, Odd]) -> str:
     texts = []
     for field, odd in list(found.items())[:SHOWN_FIELDS]:
         more = ", ..." if odd.rows > len(odd.ids) else ""
-        texts.append(f"`{field}` in {count(odd.rows, 'row')} ({PRIMARY_KEY} {', '.join(map(str, odd.ids))}{more})")
+        ids = ", ".join(map(str, odd.ids))
+        texts.append(f"`{field}` in {count(odd.rows, 'row')} ({_key_label(resource)} {ids}{more})")
     return ", ".join(texts)
 
 
@@ -214,7 +222,7 @@ def _rows_without_cursor(resource: Resource) -> Check:
     return Check("rows_without_cursor", WARN, description, judge)
 
 
-def _reference_exists(field: str, parent: Resource, names: Names) -> Check:
+def _reference_exists(resource: Resource, field: str, parent: Resource, names: Names) -> Check:
     column = column_name(field)
 
     def judge(profile: TableProfile) -> Outcome:
@@ -225,12 +233,12 @@ def _reference_exists(field: str, parent: Resource, names: Names) -> Check:
             return {}, no_table(names.table(parent))
         ids = ", ".join(map(str, dangling.ids))
         more = ", ..." if dangling.rows > len(dangling.ids) else ""
-        wrong = f"{dangling.rows} rows refer to no live row of {parent.name} ({PRIMARY_KEY} {ids}{more})."
+        wrong = f"{dangling.rows} rows refer to no live row of {parent.name} ({_key_label(resource)} {ids}{more})."
         metadata = {"rows": dangling.rows, "live_rows": profile.live_rows, "ids": dangling.ids}
         return metadata, wrong if dangling.rows else None
 
     description = (
-        f"The `{column}` of every live row is the {PRIMARY_KEY} of a live row of {parent.name}. The check names up to"
-        f" {SHOWN_IDS} rows that refer to none."
+        f"The `{column}` of every live row is the {_key_label(parent)} of a live row of {parent.name}. The check"
+        f" names up to {SHOWN_IDS} rows that refer to none."
     )
     return Check(f"{column.removesuffix('_id')}_exists", WARN, description, judge, (parent.name,))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from analytics_assets.api.catalog import DELETED_AT, Resource
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
@@ -101,6 +102,17 @@ REPORTS = (
         ),
     ),
 )
+
+
+def find_report_mistakes(connector: Connector, reports: Sequence[Report]) -> list[str]:
+    """What is wrong in reports: inputs that the connector does not have."""
+    names = {resource.name for resource in connector.resources if isinstance(resource, Resource)}
+    return [
+        f"report {report.name}: it reads {name!r}, which is no resource. Remove the report from REPORTS, or its input"
+        for report in reports
+        for name in report.inputs
+        if name not in names
+    ]
 
 
 def build_reports(names: Names, reports: Sequence[Report]) -> list[dg.AssetsDefinition]:

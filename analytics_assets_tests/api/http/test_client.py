@@ -25,7 +25,7 @@ def test_a_server_that_is_gone_is_a_clear_error(project: Project, monkeypatch: p
         monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", api.url)
         monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", TOKEN)
     result = project.run()
-    refused = "Connection refused (os error 111). Check sources.analytics.base_url and the network."
+    refused = "Connection refused (os error 111). Check the setting base_url and the network."
     reason = f"No answer from {api.url}: {refused}"
     assert failure_message(result) == f"All 8 resources failed.\n- {', '.join(IN_TURN)}: {reason}"
     [failed] = [event for event in result.all_events if event.is_step_failure and event.step_key == "analytics_api"]

@@ -2,13 +2,17 @@
 
 import json
 import tempfile
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from analytics_assets.api.catalog import Column
 from analytics_assets_tests.support.checkout import CHECKOUT
+from analytics_assets_tests.support.edits import columns_with, edited
 from analytics_assets_tests.support.odd_rows import Listings, histories
 from analytics_assets_tests.support.oracle import RESCUED, Misfit, canonical, expect, parse, read_cell
 from analytics_assets_tests.support.project import metadata
@@ -19,6 +23,7 @@ from analytics_assets_tests.support.wire import (
     declared,
     row,
     scene,
+    serve_rows,
 )
 
 DOCS = CHECKOUT / "docs" / "values.md"
@@ -44,12 +49,23 @@ def examples() -> list[Example]:
 FIELDS = {
     "bigint": "deviceCount",
     "bool": "shared",
+    "date": "day",
+    "decimal": "price",
+    "double": "score",
     "text": "name",
     "timestamp": "lastEvaluated",
     "json": "tags",
     "undeclared": "brandNew",
 }
 """Of the groups, by the declared type."""
+
+
+@pytest.fixture
+def more_columns() -> Iterator[None]:
+    """The groups with columns of the types that no resource has."""
+    added = [Column(FIELDS[type_], type_, "Added") for type_ in ("date", "decimal", "double")]
+    with edited("groups", columns=columns_with("groups", *added)):
+        yield
 
 
 def documented(example: Example) -> dict[str, Any]:
@@ -63,6 +79,12 @@ def documented(example: Example) -> dict[str, Any]:
             cell = int(example.cell)
         case "bool":
             cell = {"true": True, "false": False}[example.cell]
+        case "date":
+            cell = date.fromisoformat(example.cell)
+        case "decimal":
+            cell = Decimal(example.cell)
+        case "double":
+            cell = float(example.cell)
         case "text":
             cell = example.cell[1:-1]
         case "timestamp":
@@ -73,18 +95,32 @@ def documented(example: Example) -> dict[str, Any]:
     return {name: found for name, found in {field: cell, RESCUED: rescued}.items() if found is not None}
 
 
+@pytest.mark.usefixtures("more_columns")
 def test_the_oracle_says_what_the_docs_say() -> None:
     for example in examples():
         [found] = expect(declared("groups"), [row(1, **{FIELDS[example.type]: example.value})]).values()
         assert found == {"id": 1, **documented(example)}, example
 
 
+@pytest.mark.usefixtures("more_columns")
 def test_the_table_has_what_the_docs_say(anywhere: Scene) -> None:
     rows = [row(n, **{FIELDS[each.type]: each.value}) for n, each in enumerate(examples())]
     anywhere.sync({"groups": rows}, {})
     table = anywhere.warehouse.table("groups")
     for number, example in enumerate(examples()):
         assert table[number] == {"id": number, **documented(example)}, example
+
+
+@pytest.mark.usefixtures("more_columns")
+def test_a_decimal_keeps_all_its_digits_where_there_are_decimals(anywhere: Scene) -> None:
+    price = "-12345678901234567890123456789.123456789"
+    serve_rows(anywhere.api, "groups", [row(1, price=price, score="0.1", day='"2024-05-01"'), row(2, price="0.1")])
+    anywhere.project.sync("groups")
+    cells = anywhere.warehouse.table("groups")
+    assert cells[1]["price"] == (Decimal(repr(float(price))) if anywhere.warehouse.kind == "sqlite" else Decimal(price))
+    serve_rows(anywhere.api, "groups", [row(1, price='"0.3"', day='"2024-05-02"'), row(2, price="0.1")])
+    assert metadata(anywhere.project.sync("groups"), "groups")["rows_loaded"] == 1
+    assert anywhere.warehouse.table("groups")[1] == {"id": 1, "price": Decimal("0.3"), "day": date(2024, 5, 2)}
 
 
 @pytest.mark.parametrize(

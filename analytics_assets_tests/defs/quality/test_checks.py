@@ -12,6 +12,7 @@ from analytics_assets.defs.automation.schedules import HOURLY
 from analytics_assets.defs.quality.checks import build_checks
 from analytics_assets.defs.quality.rules import checks_of
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
+from analytics_assets_tests.support.edits import columns_with
 from analytics_assets_tests.support.eight import BY_NAME, NAMES, RESOURCES
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import activity, group, location, policy, role
@@ -240,8 +241,10 @@ def test_a_column_that_must_not_be_null_gets_a_check(api: FakeApi, project: Proj
     project.sync("roles")
     assert not any(check.name == "not_null" for resource in RESOURCES for check in checks_of(NAMES, resource, HOURLY))
     roles = BY_NAME["roles"]
-    columns = (*roles.columns, Column("nodeRoleParentId", "bigint", "Parent", nullable=False))
-    stricter = replace(roles, columns=(*columns, Column("name", "text", "Name", nullable=False)))
+    parent, name = (
+        Column(*each, "Stricter", nullable=False) for each in (("nodeRoleParentId", "bigint"), ("name", "text"))
+    )
+    stricter = replace(roles, columns=columns_with("roles", parent, name))
     project.declare(stricter)
     assert wrong(look(project))["roles", "not_null"] == {"nulls_in_node_role_parent_id": 3, "nulls_in_name": 0}
 

@@ -1,0 +1,119 @@
+"""The connector as a Dagster component: the definitions of `build_definitions`, from attributes in a `defs.yaml`."""
+
+import importlib
+from dataclasses import replace
+
+import dagster as dg
+from pydantic import Field
+
+from analytics_assets.api.connector import Connector
+from analytics_assets.definitions import build_definitions
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.names import name_all
+from analytics_assets.defs.reports.assets import REPORTS
+
+
+class ComponentError(ValueError):
+    """An attribute of the component that does not fit the connector."""
+
+
+class AnalyticsApiComponent(dg.Component, dg.Model, dg.Resolvable):
+    """Loads a REST API into a warehouse by dlt: assets, checks, jobs, schedules, freshness policies and alerts.
+
+    Without attributes it loads a built-in demo API into DuckDB. Everything that is no attribute, secrets above all, is
+    dlt's configuration: `.dlt/secrets.toml`, `.dlt/config.toml` and the environment, in `config_section`.
+    """
+
+    name: str | None = Field(
+        default=None,
+        description="Begins the names of jobs, ops, sensors and pipelines, and is the default of most names below. Give"
+        " each component of a code location another one: for each tenant, or for each API.",
+        examples=["acme"],
+    )
+    connector: str = Field(
+        default="analytics_assets.api.connector.SHIPPED",
+        description="Where Python finds the connector, which has the resources and dialects of an API.",
+        examples=["my_project.crm.CRM"],
+    )
+    base_url: str | None = Field(
+        default=None,
+        description="Base URL of the API, or demo for the built-in one. By default the setting base_url.",
+        examples=["https://api.example.com"],
+    )
+    dialect: str | None = Field(
+        default=None,
+        description="Wire format of the API. By default the setting dialect, or the connector's first.",
+        examples=["ninjaone"],
+    )
+    resources: list[str] | None = Field(
+        default=None, description="Which resources to load. By default all of the connector.", examples=[["groups"]]
+    )
+    sync_cron: str | None = Field(
+        default=None,
+        description="Cron of the incremental sync, from which freshness policies follow. By default hourly.",
+        examples=["*/15 * * * *"],
+    )
+    reconcile_cron: str | None = Field(
+        default=None, description="Cron of the full re-read. By default weekly.", examples=["30 3 * * 0"]
+    )
+    asset_prefix: list[str] | None = Field(
+        default=None, description="Asset keys are [*asset_prefix, resource]. By default the name.", examples=[["crm"]]
+    )
+    group: str | None = Field(default=None, description="Asset group. By default <name>_api.")
+    owner: str | None = Field(default=None, description="Owner of the assets: team:... or an email address.")
+    dataset: str | None = Field(default=None, description="Schema of the tables. By default the name.")
+    config_section: str | None = Field(
+        default=None, description="Section of dlt's configuration with the settings. By default sources.<name>."
+    )
+    docs_url: str | None = Field(default=None, description="Documentation of the API, to which assets link.")
+    resource_key: str | None = Field(default=None, description="Key of the Dagster resource. By default the name.")
+    pool: str | None = Field(
+        default=None,
+        description="Concurrency pool of all steps that open the warehouse. By default analytics_warehouse.",
+    )
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
+        """Returns the definitions.
+
+        Raises:
+            ComponentError: `connector` names no connector, or `resources` something that it does not have.
+            ScheduleConfigError: A cron is not valid.
+        """
+        connector = self._connector()
+        names = name_all(
+            connector,
+            prefix=tuple(self.asset_prefix or ()),
+            group=self.group,
+            owner=self.owner,
+            resource_key=self.resource_key,
+            pool=self.pool,
+        )
+        return build_definitions(
+            names,
+            resource=AnalyticsResource(base_url=self.base_url, dialect=self.dialect),
+            sync_cron=self.sync_cron,
+            reconcile_cron=self.reconcile_cron,
+            # The reports read tables of the shipped connector: those whose tables are loaded are there.
+            reports=[report for report in REPORTS if set(report.inputs) <= connector.by_name.keys()],
+        )
+
+    def _connector(self) -> Connector:
+        module, _, attribute = self.connector.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ComponentError(f"connector: {self.connector!r} cannot be imported: {error}.") from error
+        if not isinstance(found, Connector):
+            raise ComponentError(f"connector: {self.connector!r} is no Connector but a {type(found).__name__}.")
+        if self.resources is not None:
+            try:
+                found = found.only(self.resources)
+            except ValueError as error:
+                raise ComponentError(f"resources: {error}") from error
+        return replace(
+            found,
+            name=self.name or found.name,
+            dataset_name=self.dataset or found.dataset_name,
+            config_section=self.config_section or found.config_section,
+            docs_url=self.docs_url or found.docs_url,
+        )

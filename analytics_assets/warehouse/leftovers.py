@@ -1,0 +1,78 @@
+"""What is left in the warehouse of resources that the catalog no longer lists, because they were removed or renamed."""
+
+import json
+from collections.abc import Sequence
+
+from dlt.common.destination.client import WithStagingDataset
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from analytics_assets.api.connector import Connector
+from analytics_assets.warehouse.sql import first_row
+
+
+def find_leftovers(client: SqlJobClientBase, connector: Connector) -> list[str]:
+    """Names of the resources that were loaded into the dataset, and that the connector lacks. The client is connected.
+
+    dlt's schema tells: it is stored before the table is made, and has the name of the pipeline.
+    """
+    versions = client.schema.version_table_name
+    if not client.get_storage_table(versions)[0]:
+        return []
+    sql = client.sql_client
+    column, table = sql.escape_column_name("schema_name"), sql.make_qualified_table_name(versions)
+    stored = {name for (name,) in sql.execute_sql(f"SELECT DISTINCT {column} FROM {table}") or ()}
+    unknown = stored - {connector.pipeline_name(resource) for resource in connector.resources}
+    prefix = _schema_name(connector, "")
+    names = sorted(name.removeprefix(prefix) for name in unknown if name.startswith(prefix))
+    return [name for name in names if _is_own(client, connector, name)]
+
+
+def _schema_name(connector: Connector, name: str) -> str:
+    """Name of a leftover's schema and pipeline."""
+    return f"{connector.name}_{name}"
+
+
+def _is_own(client: SqlJobClientBase, connector: Connector, name: str) -> bool:
+    """Whether a schema is of this connector: `crm_eu_users` may be of another, which is called `crm_eu`."""
+    stored = client.get_stored_schema(_schema_name(connector, name))
+    return stored is not None and name in json.loads(stored.schema)["tables"]
+
+
+def describe_leftovers(names: Sequence[str]) -> str:
+    """A sentence that names the leftovers and the command that drops them."""
+    name, it = (names[0], "it") if len(names) == 1 else ("<name>", "each of them")
+    return (
+        f"The warehouse still has what was loaded of {', '.join(names)}, and api/catalog.py no longer lists {it}."
+        f" `python -m analytics_assets drop {name}` drops the table and its state"
+    )
+
+
+def count_leftover(client: SqlJobClientBase, name: str) -> int | None:
+    """Number of rows that a leftover has; `None` if it has no table."""
+    if not client.get_storage_table(name)[0]:
+        return None
+    [count] = first_row(client, f"SELECT count(*) FROM {client.sql_client.make_qualified_table_name(name)}")
+    return int(count)
+
+
+def drop_leftover(client: SqlJobClientBase, connector: Connector, name: str) -> None:
+    """Drops a leftover: its table, its staging table, and what dlt keeps of it (schema, loads, state)."""
+    schema, kept_as = client.schema, _schema_name(connector, name)
+    with client.sql_client.begin_transaction():
+        if isinstance(client, WithStagingDataset):
+            with client.with_staging_dataset():
+                _drop(client, name, kept_as, {schema.version_table_name: "schema_name"})
+        # The schema is last: by it, a leftover is found again if a database without transactions fails halfway.
+        kept = {schema.state_table_name: "pipeline_name", schema.loads_table_name: "schema_name"}
+        _drop(client, name, kept_as, {**kept, schema.version_table_name: "schema_name"})
+
+
+def _drop(client: SqlJobClientBase, name: str, kept_as: str, kept: dict[str, str]) -> None:
+    """Drops a table of one dataset, and its rows in tables of dlt. Those are given with the column that says whose."""
+    sql = client.sql_client
+    if client.get_storage_table(name)[0]:
+        sql.execute_sql(f"DROP TABLE {sql.make_qualified_table_name(name)}")
+    for table, column in kept.items():
+        if client.get_storage_table(table)[0]:
+            where = f"{sql.escape_column_name(column)} = %s"
+            sql.execute_sql(f"DELETE FROM {sql.make_qualified_table_name(table)} WHERE {where}", kept_as)

@@ -16,6 +16,7 @@ from analytics_assets.component import ComponentError
 from analytics_assets.definitions import defs
 from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets_tests.servers.fake_api import TOKEN, FakeApi
+from analytics_assets_tests.support.checkout import CHECKOUT
 
 KEY = "analytics_assets.AnalyticsApiComponent"
 EIGHT = "analytics_assets_tests.support.specification.EIGHT"
@@ -124,7 +125,12 @@ def dg_cli(host: Path, *arguments: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(host / "src"), "DG_TELEMETRY_DISABLED": "1", **environment},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{host / 'src'}{os.pathsep}{CHECKOUT}",
+            "DG_TELEMETRY_DISABLED": "1",
+            **environment,
+        },
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

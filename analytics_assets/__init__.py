@@ -1,4 +1,4 @@
-"""Eight resources of a REST API as Dagster assets, loaded into a warehouse by dlt.
+"""The resources of a REST API as Dagster assets, loaded into a warehouse by dlt.
 
     API -> transport -> listing -> batches -> steps in dlt's pipe -> Parquet file -> table -> materialization
 

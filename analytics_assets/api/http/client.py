@@ -201,7 +201,7 @@ def _explain_failure(error: RequestError, url: str, read_timeout: float) -> str:
             f" of it {read_timeout:g} s. If the API is so slow, raise runtime.request_timeout in .dlt/config.toml."
         )
     if not isinstance(error, BodyDecodeError | ReadError):
-        # Without the path, all eight resources fail with the same text, which is then shown once.
+        # Without the path, all resources fail with the same text, which is then shown once.
         server = Url(url).origin_ascii if isinstance(error, ConnectError | ConnectTimeoutError) else url
         return f"No answer from {server}: {text}. Check the setting base_url and the network."
     if BROKEN_OFF in causes:

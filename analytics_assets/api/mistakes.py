@@ -227,6 +227,7 @@ def _of_dialect(dialect: Dialect, by_name: Mapping[str, Resource]) -> Iterator[s
     for name in by_name:
         if name not in dialect.endpoints:
             yield f"there is no endpoint for the resource {name}: add one to its file in dialects/"
+    yield from dialect.mistakes()
     endpoints: Mapping[str, Any] = dialect.endpoints
     for name, endpoint in endpoints.items():
         if name not in by_name:

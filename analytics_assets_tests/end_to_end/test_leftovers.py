@@ -21,7 +21,7 @@ from analytics_assets_tests.support.specification import ANALYTICS
 from analytics_assets_tests.support.tables import Tables, open_tables
 
 SIGN = (
-    "The warehouse still has what was loaded of places, and api/catalog.py no longer lists it."
+    "The warehouse still has what was loaded of places, and the catalog no longer lists it."
     " `python -m analytics_assets drop places` drops the table and its state"
 )
 

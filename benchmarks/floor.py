@@ -26,9 +26,26 @@ SCHEMA = SHIPPED.dataset
 ENDPOINTS = SHIPPED.dialects[0].endpoints
 BATCH = 8 * 1024 * 1024
 """Bytes of pages that are parsed and inserted at once."""
-SQL_TYPES = {"bigint": "BIGINT", "bool": "BOOLEAN", "json": "JSON", "text": "VARCHAR", "timestamp": "TIMESTAMPTZ"}
-# Arrow infers the type of a nested value.
-ARROW_TYPES = {"bigint": pa.int64(), "bool": pa.bool_(), "text": pa.string(), "timestamp": pa.timestamp("us", "UTC")}
+SQL_TYPES = {
+    "bigint": "BIGINT",
+    "bool": "BOOLEAN",
+    "json": "JSON",
+    "text": "VARCHAR",
+    "timestamp": "TIMESTAMPTZ",
+    "date": "DATE",
+    "decimal": "DECIMAL(38, 9)",
+    "double": "DOUBLE",
+}
+# Arrow infers the type of a nested value. The database makes a date of a text.
+ARROW_TYPES = {
+    "bigint": pa.int64(),
+    "bool": pa.bool_(),
+    "text": pa.string(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "date": pa.string(),
+    "decimal": pa.float64(),
+    "double": pa.float64(),
+}
 
 
 class Listing:

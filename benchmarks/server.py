@@ -33,6 +33,9 @@ FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 SEPARATOR = b", "
 SAMPLES: dict[str, Any] = {
     "bool": True,
+    "date": "2024-01-01",
+    "decimal": 12.25,
+    "double": 0.5,
     "json": {"message": {"code": "started", "params": {"attempt": 1, "user": "someone"}}},
 }
 

@@ -12,7 +12,7 @@ from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedExcept
 from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
 from analytics_assets.api.mistakes import check_catalog
-from analytics_assets.api.settings import SECRETS, TOKEN_URLS, Settings, SettingsError, is_token
+from analytics_assets.api.settings import DEMO, SECRETS, TOKEN_URLS, Settings, SettingsError, is_token
 from analytics_assets.api.values.timestamps import parse_timestamp
 
 LEADS_ELSEWHERE = frozenset({"base_url", "token_url", "allow_http"})
@@ -86,7 +86,9 @@ def _resolve(connector: Connector, given: dict[str, Any]) -> Settings:
         ) from error
     settings.connector = connector
     settings.dialect = settings.dialect or connector.dialects[0].name
-    settings.base_url = settings.base_url.strip().rstrip("/")
+    # Another connector's rows are not to be made up only because its section is misspelled.
+    default = DEMO if connector.name == SHIPPED.name else ""
+    settings.base_url = settings.base_url.strip().rstrip("/") or default
     for key in (*SECRETS, "token_url", "scope"):
         setattr(settings, key, (getattr(settings, key) or "").strip() or None)
     return settings
@@ -134,6 +136,8 @@ def _check(settings: Settings) -> None:
     if settings.dialect not in known:
         raise settings.error("dialect", f"is unknown; known: {', '.join(sorted(known))}", settings.dialect)
     if not settings.is_demo:
+        if not settings.base_url:
+            raise settings.error("base_url", "is missing: it is the URL under which the endpoints' paths are")
         _check_url(settings, "base_url", settings.base_url)
         _check_credentials(settings)
     try:

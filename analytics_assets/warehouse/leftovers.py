@@ -42,7 +42,7 @@ def describe_leftovers(names: Sequence[str]) -> str:
     """A sentence that names the leftovers and the command that drops them."""
     name, it = (names[0], "it") if len(names) == 1 else ("<name>", "each of them")
     return (
-        f"The warehouse still has what was loaded of {', '.join(names)}, and api/catalog.py no longer lists {it}."
+        f"The warehouse still has what was loaded of {', '.join(names)}, and the catalog no longer lists {it}."
         f" `python -m analytics_assets drop {name}` drops the table and its state"
     )
 

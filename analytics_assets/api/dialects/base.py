@@ -199,8 +199,8 @@ class Dialect:
     """Value of the setting `dialect` that selects it."""
     endpoints: Mapping[str, Endpoint]
     """Endpoint of each resource, by the resource's name."""
-    page_size: int
-    """Rows per page that are requested by default."""
+    page_size: int = 100
+    """Rows per page that `ByOffset` and `ById` request by default."""
     least_page_size: int = 1
     """Smallest page size that the API accepts, in rows."""
     largest_page_size: int | None = None

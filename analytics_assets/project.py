@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def project_dir() -> Path:
-    """The directory of the shipped project, with `.dlt` and `data`: `DLT_PROJECT_DIR`, else the checkout, else the current."""
+    """The directory of the shipped project: `DLT_PROJECT_DIR`, else the checkout, else the current directory."""
     if configured := os.environ.get("DLT_PROJECT_DIR"):
         return Path(configured).resolve()
     checkout = Path(__file__).resolve().parents[1]

@@ -136,8 +136,6 @@ def _check(settings: Settings) -> None:
     if settings.dialect not in known:
         raise settings.error("dialect", f"is unknown; known: {', '.join(sorted(known))}", settings.dialect)
     if not settings.is_demo:
-        if not settings.base_url:
-            raise settings.error("base_url", "is missing: it is the URL under which the endpoints' paths are")
         _check_url(settings, "base_url", settings.base_url)
         _check_credentials(settings)
     try:
@@ -226,6 +224,8 @@ def _check_page_size(settings: Settings) -> None:
 
 
 def _check_url(settings: Settings, key: str, value: str) -> None:
+    if not value:
+        raise settings.error(key, "is missing: it is the URL under which the endpoints' paths are")
     try:
         url = urlsplit(value)
         host = url.hostname

@@ -162,8 +162,8 @@ def test_a_mistake_in_a_dialect_is_named_with_its_place(
 
 def test_mistakes_of_the_dialect_itself_are_listed_with_those_of_its_endpoints() -> None:
     child = Endpoint("/sites/{siteId}/devices", parent=Parent("site", {"siteId": "id"}))
-    wrong: Any = replace(dialect(devices=child), auth=APIKeyAuth)
-    assert find_mistakes([DEVICES], [wrong]) == [
+    kind: Any = APIKeyAuth
+    assert find_mistakes([DEVICES], [replace(dialect(devices=child), auth=kind)]) == [
         "dialect vendor: auth is the class APIKeyAuth: call it, as in APIKeyAuth(...).",
         "dialect vendor: devices has the parent 'site', which has no endpoint.",
     ]

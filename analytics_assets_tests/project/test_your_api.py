@@ -41,7 +41,8 @@ BASES = ("BasePaginator", "RangePaginator", "BaseReferencePaginator", "BaseNextU
 
 def commands(*names: str) -> list[tuple[str, str]]:
     """The commands of all consoles, in their order, and what each prints."""
-    found = [each for kind, text in BLOCKS if kind == "console" for each in re.split(r"^\$ ", text, flags=re.M)[1:]]
+    consoles = [text for kind, text in BLOCKS if kind == "console"]
+    found = [each for text in consoles for each in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]]
     pairs = [(command, said) for command, _, said in (each.partition("\n") for each in found)]
     return [pair for pair in pairs if pair[0].startswith(names)]
 
@@ -151,7 +152,7 @@ def test_from_the_description_to_rows_and_to_what_is_new(served: tuple[Crm, Vend
         assert folder.says(command) == said.strip()
 
     # The newest account was edited on June 28 at 17:00, and the lag is a minute.
-    assert [asked.query for asked in vendor.asked("/v1/accounts")][0]["updated_since"] == "2025-06-28T16:59:00Z"
+    assert vendor.asked("/v1/accounts")[0].query["updated_since"] == "2025-06-28T16:59:00Z"
     assert folder.rows("SELECT count(*), count(DISTINCT _dlt_load_id) FROM crm.accounts") == [(121, 2)]
     loaded_last = "(SELECT max(_dlt_load_id) FROM crm.accounts)"
     assert folder.rows(f"SELECT id, name FROM crm.accounts WHERE _dlt_load_id = {loaded_last} ORDER BY id") == [

@@ -1,11 +1,11 @@
-"""Eight resources of a REST API as Dagster assets, loaded into a warehouse by dlt.
+"""The resources of a REST API as Dagster assets, loaded into a warehouse by dlt.
 
     API -> transport -> listing -> batches -> steps in dlt's pipe -> Parquet file -> table -> materialization
 
-- `api`        reads the API. `catalog` lists the resources, `dialects` say where each is and how it is paged, `http`
-               sends requests and validates responses, `pagination` and `listing` bring the rows, `values` turns them
-               into cells, `incremental` keeps the new ones, and `source` makes a dlt source of it all. `settings` says
-               what can be configured.
+- `api`        reads the API. `connector` says what one API is: `catalog` lists its resources, `dialects` say where
+               each is and how it is paged. `http` sends requests and validates responses, `pagination` and `listing`
+               bring the rows, `values` turns them into cells, `incremental` keeps the new ones, and `source` makes a
+               dlt source of it all. `settings` says what can be configured.
 - `warehouse`  loads the rows. `sync` loads one resource, within a `session` that holds the `destination`. `deletions`
                marks rows that are gone, `profile` measures tables for the checks, `samples` reads rows for previews.
 - `defs`       shows and runs it in Dagster. `assets` defines the assets and the resource `analytics`, `automation` the
@@ -14,7 +14,8 @@
 - `demo`       is an API with made-up rows, so that everything works before anything is configured.
 
 `api`, `warehouse` and `demo` never import Dagster, and `api` never imports the other two. `definitions` is what
-`dagster dev` loads, `__main__` is the command line, and `dev` and `webserver` run Dagster's UI on this machine.
+`dagster dev` loads, and has `build_definitions` for other projects; `component` does the same for a `defs.yaml`.
+`__main__` is the command line, and `dev` and `webserver` run Dagster's UI on this machine.
 
 docs/architecture.md has the whole tree, the table of where each question is decided, and the glossary.
 """

@@ -30,6 +30,8 @@ class Connector:
     """Section of dlt's configuration that holds the settings, such as `sources.crm`; by default `sources.<name>`."""
     dataset_name: str | None = None
     """Schema of the tables; by default the name."""
+    left_out: frozenset[str] = frozenset()
+    """Names of further resources that the API has and another connector may load. Their tables are no leftovers."""
 
     @property
     def section(self) -> tuple[str, ...]:
@@ -64,6 +66,7 @@ class Connector:
         return replace(
             self,
             resources=tuple(resource for resource in self.resources if resource.name in names),
+            left_out=self.left_out | self.by_name.keys() - set(names),
             dialects=tuple(
                 replace(dialect, endpoints={name: dialect.endpoints[name] for name in self.by_name if name in names})
                 for dialect in self.dialects

@@ -227,6 +227,7 @@ def _of_dialect(dialect: Dialect, by_name: Mapping[str, Resource]) -> Iterator[s
     for name in by_name:
         if name not in dialect.endpoints:
             yield f"there is no endpoint for the resource {name}: add one to its endpoints"
+    yield from dialect.mistakes()
     endpoints: Mapping[str, Any] = dialect.endpoints
     for name, endpoint in endpoints.items():
         if name not in by_name:
@@ -237,8 +238,6 @@ def _of_dialect(dialect: Dialect, by_name: Mapping[str, Resource]) -> Iterator[s
                 yield from (f"{name}: {mistake}" for mistake in _of_ids(by_name[name], endpoint.pagination))
         else:
             yield f"the endpoint {name!r} is no Endpoint but {_kind(endpoint)}"
-    if all(isinstance(endpoint, Endpoint) for endpoint in endpoints.values()):
-        yield from dialect.mistakes()
 
 
 def _of_ids(resource: Resource, by_id: ById) -> Iterator[str]:

@@ -71,7 +71,7 @@ class Settings(BaseConfiguration):
     start_date: str = "2024-01-01T00:00:00Z"
     """Cursor value from which the first sync of an incremental resource reads; ISO 8601."""
     dialect: str | None = None
-    """Wire format of the API, by name; by default the connector's first, for the eight resources `analytics`."""
+    """Wire format of the API, by name; by default the connector's first."""
     page_size: int | None = None
     """Rows per page; by default the dialect's."""
     lag_seconds: int | None = None

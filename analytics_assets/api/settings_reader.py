@@ -183,7 +183,7 @@ def _check_credentials(settings: Settings) -> None:
 
 def _check_auth(settings: Settings) -> None:
     """Checks the credentials of a dialect that signs its requests with one of dlt's auth classes."""
-    from analytics_assets.api.http.dlt_auth import resolve_auth  # noqa: PLC0415 - it needs settings that are read
+    from analytics_assets.api.http.auth_fields import resolve_auth  # noqa: PLC0415 - it needs settings that are read
 
     auth = resolve_auth(settings)
     for key in ("api_key", "client_id", "client_secret"):

@@ -63,7 +63,7 @@ class SyncStats:
     """Values that are not null, by declared field."""
     misfits: dict[str, Misfits] = field(default_factory=dict)
     """Values that do not fit their column, by declared field."""
-    left_at: int | None = None
+    left_at: Any = None
     """Position at which the listing was cut; `None` if it was not."""
     gap: Gap | None = None
     """Rows that a listing in slices has still to bring."""

@@ -25,7 +25,11 @@ def main() -> None:
     except (OSError, OverflowError) as error:
         sys.exit(f"Cannot listen on port {arguments.port}: {error}")
     with server:
-        settings = {"dialect": arguments.dialect, "base_url": server.url, **credentials(arguments.dialect)}
+        settings = {
+            "dialect": arguments.dialect,
+            "base_url": server.url,
+            **credentials(SHIPPED.dialects_by_name[arguments.dialect]),
+        }
         words = " ".join(
             f"{SHIPPED.setting(key).replace('.', '__').upper()}={value}" for key, value in settings.items()
         )

@@ -1,4 +1,4 @@
-"""The rows of the demo API. They are a pure function of the time, so they change and are reproducible all the same.
+"""The demo API's rows of the eight resources. They are a pure function of the time, so they change reproducibly.
 
 An activity happens every five minutes and is kept for two weeks. Policies, scripts and groups are edited. Now and then
 an organization, a location or a role is added, and a software product is withdrawn.

@@ -16,11 +16,11 @@ def resolve_demo(settings: Settings) -> Settings:
         return settings
     from analytics_assets.demo.server import credentials  # noqa: PLC0415 - a real API needs no demo
 
-    dialect = settings.wire_format.name
+    url = embedded_url(settings.connector, settings.wire_format.name)
     resolved = settings.copy()
     # What is configured for a real API is not for this one.
     nothing = dict.fromkeys(("api_key", "client_id", "client_secret", "token_url", "scope"))
-    resolved.update({**nothing, "base_url": embedded_url(settings.connector, dialect), **credentials(dialect)})
+    resolved.update({**nothing, "base_url": url, **credentials(settings.wire_format)})
     return resolved
 
 

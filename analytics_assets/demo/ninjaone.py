@@ -23,10 +23,11 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.dialects.base import Dialect
 from analytics_assets.demo.data import ACTIVITIES
 from analytics_assets.demo.exchange import Reply, Request, Row, Rows, whole_number
-from analytics_assets.demo.paging import hold, page_of
+from analytics_assets.demo.paging import hold, keys_of, page_of
 
 TOKEN_PATH = "/ws/oauth/token"  # noqa: S105 - a path
 TOKEN_LASTS = timedelta(hours=1)
@@ -43,6 +44,7 @@ class NinjaOne:
     """Responds as NinjaOne does. Issues tokens to one client, and demands one of them.
 
     Args:
+        connector: Names the resources and their keys.
         dialect: Names the endpoints, and how each is paged.
         client_id: Identifier of the only client.
         client_secret: Its secret.
@@ -54,6 +56,7 @@ class NinjaOne:
 
     def __init__(  # noqa: PLR0913 - what an account has
         self,
+        connector: Connector,
         dialect: Dialect,
         client_id: str,
         client_secret: str,
@@ -63,6 +66,7 @@ class NinjaOne:
         new_token: Callable[[], str] = secrets.token_urlsafe,
     ) -> None:
         self._endpoints = {endpoint.path: endpoint for endpoint in dialect.endpoints.values()}
+        self._keys = keys_of(connector, dialect)
         self._client_id = client_id
         self._client_secret = client_secret
         self._rows = rows
@@ -121,7 +125,7 @@ class NinjaOne:
             last = {"lastActivityId": rows[-1]["id"]} if rows else {}
             return {**last, "activities": list(map(_spell, page))}
         endpoint = self._endpoints[request.path]
-        found = page_of(endpoint.pagination, request.query, rows, size=max(1, len(rows)))
+        found = page_of(endpoint.pagination, request.query, rows, key=self._keys[request.path], size=max(1, len(rows)))
         return hold(endpoint.selector, list(map(_spell, found)))
 
 

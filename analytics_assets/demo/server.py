@@ -30,19 +30,20 @@ DEMO_CLIENT_SECRET = "demo-secret"  # noqa: S105 - made up, too
 FORM = "application/x-www-form-urlencoded"
 
 
-def credentials(dialect: str) -> dict[str, str]:
+def credentials(dialect: Dialect) -> dict[str, str]:
     """The settings with which the assets read the demo API in a dialect."""
-    if dialect == "ninjaone":
-        return {"client_id": DEMO_CLIENT_ID, "client_secret": DEMO_CLIENT_SECRET}
-    return {"api_key": DEMO_TOKEN}
+    client = {"client_id": DEMO_CLIENT_ID, "client_secret": DEMO_CLIENT_SECRET}
+    if dialect.name == "ninjaone":
+        return client
+    return {"api_key": DEMO_TOKEN} | (client if dialect.auth else {})
 
 
 def speak(connector: Connector, dialect: Dialect) -> WireFormat:
     """The wire format of a dialect, over the demo's rows: NinjaOne's has rules that no endpoint declares."""
     rows = rows_of(connector, dialect)
     if dialect.name == "ninjaone":
-        return NinjaOne(dialect, DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, rows, latest=ACTIVITY_LATE)
-    return Declared(dialect, DEMO_TOKEN, rows)
+        return NinjaOne(connector, dialect, DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, rows, latest=ACTIVITY_LATE)
+    return Declared(connector, dialect, DEMO_TOKEN, rows)
 
 
 def utc_now() -> datetime:

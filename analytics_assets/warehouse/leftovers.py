@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dlt.common.destination.client import WithStagingDataset
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from analytics_assets.api.connector import Connector
+from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.warehouse.sql import first_row
 
 
@@ -21,8 +21,8 @@ def find_leftovers(client: SqlJobClientBase, connector: Connector) -> list[str]:
     sql = client.sql_client
     column, table = sql.escape_column_name("schema_name"), sql.make_qualified_table_name(versions)
     stored = {name for (name,) in sql.execute_sql(f"SELECT DISTINCT {column} FROM {table}") or ()}
-    unknown = stored - {connector.pipeline_name(resource) for resource in connector.resources}
     prefix = _schema_name(connector, "")
+    unknown = stored - {f"{prefix}{name}" for name in (*connector.by_name, *connector.left_out)}
     names = sorted(name.removeprefix(prefix) for name in unknown if name.startswith(prefix))
     return [name for name in names if _is_own(client, connector, name)]
 
@@ -38,12 +38,14 @@ def _is_own(client: SqlJobClientBase, connector: Connector, name: str) -> bool:
     return stored is not None and name in json.loads(stored.schema)["tables"]
 
 
-def describe_leftovers(names: Sequence[str]) -> str:
-    """A sentence that names the leftovers and the command that drops them."""
+def describe_leftovers(connector: Connector, names: Sequence[str]) -> str:
+    """A sentence that names the leftovers and what drops them."""
     name, it = (names[0], "it") if len(names) == 1 else ("<name>", "each of them")
+    # The command is for the connector that the project ships.
+    drop = f"python -m analytics_assets drop {name}" if connector.name == SHIPPED.name else drop_leftover.__name__
     return (
         f"The warehouse still has what was loaded of {', '.join(names)}, and the catalog no longer lists {it}."
-        f" `python -m analytics_assets drop {name}` drops the table and its state"
+        f" `{drop}` drops the table and its state"
     )
 
 

@@ -97,7 +97,7 @@ def begin_sync(
         with session.client as client:
             tables = [_look_at_table(client, session.connector, resource) for resource in resources]
             if leftovers := find_leftovers(client, session.connector):
-                session.log(describe_leftovers(leftovers))
+                session.log(describe_leftovers(session.connector, leftovers))
         held = {each.name for each, table in zip(resources, tables, strict=True) if not _can_load(table)}
         with read_ahead(session.settings, resources, held) as listings:
             yield list(map(Pending, listings, tables))

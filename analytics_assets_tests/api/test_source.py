@@ -100,4 +100,4 @@ def test_the_readme_syncs_without_dagster(shipped_api: FakeApi, database: Path) 
     syncs = code_in("README.md", "open_session")
     subprocess.run([sys.executable, "-c", syncs], capture_output=True, check=True)
     for resource, rows in shipped_api.rows.items():
-        assert loaded_keys(database, resource) == keys(rows)
+        assert loaded_keys(database, resource) == keys(resource, rows)

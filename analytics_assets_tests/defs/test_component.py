@@ -13,10 +13,13 @@ import yaml
 
 from analytics_assets import AnalyticsApiComponent
 from analytics_assets.component import ComponentError
+from analytics_assets.definitions import defs
+from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets_tests.servers.fake_api import TOKEN, FakeApi
-from analytics_assets_tests.support.eight import defs as eight_defs
+from analytics_assets_tests.support.checkout import CHECKOUT
 
 KEY = "analytics_assets.AnalyticsApiComponent"
+EIGHT = "analytics_assets_tests.support.specification.EIGHT"
 
 
 def build(**attributes: Any) -> dg.Definitions:
@@ -40,12 +43,13 @@ def outline(definitions: dg.Definitions) -> dict[str, Any]:
 
 
 def test_without_attributes_it_is_what_the_python_way_builds(project: Any) -> None:
-    assert outline(build()) == outline(eight_defs())
+    assert outline(build()) == outline(defs())
 
 
 def test_attributes_name_choose_and_schedule(project: Any) -> None:
     definitions = build(
         name="acme",
+        connector=EIGHT,
         base_url="https://api.example.com",
         dialect="ninjaone",
         resources=["groups", "activities"],
@@ -67,7 +71,7 @@ def test_attributes_name_choose_and_schedule(project: Any) -> None:
         "crm/acme/activities",
         "api/acme/groups",
         "api/acme/activities",
-        "acme_reports/activity_daily",
+        *(f"acme_reports/{each.name}" for each in REPORTS if set(each.inputs) <= {"groups", "activities"}),
     }
     groups = specs["crm/acme/groups"]
     assert (groups.group_name, list(groups.owners)) == ("sales", ["team:sales"])
@@ -84,7 +88,10 @@ def test_attributes_name_choose_and_schedule(project: Any) -> None:
         ({"connector": "no.such.CONNECTOR"}, "'no.such.CONNECTOR' cannot be imported: No module named 'no'"),
         ({"connector": "CONNECTOR"}, "'CONNECTOR' cannot be imported"),
         ({"connector": "json.dumps"}, "'json.dumps' is no Connector but a function"),
-        ({"resources": ["grups"]}, "analytics has no resource grups. It has activities, automation_scripts"),
+        (
+            {"connector": EIGHT, "resources": ["grups"]},
+            "analytics has no resource grups. It has activities, automation_scripts",
+        ),
     ],
 )
 def test_a_wrong_attribute_is_said(attributes: dict[str, Any], said: str) -> None:
@@ -118,7 +125,12 @@ def dg_cli(host: Path, *arguments: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(host / "src"), "DG_TELEMETRY_DISABLED": "1", **environment},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{host / 'src'}{os.pathsep}{CHECKOUT}",
+            "DG_TELEMETRY_DISABLED": "1",
+            **environment,
+        },
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
@@ -130,7 +142,9 @@ def test_dg_finds_scaffolds_checks_and_launches_it(host: Path, api: FakeApi, tmp
     dg_cli(host, "scaffold", "defs", KEY, "ingest")
     file = host / "src" / "host" / "defs" / "ingest" / "defs.yaml"
     assert yaml.safe_load(file.read_text()) == {"type": KEY, "attributes": {}}
-    file.write_text(f"type: {KEY}\nattributes:\n  name: acme\n  base_url: {api.url}\n  resources: [groups]\n")
+    file.write_text(
+        f"type: {KEY}\nattributes:\n  name: acme\n  connector: {EIGHT}\n  base_url: {api.url}\n  resources: [groups]\n"
+    )
     dg_cli(host, "check", "yaml")
     dg_cli(host, "check", "defs")
     home = tmp_path / "home"

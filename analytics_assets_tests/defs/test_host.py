@@ -16,7 +16,7 @@ from analytics_assets_tests.support.rows import group, organization
 HOST = '''
 import gc, os
 import dagster as dg, dlt
-from analytics_assets.api.connector import SHIPPED
+from analytics_assets_tests.support.specification import EIGHT
 from analytics_assets.definitions import build_definitions
 from analytics_assets.defs.names import name_all
 from dataclasses import replace
@@ -28,7 +28,7 @@ def own() -> dg.MaterializeResult:
 
 @dg.definitions
 def defs():
-    small = SHIPPED.only(["organizations", "locations", "groups"])
+    small = EIGHT.only(["organizations", "locations", "groups"])
     acme = name_all(
         replace(small, name="acme", config_section="sources.first", dataset_name="acme_raw"),
         prefix=("crm", "acme"), group="sales", owner="team:sales", resource_key="acme_api", pool="duck",
@@ -131,13 +131,13 @@ def test_two_tenants_stand_beside_the_hosts_own_assets(host: Path) -> None:
 THREADS = """
 import os, threading
 from dataclasses import replace
-from analytics_assets.api.connector import SHIPPED
+from analytics_assets_tests.support.specification import EIGHT
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.warehouse.session import open_session
 from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets.warehouse.target import Target
 from pathlib import Path
-loaded, small = {}, SHIPPED.only(["organizations", "groups"])
+loaded, small = {}, EIGHT.only(["organizations", "groups"])
 def load(name, section):
     settings = read_settings(replace(small, name=name, config_section=section))
     with open_session(settings, Target("duckdb", Path(f"of_{name}.duckdb").absolute())) as session:

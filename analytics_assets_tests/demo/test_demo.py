@@ -18,7 +18,7 @@ from analytics_assets_tests.servers.demo_api import DEMOS, NOON, Demo
 from analytics_assets_tests.servers.fake_api import PATHS
 from analytics_assets_tests.servers.running import running
 from analytics_assets_tests.support.checkout import CHECKOUT
-from analytics_assets_tests.support.eight import BY_NAME, RESOURCES
+from analytics_assets_tests.support.eight import BY_NAME, EIGHT, RESOURCES
 from analytics_assets_tests.support.project import Project, metadata
 from analytics_assets_tests.support.shipped import DIALECTS, as_shipped
 from analytics_assets_tests.support.shipped import RESOURCES as SHIPPED_RESOURCES
@@ -178,7 +178,12 @@ def test_tables_hold_the_rows_of_the_demo_cell_by_cell(
     dialect: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demo = DEMOS[dialect]()
-    settings = {"dialect": dialect, "base_url": demo.server.url, "page_size": "1000", **credentials(dialect)}
+    settings = {
+        "dialect": dialect,
+        "base_url": demo.server.url,
+        "page_size": "1000",
+        **credentials(EIGHT.dialects_by_name[dialect]),
+    }
     for key, value in settings.items():
         monkeypatch.setenv(f"SOURCES__ANALYTICS__{key.upper()}", value)
     with running(demo.server):

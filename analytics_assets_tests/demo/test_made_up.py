@@ -42,7 +42,11 @@ PRODUCTS = replace(
 def sync(project: Project, patch: pytest.MonkeyPatch, connector: Connector, dialect: str, *resources: str) -> Any:
     """Syncs resources of a demo API at noon."""
     server = DemoServer(clock=lambda: NOON, dialect=dialect, connector=connector)
-    for key, value in {"dialect": dialect, "base_url": server.url, **credentials(dialect)}.items():
+    for key, value in {
+        "dialect": dialect,
+        "base_url": server.url,
+        **credentials(connector.dialects_by_name[dialect]),
+    }.items():
         patch.setenv(f"SOURCES__ANALYTICS__{key.upper()}", value)
     with running(server):
         return replace(project, names=name_all(connector), reports=()).sync(*resources)

@@ -24,7 +24,7 @@ def test_dagster_asset_materialize_from_another_directory(shipped_api: FakeApi, 
     result = run(tmp_path, *materialize("*", SHIPPED))
     assert result.returncode == 0, result.stdout + result.stderr
     for resource in RESOURCES:
-        assert loaded_keys(database, resource) == keys(shipped_api.rows[resource])
+        assert loaded_keys(database, resource) == keys(resource, shipped_api.rows[resource])
     assert list((tmp_path / "elsewhere").iterdir()) == []
     # DuckDB's binding tells of its objects that outlive Python.
     assert "leaked" not in result.stderr
@@ -121,7 +121,7 @@ def test_ctrl_c_ends_a_command_with_one_sentence(
     if command == "sync":
         shipped_api.faults[resource].clear()
         assert run(tmp_path, *COMMANDS, "sync").returncode == 0
-        assert loaded_keys(database, resource) == keys(shipped_api.rows[resource])
+        assert loaded_keys(database, resource) == keys(resource, shipped_api.rows[resource])
 
 
 def test_a_token_that_the_api_echoes_in_every_failure_is_in_no_output_and_no_file(

@@ -79,7 +79,7 @@ def test_a_sync_of_the_command_line_that_is_killed_holds_up_the_schedule_until_i
     assert link == f"http://localhost:3000/runs/{run.run_id}"
     assert schedule_asks(instance)
     as_shipped(Project(instance, project.database)).sync()
-    assert loaded_keys(project.database, LAST) == keys(shipped_api.rows[LAST])
+    assert loaded_keys(project.database, LAST) == keys(LAST, shipped_api.rows[LAST])
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Host:
         return next(text for text in self.webhook.texts if run_id in text)
 
     def is_loaded(self) -> bool:
-        return loaded_keys(self.home / "demo.duckdb", LAST) == keys(self.api.rows[LAST])
+        return loaded_keys(self.home / "demo.duckdb", LAST) == keys(LAST, self.api.rows[LAST])
 
 
 @contextmanager

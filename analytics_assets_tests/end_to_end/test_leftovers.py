@@ -3,7 +3,6 @@
 import os
 import pty
 import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from analytics_assets.api.connector import Connector
-from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.warehouse.session import open_session
 from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets_tests.servers.fake_api import FakeApi
-from analytics_assets_tests.support.commands import check, run, start
+from analytics_assets_tests.support.commands import COMMANDS_OF_EIGHT, check, run, start
 from analytics_assets_tests.support.eight import EIGHT
 from analytics_assets_tests.support.project import Project
+from analytics_assets_tests.support.specification import ANALYTICS
 from analytics_assets_tests.support.tables import Tables, open_tables
 
 SIGN = (
@@ -59,7 +58,7 @@ def load(*names: str, connector: Connector = EIGHT) -> list[str]:
 
 
 def drop(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(tmp_path, sys.executable, "-m", "analytics_assets", "drop", *arguments)
+    return run(tmp_path, *COMMANDS_OF_EIGHT, "drop", *arguments)
 
 
 def kept(tables: Tables) -> dict[str, set[str]]:
@@ -103,7 +102,7 @@ def test_what_is_left_of_a_former_resource_is_named_and_dropped(warehouse: Table
 def test_the_command_waits_for_a_run_that_loads_the_table(warehouse: Tables, tmp_path: Path) -> None:
     with closing(warehouse.connect()) as other:
         other.cursor().execute("SELECT pg_advisory_lock(hashtext('analytics.places'))")
-        with start(tmp_path, sys.executable, "-m", "analytics_assets", "drop", "places", "--yes") as process:
+        with start(tmp_path, *COMMANDS_OF_EIGHT, "drop", "places", "--yes") as process:
             assert process.stdout
             said = process.stdout.readline()
             other.close()
@@ -114,7 +113,7 @@ def test_the_command_waits_for_a_run_that_loads_the_table(warehouse: Tables, tmp
 
 def answer(tmp_path: Path, text: str) -> tuple[int, str]:
     """Runs the command at a terminal, answers its question, and returns its exit status and output."""
-    command = [sys.executable, "-m", "analytics_assets", "drop", "places"]
+    command = [*COMMANDS_OF_EIGHT, "drop", "places"]
     ours, theirs = pty.openpty()
     try:
         with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:

@@ -120,7 +120,12 @@ def test_the_shipped_file_has_what_is_documented() -> None:
     of_dlt = defaults(TABLES["dlt itself"], "shipped")
     assert {name: shipped.pop(name, None) for name in of_dlt} == of_dlt
     # Whatever else it sets is the default, spelled out.
-    known = flat({"runtime": defaults(TABLES["Requests: `[runtime]`"]), "sources": {"analytics": dict(Settings())}})
+    known = flat(
+        {
+            "runtime": defaults(TABLES["Requests: `[runtime]`"]),
+            "sources": {"analytics": {**Settings(), "base_url": read_settings().base_url}},
+        }
+    )
     assert shipped == {name: known.get(name) for name in shipped}
 
 

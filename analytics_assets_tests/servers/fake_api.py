@@ -63,7 +63,7 @@ class FakeApi:
         self.rows: dict[str, list[Row]] = {name: [] for name in self.resources.values()}
         self.requests: list[Request] = []
         self.faults: dict[str, list[Fault]] = {name: [] for name in self.rows}
-        self.wire_format: WireFormat = Declared(connector.dialects[0], TOKEN, self.listing)
+        self.wire_format: WireFormat = Declared(connector, connector.dialects[0], TOKEN, self.listing)
 
     def listing(self, path: str, _: datetime) -> list[Row] | None:
         """The rows at a path."""

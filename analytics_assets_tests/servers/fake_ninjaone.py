@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from analytics_assets.demo.exchange import Request, Row
 from analytics_assets.demo.ninjaone import TOKEN_PATH, NinjaOne
 from analytics_assets_tests.servers.fake_api import PAGED, PATHS, TOKEN, Answer, FakeApi, serve_kind
-from analytics_assets_tests.support.eight import BY_NAME, DIALECTS
+from analytics_assets_tests.support.eight import BY_NAME, DIALECTS, EIGHT
 
 CLIENT_ID = "client-4b1d-canary"
 CLIENT_SECRET = "secret-9c2e-canary"
@@ -24,7 +24,7 @@ class FakeNinjaOne(FakeApi):
         super().__init__(url)
         self.token_faults: list[Answer] = []
         self.ninjaone = NinjaOne(
-            DIALECTS["ninjaone"], CLIENT_ID, CLIENT_SECRET, self.listing, new_token=self._new_token
+            EIGHT, DIALECTS["ninjaone"], CLIENT_ID, CLIENT_SECRET, self.listing, new_token=self._new_token
         )
         self.wire_format = self.ninjaone
         self.accept(TOKEN)

@@ -6,15 +6,13 @@ from dataclasses import replace
 import dagster as dg
 
 from analytics_assets.api.catalog import Resource
-from analytics_assets.api.connector import Connector
 from analytics_assets.definitions import build_definitions
 from analytics_assets.defs.names import Names, name_all
 from analytics_assets.defs.reports.assets import Report
 from analytics_assets_tests.support import specification
 from analytics_assets_tests.support.reports import REPORTS
-from analytics_assets_tests.support.specification import ANALYTICS, DOCS_URL, NINJAONE
 
-EIGHT = Connector("analytics", specification.RESOURCES, (ANALYTICS, NINJAONE), DOCS_URL)
+EIGHT = specification.EIGHT
 RESOURCES = EIGHT.resources
 BY_NAME = EIGHT.by_name
 DIALECTS = EIGHT.dialects_by_name

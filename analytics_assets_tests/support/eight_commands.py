@@ -17,8 +17,7 @@ def defs() -> dg.Definitions:
     return eight.defs()
 
 
-for name, value in (("NAMES", eight.NAMES), ("defs", defs)):
-    setattr(command_line, name, value)
+command_line.__dict__.update(NAMES=eight.NAMES, defs=defs)
 
 if __name__ == "__main__":
     command_line.main()

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from analytics_assets.api.connector import SHIPPED
+from analytics_assets.api.values.columns import column_name
 from analytics_assets.definitions import NAMES
 from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets.demo.exchange import Row
@@ -28,13 +29,14 @@ def shipped_rows() -> dict[str, list[Row]]:
     return {resource.name: make_rows(resource, datetime(2026, 1, 12, tzinfo=UTC)) for resource in SHIPPED.resources}
 
 
-def keys(rows: list[Row]) -> list[Any]:
-    return [row["id"] for row in rows]
+def keys(resource: str, rows: list[Row]) -> list[tuple[Any, ...]]:
+    """The keys of rows, in their order."""
+    return sorted(tuple(row[name] for name in SHIPPED.by_name[resource].key_names) for row in rows)
 
 
-def loaded_keys(database: Path, resource: str) -> list[Any]:
+def loaded_keys(database: Path, resource: str) -> list[tuple[Any, ...]]:
     """The keys in a table of a DuckDB file, in their order."""
-    table = NAMES.table(SHIPPED.by_name[resource])
+    columns = ", ".join(map(column_name, SHIPPED.by_name[resource].key_names))
     with duckdb.connect(str(database), read_only=True) as connection:
-        rows = connection.execute(f"SELECT id FROM {table} ORDER BY ALL").fetchall()
-    return [row[0] for row in rows]
+        table = NAMES.table(SHIPPED.by_name[resource])
+        return connection.execute(f"SELECT {columns} FROM {table} ORDER BY ALL").fetchall()

@@ -7,6 +7,7 @@ import math
 from datetime import datetime
 
 from analytics_assets.api.catalog import Column, Resource
+from analytics_assets.api.connector import Connector
 from analytics_assets.api.dialects.base import ById, ByOffset, Dialect, Endpoint
 
 DOCS_URL = "https://app.ninjarmm.com/apidocs/"
@@ -222,3 +223,5 @@ NINJAONE = Dialect(
         "software_products": Endpoint("/v2/software-products"),
     },
 )
+
+EIGHT = Connector("analytics", RESOURCES, (ANALYTICS, NINJAONE), DOCS_URL)

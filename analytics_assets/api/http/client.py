@@ -27,18 +27,14 @@ from pyreqwest.request import RequestBuilder
 from analytics_assets.api.http.certificates import AuthorityError, named_by, read_certificates
 from analytics_assets.api.http.decoding import decode, not_decodable, read_header, too_large
 from analytics_assets.api.http.event_loop import background
-from analytics_assets.api.http.origin import DEFAULT_PORTS, is_loopback
-from analytics_assets.api.http.request import ApiRequest, Credentials, Pairs
+from analytics_assets.api.http.origin import is_loopback
+from analytics_assets.api.http.redirects import KEEP_METHOD, REDIRECTS, follow, without, without_secrets
+from analytics_assets.api.http.request import ApiRequest, Credentials
 from analytics_assets.api.http.response import ApiResponse, LargeResponseError, NoResponseError, RefusedResponseError
 from analytics_assets.api.redaction import redact
 
 BROKEN_OFF = "error reading a body from connection"
 """pyreqwest's message if the connection broke in the middle of a body; it is absent if the body itself is wrong."""
-
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-KEEP_METHOD = frozenset({307, 308})
-"""Redirects that a client follows with the same method and body."""
 
 MOST_HOPS = 10
 """Redirects that are followed for one request."""
@@ -48,9 +44,6 @@ WHOLE = 5
 
 MOST_TOKEN_BYTES = 64_000
 """Most bytes of a token endpoint's response. Servers accept headers of about 16,000 bytes, so no token is longer."""
-
-LONGEST_PLACE = 200
-"""Characters of a URL that errors of redirects show."""
 
 LONGEST_TYPE = 100
 """Characters of a content type that errors show."""
@@ -82,7 +75,7 @@ async def send(
         raise RefusedResponseError(f"The setting base_url = {base_url!r} is no URL: {error}.") from error
     if credentials.params:
         # A link of the API may repeat them.
-        url, shown = _without(url, credentials.params), redact(shown, credentials.secrets)
+        url, shown = without(url, credentials.params), redact(shown, credentials.secrets)
     for _ in range(MOST_HOPS + 1):
         signed = url.extend_query(credentials.params) if credentials.params else url
         builder = _client(url, read_timeout).request(request.method, signed)
@@ -100,40 +93,10 @@ async def send(
                 f"{request.method} {shown} answered {response.status} {response.reason}, a redirect that turns it into"
                 " a GET, without its body. Is the endpoint's path right, and the setting base_url?"
             )
-        url = _without(_follow(url, location, response.status), credentials.params)
+        url = without(follow(url, location, response.status), credentials.params)
     raise RefusedResponseError(
-        f"{request.method} {shown} was redirected more than {MOST_HOPS} times, at last to {_without_secrets(url)}."
+        f"{request.method} {shown} was redirected more than {MOST_HOPS} times, at last to {without_secrets(url)}."
     )
-
-
-def _without(url: Url, params: Pairs) -> Url:
-    """Returns a URL without parameters of these names."""
-    names = {name for name, _ in params}
-    if not names & url.query_dict_multi_value.keys():
-        return url
-    return url.with_query([pair for pair in url.query_pairs if pair[0] not in names] or None)
-
-
-def _follow(url: Url, location: str, status: int) -> Url:
-    """Returns the URL of a redirect, if the token may go there: within the origin, or from http to https of a host."""
-    try:
-        target = url.join(location)
-    except ValueError:
-        target = None
-    if target is not None and target.scheme in DEFAULT_PORTS and not target.username and target.password is None:
-        is_upgrade = (url.scheme, target.scheme) == ("http", "https") and url.host_str == target.host_str
-        if is_upgrade or target.origin_ascii == url.origin_ascii:
-            return target
-    raise RefusedResponseError(
-        f"{_without_secrets(url)} answered {status} {responses[status]}, which leads to"
-        f" {'no URL' if target is None else _without_secrets(target)}. Redirects are followed within the origin only,"
-        " as the token belongs to it: check the setting base_url, and that nothing answers in the API's place."
-    )
-
-
-def _without_secrets(url: Url) -> str:
-    """Returns a URL as messages may show it: without user, password, query and fragment."""
-    return f"{url.scheme}://{url.authority.rpartition('@')[2]}{url.path}"[:LONGEST_PLACE]
 
 
 async def post_for_token(url: str, body: bytes, headers: Mapping[str, str], read_timeout: float) -> ApiResponse:
@@ -238,7 +201,7 @@ def _explain_failure(error: RequestError, url: str, read_timeout: float) -> str:
             f" of it {read_timeout:g} s. If the API is so slow, raise runtime.request_timeout in .dlt/config.toml."
         )
     if not isinstance(error, BodyDecodeError | ReadError):
-        # Without the path, all eight resources fail with the same text, which is then shown once.
+        # Without the path, all resources fail with the same text, which is then shown once.
         server = Url(url).origin_ascii if isinstance(error, ConnectError | ConnectTimeoutError) else url
         return f"No answer from {server}: {text}. Check the setting base_url and the network."
     if BROKEN_OFF in causes:

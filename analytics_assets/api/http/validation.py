@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Raw
 
 from analytics_assets.api.catalog import ColumnType, Resource
+from analytics_assets.api.http.auth_fields import credential_keys
 from analytics_assets.api.http.body import MOST_WEIGHT, describe_lack, split_body, weigh
-from analytics_assets.api.http.dlt_auth import credential_keys
 from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, name_keys, shortened
 from analytics_assets.api.http.response import ApiResponse
 from analytics_assets.api.settings import Settings

@@ -206,7 +206,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 says = f"{name} can be written to"
             with session.client as client:
                 leftovers = find_leftovers(client, session.connector)
-        return f"{says}. {describe_leftovers(leftovers)}" if leftovers else says
+        return f"{says}. {describe_leftovers(names.connector, leftovers)}" if leftovers else says
 
     def _target(self, names: Names, settings: Settings) -> Target:
         fields = self._by_run_config(names)

@@ -7,9 +7,9 @@ from dlt.sources.helpers.rest_client.paginators import JSONLinkPaginator, JSONRe
 
 from analytics_assets.api.catalog import Column, Resource
 from analytics_assets.api.dialects.base import ByOffset, Endpoint
-from analytics_assets.api.dialects.ninjaone import as_epoch_seconds
 from analytics_assets_tests.servers.fake_api import Answer
 from analytics_assets_tests.servers.vendor import Asked, serve_vendor
+from analytics_assets_tests.support.specification import as_epoch_seconds
 from analytics_assets_tests.support.vendors import Connect, things
 
 ROWS = things(1, 3)

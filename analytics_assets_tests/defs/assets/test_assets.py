@@ -111,13 +111,17 @@ def test_a_run_that_is_interrupted_ends_whatever_dlt_is_at(
     assert "Execution was interrupted unexpectedly" in str([event.message for event in result.all_events])
 
 
+@pytest.mark.parametrize(("at", "done"), [(1, []), (2, IN_TURN[:2])], ids=["before the syncs", "in a sync"])
 def test_a_run_that_is_interrupted_in_a_query_ends(
-    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, at: int, done: list[str]
 ) -> None:
+    project.sync()
+    asked: list[str] = []
     original = SqlJobClientBase.get_storage_tables
 
     def interrupt(self: SqlJobClientBase, names: list[str]) -> Any:
-        if names == [IN_TURN[2]]:
+        asked.extend(names)
+        if names == [IN_TURN[2]] and asked.count(IN_TURN[2]) == at:
             try:
                 os.kill(os.getpid(), signal.SIGINT)
             except BaseException as error:
@@ -128,7 +132,7 @@ def test_a_run_that_is_interrupted_in_a_query_ends(
     monkeypatch.setattr(SqlJobClientBase, "get_storage_tables", interrupt)
     result = project.run()
     assert not result.success
-    assert materialized(result) == IN_TURN[:2]
+    assert materialized(result) == done
     assert "Execution was interrupted unexpectedly" in str([event.message for event in result.all_events])
 
 

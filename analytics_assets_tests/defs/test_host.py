@@ -142,7 +142,7 @@ def load(name, section):
     settings = read_settings(replace(small, name=name, config_section=section))
     with open_session(settings, Target("duckdb", Path(f"of_{name}.duckdb").absolute())) as session:
         with begin_sync(session, settings.connector.resources) as listings:
-            loaded[name] = {each.resource.name: sync(each, session).rows_loaded for each in listings}
+            loaded[name] = {each.listing.resource.name: sync(each, session).rows_loaded for each in listings}
 threads = [threading.Thread(target=load, args=pair) for pair in (("acme", "sources.first"), ("umbrella", None))]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]

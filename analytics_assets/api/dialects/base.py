@@ -240,8 +240,8 @@ class Dialect:
         parents: dict[str, Parent | None] = {
             name: getattr(each, "parent", None) for name, each in self.endpoints.items()
         }
-        for name in parents:
-            seen, parent = [name], parents[name]
+        for name, own in parents.items():
+            seen, parent = [name], own
             while parent and parent.resource in parents and parent.resource not in seen:
                 seen.append(parent.resource)
                 parent = parents[parent.resource]

@@ -161,7 +161,7 @@ def drop(name: str, *, ask: bool) -> None:
     """
     if name in NAMES.connector.by_name:
         sys.exit(
-            f"{name} is in api/catalog.py. Run with mode: rebuild to drop its table and load it anew; to drop it for"
+            f"{name} is in the catalog. Run with mode: rebuild to drop its table and load it anew; to drop it for"
             " good, remove it from the catalog first."
         )
     configured: AnalyticsResource = (defs().resources or {})[NAMES.resource_key]

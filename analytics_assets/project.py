@@ -5,11 +5,19 @@ from pathlib import Path
 
 
 def project_dir() -> Path:
-    """The directory that holds `.dlt` and `data`: `DLT_PROJECT_DIR`, else the checkout, else the current directory."""
+    """The directory of the shipped project: `DLT_PROJECT_DIR`, else the checkout, else the current directory."""
     if configured := os.environ.get("DLT_PROJECT_DIR"):
         return Path(configured).resolve()
     checkout = Path(__file__).resolve().parents[1]
     return checkout if (checkout / ".dlt").is_dir() else Path.cwd()
+
+
+def config_dir() -> Path:
+    """The directory in which dlt finds `.dlt`, and at which relative paths start: `DLT_PROJECT_DIR`, else the current.
+
+    In a host's project that is the host's, wherever this package is installed.
+    """
+    return Path(os.environ.get("DLT_PROJECT_DIR") or "").resolve()
 
 
 def read_umask() -> int:

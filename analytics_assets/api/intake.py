@@ -91,7 +91,7 @@ class Intake:
             raise PayloadError(
                 f"{self.resource.name}: {found.count:,} of {values:,} values of {column.name!r} do not fit its type"
                 f" {column.type}{such_as}, in the rows with {rows}."
-                f" {loaded} was loaded. If the API has changed, declare the type that it sends now in api/catalog.py"
+                f" {loaded} was loaded. If the API has changed, declare the type that it sends now in the catalog"
                 " (json holds every value) and run with mode: rebuild, in the op's run config. To keep such values in"
                 f" _rescued_data instead, raise {setting} (now {share:g}) to"
                 f" {ceil(100 * found.count / values) / 100:g} or more in .dlt/config.toml, and run once with"

@@ -226,7 +226,7 @@ def _overlap(path: str, name: str) -> bool:
 def _of_dialect(dialect: Dialect, by_name: Mapping[str, Resource]) -> Iterator[str]:
     for name in by_name:
         if name not in dialect.endpoints:
-            yield f"there is no endpoint for the resource {name}: add one to its file in dialects/"
+            yield f"there is no endpoint for the resource {name}: add one to its endpoints"
     yield from dialect.mistakes()
     endpoints: Mapping[str, Any] = dialect.endpoints
     for name, endpoint in endpoints.items():

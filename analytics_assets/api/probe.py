@@ -75,6 +75,6 @@ def _check_cursor(resource: Resource, stats: SyncStats) -> None:
     if resource.cursor and stats.rows_read and stats.rows_without_cursor == stats.rows_read:
         raise PayloadError(
             f"{resource.name}: none of {stats.rows_read} rows has the cursor {resource.cursor!r}, so no sync can tell"
-            " which rows are new. Does the dialect fit this API? If the field has another name, change it in"
-            " api/catalog.py."
+            " which rows are new. Does the dialect fit this API? If the field has another name, correct"
+            " cursor in its entry."
         )

@@ -55,8 +55,8 @@ class Settings(BaseConfiguration):
 
     connector: Annotated[Connector, NotResolved()] = SHIPPED
     """The API that the settings are for."""
-    base_url: str = DEMO
-    """Base URL of the API, or `demo` for the built-in one."""
+    base_url: str = ""
+    """Base URL of the API, or `demo` for the built-in one, which is the default of the shipped connector."""
     api_key: TSecretStrValue | None = None
     """Bearer token. Not needed for `demo`, nor with a client."""
     client_id: TSecretStrValue | None = None

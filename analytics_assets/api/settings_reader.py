@@ -12,7 +12,7 @@ from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedExcept
 from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
 from analytics_assets.api.mistakes import check_catalog
-from analytics_assets.api.settings import SECRETS, TOKEN_URLS, Settings, SettingsError, is_token
+from analytics_assets.api.settings import DEMO, SECRETS, TOKEN_URLS, Settings, SettingsError, is_token
 from analytics_assets.api.values.timestamps import parse_timestamp
 
 LEADS_ELSEWHERE = frozenset({"base_url", "token_url", "allow_http"})
@@ -86,7 +86,9 @@ def _resolve(connector: Connector, given: dict[str, Any]) -> Settings:
         ) from error
     settings.connector = connector
     settings.dialect = settings.dialect or connector.dialects[0].name
-    settings.base_url = settings.base_url.strip().rstrip("/")
+    # Another connector's rows are not to be made up only because its section is misspelled.
+    default = DEMO if connector.name == SHIPPED.name else ""
+    settings.base_url = settings.base_url.strip().rstrip("/") or default
     for key in (*SECRETS, "token_url", "scope"):
         setattr(settings, key, (getattr(settings, key) or "").strip() or None)
     return settings
@@ -222,6 +224,8 @@ def _check_page_size(settings: Settings) -> None:
 
 
 def _check_url(settings: Settings, key: str, value: str) -> None:
+    if not value:
+        raise settings.error(key, "is missing: it is the URL under which the endpoints' paths are")
     try:
         url = urlsplit(value)
         host = url.hostname

@@ -75,9 +75,9 @@ def find_unfilled(resource: Resource, noted: Shape | None, stored: TTableSchemaC
             unfilled.append(column.name)
     if found:
         raise CatalogChangeError(
-            f"{resource.name}: the table does not fit api/catalog.py any more: {'; '.join(found)}. No request was made,"
+            f"{resource.name}: the table does not fit the catalog any more: {'; '.join(found)}. No request was made,"
             " and the table stays as it is. Run with mode: rebuild, in the op's run config, which drops the table and"
-            " loads it anew; rows that the API no longer lists are gone then. Or undo the change in api/catalog.py."
+            " loads it anew; rows that the API no longer lists are gone then. Or undo the change in the catalog."
         )
     return tuple(unfilled)
 

@@ -197,10 +197,10 @@ def _widened(reading: Reading, listing: Listing, table: TableState, log: Callabl
     name, fields = listing.resource.name, ", ".join(map(repr, table.unfilled))
     if reading.is_window:
         if fields:
-            log(f"{name}: api/catalog.py now declares {fields}. The next sync without a window fills the older rows")
+            log(f"{name}: the catalog now declares {fields}. The next sync without a window fills the older rows")
         return reading
     if fields:
-        log(f"{name}: api/catalog.py now declares {fields}, so everything is read again to fill the older rows")
+        log(f"{name}: the catalog now declares {fields}, so everything is read again to fill the older rows")
         return Reading(everything=True)
     # A sliced listing goes on below its gap, which the state has, too.
     if table.is_torn and not listing.is_sliced:

@@ -8,7 +8,7 @@ import dlt
 
 from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.settings import Settings
-from analytics_assets.project import project_dir
+from analytics_assets.project import config_dir
 from analytics_assets.warehouse.errors import DestinationError
 
 DUCKDB = "duckdb"
@@ -40,8 +40,8 @@ def destination_type(explicit: str | None = None) -> str:
 def read_target(settings: Settings, type_: str | None = None, credentials: str | None = None) -> Target:
     """The configured target. Reads `.dlt` and the environment, and does no other I/O.
 
-    Without credentials, DuckDB's file is `data/warehouse.duckdb` in the project. For the demo API it is
-    `data/demo.duckdb`, so that made-up rows never land among real ones. Relative paths start at the project.
+    Without credentials, DuckDB's file is `data/warehouse.duckdb`. For the demo API it is `data/demo.duckdb`, so that
+    made-up rows never land among real ones. Relative paths start at the directory in which dlt finds `.dlt`.
 
     Args:
         settings: Settings of the API.
@@ -64,7 +64,7 @@ def read_target(settings: Settings, type_: str | None = None, credentials: str |
             f"destination.duckdb.credentials = {name!r} is no file: tables and cursors would be gone after the run. Set"
             " DESTINATION__DUCKDB__CREDENTIALS to a path, or leave it out."
         )
-    path = project_dir() / Path(name).expanduser()
+    path = config_dir() / Path(name).expanduser()
     dataset = settings.connector.dataset
     # The schemas of a warehouse: the tables, dlt's staging tables, and the reports.
     if path.stem.lower() in {dataset, f"{dataset}_staging", reports_schema(settings.connector)}:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dlt.sources.helpers.rest_client.auth import APIKeyAuth
 
 from analytics_assets.api.catalog import Column, Resource
 from analytics_assets.api.connector import SHIPPED, Connector
-from analytics_assets.api.dialects.base import ById, Dialect, Endpoint
+from analytics_assets.api.dialects.base import ById, Dialect, Endpoint, Parent
 from analytics_assets.api.mistakes import CatalogError, check_catalog, find_mistakes
 from analytics_assets_tests.support.checkout import CHECKOUT
 
@@ -157,6 +158,15 @@ def test_a_mistake_in_a_dialect_is_named_with_its_place(
 ) -> None:
     [found] = find_mistakes([resource], [dialect(**endpoints)])
     assert found.startswith(said)
+
+
+def test_mistakes_of_the_dialect_itself_are_listed_with_those_of_its_endpoints() -> None:
+    child = Endpoint("/sites/{siteId}/devices", parent=Parent("site", {"siteId": "id"}))
+    kind: Any = APIKeyAuth
+    assert find_mistakes([DEVICES], [replace(dialect(devices=child), auth=kind)]) == [
+        "dialect vendor: auth is the class APIKeyAuth: call it, as in APIKeyAuth(...).",
+        "dialect vendor: devices has the parent 'site', which has no endpoint.",
+    ]
 
 
 def test_one_error_lists_all_mistakes() -> None:

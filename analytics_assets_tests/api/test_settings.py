@@ -1,5 +1,7 @@
 """Settings: where they come from, and what is said of wrong ones."""
 
+from dataclasses import replace
+
 import duckdb
 import pytest
 
@@ -94,6 +96,13 @@ def test_http_is_for_this_host_unless_allowed() -> None:
     for url in ("http://127.0.0.1:8000", "http://localhost", "http://[::1]:8000"):
         assert read_settings(EIGHT, base_url=url, api_key="x").base_url == url
     assert read_settings(EIGHT, base_url="http://api.internal", api_key="x", allow_http=True).allow_http
+
+
+def test_a_connector_of_ones_own_is_not_the_demo_because_its_url_is_missing() -> None:
+    own = replace(EIGHT, name="crm")
+    with pytest.raises(SettingsError, match=r"sources\.crm\.base_url is missing: .* Set it in \[sources\.crm\]"):
+        read_settings(own, api_key="x")
+    assert read_settings(own, base_url="demo").is_demo
 
 
 def test_no_representation_shows_the_token() -> None:

@@ -139,7 +139,7 @@ def test_the_command_asks_at_a_terminal(warehouse: Tables, tmp_path: Path) -> No
 def test_a_resource_of_the_catalog_and_an_unknown_name_are_refused(warehouse: Tables, tmp_path: Path) -> None:
     result = drop(tmp_path, "locations", "--yes")
     assert result.returncode == 1
-    assert result.stderr.startswith("locations is in api/catalog.py. Run with mode: rebuild to drop its table")
+    assert result.stderr.startswith("locations is in the catalog. Run with mode: rebuild to drop its table")
     result = drop(tmp_path, "place", "--yes")
     assert result.returncode == 1
     assert result.stderr == "Nothing is left of a resource 'place' in the warehouse. There is places.\n"

@@ -8,6 +8,7 @@ import pytest
 
 from analytics_assets.api.http import transport
 from analytics_assets.api.settings import SECRETS, Settings
+from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.assets.config import SyncConfig
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.automation.alerts import DEFAULT_UI_URL
@@ -68,7 +69,8 @@ def environment_of(rows: Mapping[str, Row], section: str = "") -> dict[str, tupl
 
 def test_every_setting_is_documented_with_its_default() -> None:
     # The connector's, which `test_the_eight.py` knows.
-    known = {"dialect": defaults(API)["dialect"]}
+    shipped = read_settings()
+    known = {"base_url": shipped.base_url, "dialect": shipped.dialect}
     assert defaults(API) == {key: value for key, value in Settings().items() if key != "connector"} | known
 
 
@@ -118,7 +120,12 @@ def test_the_shipped_file_has_what_is_documented() -> None:
     of_dlt = defaults(TABLES["dlt itself"], "shipped")
     assert {name: shipped.pop(name, None) for name in of_dlt} == of_dlt
     # Whatever else it sets is the default, spelled out.
-    known = flat({"runtime": defaults(TABLES["Requests: `[runtime]`"]), "sources": {"analytics": dict(Settings())}})
+    known = flat(
+        {
+            "runtime": defaults(TABLES["Requests: `[runtime]`"]),
+            "sources": {"analytics": {**Settings(), "base_url": read_settings().base_url}},
+        }
+    )
     assert shipped == {name: known.get(name) for name in shipped}
 
 

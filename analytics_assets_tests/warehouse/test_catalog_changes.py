@@ -68,7 +68,7 @@ def test_a_column_that_is_added_is_filled_in_all_rows_by_the_next_sync(
     empty_api.requests.clear()
     assert load(declaring(GROUPS, siteName="text")).rows_loaded == 30
     assert load.said == [
-        "groups: api/catalog.py now declares 'siteName', so everything is read again to fill the older rows"
+        "groups: the catalog now declares 'siteName', so everything is read again to fill the older rows"
     ]
     assert len(empty_api.asked("groups")) == 1
     assert project.query("SELECT count(*) FROM analytics.groups WHERE site_name = 'Site ' || id") == [(30,)]
@@ -118,7 +118,7 @@ def test_a_window_says_that_the_next_sync_fills_the_other_rows(
     changed = declaring(GROUPS, siteName="text")
     load(changed, Reading(start=read_date("2024-05-03"), end=read_date("2024-05-05")))
     assert load.said == [
-        "groups: api/catalog.py now declares 'siteName'. The next sync without a window fills the older rows"
+        "groups: the catalog now declares 'siteName'. The next sync without a window fills the older rows"
     ]
     assert project.ids("groups", "site_name IS NOT NULL") == [3, 4]
     load(changed)
@@ -167,11 +167,11 @@ def test_another_type_is_an_error_before_any_request_and_a_rebuild_takes_it(
     with pytest.raises(CatalogChangeError) as caught:
         load(changed)
     assert str(caught.value) == (
-        "groups: the table does not fit api/catalog.py any more: 'siteName' is declared as bigint, and the column"
+        "groups: the table does not fit the catalog any more: 'siteName' is declared as bigint, and the column"
         f" site_name is {before.get('siteName', 'json')}; 'name' is declared as json, and the column name is text. No"
         " request was made, and the table stays as it is. Run with mode: rebuild, in the op's run config, which drops"
         " the table and loads it anew; rows that the API no longer lists are gone then. Or undo the change in"
-        " api/catalog.py."
+        " the catalog."
     )
     assert empty_api.requests == []
     assert load(changed, rebuild=True).rows_loaded == 30

@@ -9,7 +9,7 @@ from dlt.common.destination.reference import Destination
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from analytics_assets.api.settings_reader import read_settings
-from analytics_assets.project import project_dir
+from analytics_assets.project import config_dir
 from analytics_assets.warehouse.destination import build_destination
 from analytics_assets.warehouse.target import Target, read_target
 from analytics_assets_tests.servers.fake_api import FakeApi
@@ -21,7 +21,7 @@ URL = "https://api.example.com"
 
 def test_demo_rows_and_real_rows_have_files_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    data = project_dir() / "data"
+    data = config_dir() / "data"
     assert read_target(read_settings(EIGHT)) == Target("duckdb", data / "demo.duckdb")
     assert read_target(read_settings(EIGHT, base_url=URL, api_key="x")) == Target("duckdb", data / "warehouse.duckdb")
     assert data.is_absolute()
@@ -37,11 +37,18 @@ def test_demo_rows_and_real_rows_have_files_of_their_own(monkeypatch: pytest.Mon
 )
 def test_relative_paths_start_at_the_project(monkeypatch: pytest.MonkeyPatch, configured: str, path: str) -> None:
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", configured)
-    assert read_target(read_settings(EIGHT)).duckdb_path == project_dir() / path
+    assert read_target(read_settings(EIGHT)).duckdb_path == config_dir() / path
     assert (
-        read_target(read_settings(EIGHT), credentials="explicit.duckdb").duckdb_path
-        == project_dir() / "explicit.duckdb"
+        read_target(read_settings(EIGHT), credentials="explicit.duckdb").duckdb_path == config_dir() / "explicit.duckdb"
     )
+
+
+def test_a_hosts_rows_are_loaded_below_the_host_wherever_the_package_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DLT_PROJECT_DIR")
+    monkeypatch.chdir(tmp_path)
+    assert read_target(read_settings(EIGHT)).duckdb_path == tmp_path / "data" / "demo.duckdb"
 
 
 def test_a_real_api_is_loaded_into_the_default_file(
@@ -49,7 +56,7 @@ def test_a_real_api_is_loaded_into_the_default_file(
 ) -> None:
     monkeypatch.delenv("DESTINATION__DUCKDB__CREDENTIALS")
     assert project.sync().success
-    with duckdb.connect(str(project_dir() / "data" / "warehouse.duckdb")) as connection:
+    with duckdb.connect(str(config_dir() / "data" / "warehouse.duckdb")) as connection:
         assert connection.execute("SELECT count(*) FROM analytics.roles").fetchone() == (len(api.rows["roles"]),)
 
 

@@ -199,8 +199,8 @@ class Dialect:
     """Value of the setting `dialect` that selects it."""
     endpoints: Mapping[str, Endpoint]
     """Endpoint of each resource, by the resource's name."""
-    page_size: int
-    """Rows per page that are requested by default."""
+    page_size: int = 100
+    """Rows per page that `ByOffset` and `ById` request by default."""
     least_page_size: int = 1
     """Smallest page size that the API accepts, in rows."""
     largest_page_size: int | None = None
@@ -236,12 +236,16 @@ class Dialect:
             yield 'auth is APIKeyAuth(location="cookie"), which dlt does not implement: use "header" or "query".'
 
     def _mistakes_of_parents(self) -> Iterator[str]:
-        for name, endpoint in self.endpoints.items():
-            seen, parent = [name], endpoint.parent
-            while parent and parent.resource in self.endpoints and parent.resource not in seen:
+        # What is no endpoint by mistake has no parent.
+        parents: dict[str, Parent | None] = {
+            name: getattr(each, "parent", None) for name, each in self.endpoints.items()
+        }
+        for name, own in parents.items():
+            seen, parent = [name], own
+            while parent and parent.resource in parents and parent.resource not in seen:
                 seen.append(parent.resource)
-                parent = self.endpoints[parent.resource].parent
-            if parent and parent.resource not in self.endpoints:
+                parent = parents[parent.resource]
+            if parent and parent.resource not in parents:
                 yield f"{name} has the parent {parent.resource!r}, which has no endpoint."
             elif parent and parent.resource == name:
                 yield f"{name} is its own parent: {' of '.join([*seen, name])}."

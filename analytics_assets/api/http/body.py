@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from analytics_assets.api.dialects.base import Endpoint
 from analytics_assets.api.dialects.selector import EVERY, Step, is_key, read_steps
+from analytics_assets.api.http.errors import kind_of, name_keys
 from analytics_assets.api.values.tokens import DEEPEST, REPLACEMENT, TEXTS, UNFIT, is_list, is_object
 
 MOST_WEIGHT = 400_000_000
@@ -108,7 +109,7 @@ def _take(value: Any, step: Step) -> Raw | None:  # noqa: ANN401 - as JSON has i
 
 
 def describe_lack(values: Any, selector: str | None) -> str | None:  # noqa: ANN401 - as JSON has it
-    """Says at which step the path of a selector leads nowhere, and which keys are there.
+    """Says at which step the path of a selector leads nowhere, and what is there.
 
     Returns:
         `None` if the selector is one key, or none.
@@ -119,7 +120,14 @@ def describe_lack(values: Any, selector: str | None) -> str | None:  # noqa: ANN
     reached = next(count for count in range(len(steps), -1, -1) if count == 0 or _leads(values, steps[:count]))
     if reached == len(steps):
         return f"what is at {selector!r} is no list"
-    return f"the selector {selector!r} leads nowhere from its step {reached + 1}, {_spell(steps[reached])}, on"
+    before: Any = _walk(values, steps[:reached]) if reached else values
+    if EVERY in steps[:reached]:
+        before = next(each for each in _LIST.decode(before) if not _leads(each, steps[reached : reached + 1]))
+    if isinstance(before, Raw):
+        before = msgspec.json.decode(before)
+    found = f"an object with {name_keys(before)}" if isinstance(before, dict) else kind_of(before)
+    step = f"step {reached + 1}, {_spell(steps[reached])}"
+    return f"the selector {selector!r} leads nowhere from its {step}, on: found {found} there"
 
 
 def _leads(values: Any, steps: Sequence[Step]) -> bool:  # noqa: ANN401 - as JSON has it

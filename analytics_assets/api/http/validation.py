@@ -142,7 +142,7 @@ def _read_key(row: Row | Raw, name: str, type_: ColumnType, resource: Resource, 
         found = "another value" if resource.is_sensitive else shortened(row[name])
     kind = "an integer" if type_ == "bigint" else "a text"
     if bytes(row.get(name, b""))[:1] == b'"' and type_ == "bigint":
-        found += ". If ids are texts, declare it so in api/catalog.py and run with mode: rebuild"
+        found += ". If ids are texts, declare it so in the catalog and run with mode: rebuild"
     raise PayloadError(f"{place} has no {name!r} to merge on, which is {kind} in this table: found {found}.")
 
 
@@ -208,8 +208,7 @@ def _describe_mismatch(values: Any, resource: Resource, settings: Settings) -> s
     body: object = {key: _outline(token) for key, token in values.items()} if has_keys else _outline(values)
     problem, found = "the body is no list", kind_of(body)
     if lack := describe_lack(values, endpoint.selector):
-        held = f": the body has {name_keys(body)}" if isinstance(body, dict) else f": the body is {found}"
-        return f"{lack}{held}. Does the dialect fit this API?"
+        return f"{lack}. Does the dialect fit this API?"
     if endpoint.selector is not None:
         problem = f"there is no list under the key {endpoint.selector!r}"
         if isinstance(body, dict) and endpoint.selector in body:

@@ -103,7 +103,7 @@ def build_assets(names: Names, cron: str) -> dg.AssetsDefinition:
                         raise_interrupt(error)
                         failures[name] = explain(error, (*listing.secrets(), *session.secrets))
                         permanent = permanent and is_permanent(error)
-                        context.log.error(f"{name} failed: {failures[name]}")
+                        context.log.error(f"{name} failed: {failures[name].removeprefix(f'{name}: ')}")
                         progress.end(name)
                     else:
                         progress.end(name, done)

@@ -37,7 +37,7 @@ def upstream_specs(names: Names) -> list[dg.AssetSpec]:
             metadata={
                 **docs_link(names.connector),
                 "dagster/column_schema": api_schema(names.connector, resource),
-                "dagster/code_references": code_reference(resource),
+                **code_reference(resource),
                 "path": endpoint.path,
                 "pagination": endpoint.pagination_is,
                 "rows": endpoint.rows_are,
@@ -63,7 +63,7 @@ def spec_attributes(names: Names, resource: Resource) -> dict[str, Any]:
             "dagster/table_name": names.table(resource),
             "dagster/column_schema": table_schema(names.connector, resource),
             "dagster/column_lineage": column_lineage(names, resource),
-            "dagster/code_references": code_reference(resource),
+            **code_reference(resource),
             "dagster/storage_kind": destination,
             **docs_link(names.connector),
         },
@@ -143,12 +143,14 @@ def _table_column(connector: Connector, resource: Resource, column: Column, name
 
 
 @cache
-def code_reference(resource: Resource) -> dg.CodeReferencesMetadataValue:
-    """The line of `api/catalog.py` that declares the resource."""
+def code_reference(resource: Resource) -> dict[str, dg.CodeReferencesMetadataValue]:
+    """Metadata that links to the line of `api/catalog.py` that declares the resource, if it is declared there."""
     path = catalog.__file__
     needle = f'name="{resource.name}",'
-    line = next((number for number, text in enumerate(linecache.getlines(path), 1) if text.strip() == needle), 1)
-    return file_reference(path, line, "Catalog entry")
+    lines = (number for number, text in enumerate(linecache.getlines(path), 1) if text.strip() == needle)
+    if resource not in catalog.RESOURCES or (line := next(lines, None)) is None:
+        return {}
+    return {"dagster/code_references": file_reference(path, line, "Catalog entry")}
 
 
 def file_reference(path: str, line: int, label: str) -> dg.CodeReferencesMetadataValue:

@@ -117,7 +117,7 @@ def _describe(finding: Finding) -> str:
         texts.append(f"{stats.retries} retries")
     if finding.undeclared:
         fields = [f"{field[:LONGEST_FIELD]} (column {column})" for field, column in finding.undeclared.items()]
-        texts.append(f"not in api/catalog.py: {', '.join(fields)}")
+        texts.append(f"not in the catalog: {', '.join(fields)}")
     if stats.values_rescued:
         fit = "does not fit its column" if stats.values_rescued == 1 else "do not fit their columns"
         texts.append(f"{count(stats.values_rescued, 'value')} that {fit}, kept in {RESCUED}")
@@ -127,9 +127,7 @@ def _describe(finding: Finding) -> str:
 def _advise(finding: Finding) -> str:
     if not finding.suggested:
         return ""
-    where = (
-        f"To declare them, paste into the columns of `{finding.resource.name}` in api/catalog.py, and run with mode:"
-    )
+    where = f"To declare them, paste into the columns of the resource `{finding.resource.name}`, and run with mode:"
     columns = [
         f'    Column({json.dumps(column.name, ensure_ascii=False)}, "{column.type}", "{column.description}"),'
         for column in finding.suggested

@@ -85,7 +85,7 @@ def _not_null(resource: Resource) -> Check:
         empty = [name for name, count in profile.nulls.items() if count]
         return (
             {f"nulls_in_{name}": count for name, count in profile.nulls.items()},
-            f"These columns have nulls, though api/catalog.py declares that they have none: {', '.join(empty)}."
+            f"These columns have nulls, though the catalog declares that they have none: {', '.join(empty)}."
             if empty
             else None,
         )
@@ -120,7 +120,7 @@ def _undeclared_columns() -> Check:
     def judge(profile: TableProfile) -> Outcome:
         found, others = profile.undeclared, sorted(profile.columnless)
         named = [f"{field} (column {column})" for field, column in found.items()][:SHOWN_FIELDS]
-        wrong = f"The API sends {count(len(found), 'field')} not declared in api/catalog.py: {', '.join(named)}."
+        wrong = f"The API sends {count(len(found), 'field')} not declared in the catalog: {', '.join(named)}."
         if others:
             wrong += f" {len(others)} more are in `{RESCUED}`, because a table has at most {MOST_COLUMNS} such columns."
         metadata: dict[str, Any] = {"columns": found, "count": len(found) + len(others)}
@@ -130,7 +130,7 @@ def _undeclared_columns() -> Check:
 
     description = (
         "The API sends no field that the catalog does not declare. An undeclared field is loaded as JSON into a column"
-        " of its own, which the check lists. To give it a type, declare it in api/catalog.py and run with mode:"
+        " of its own, which the check lists. To give it a type, declare it in the catalog and run with mode:"
         " rebuild."
     )
     return Check(UNDECLARED, WARN, description, judge)
@@ -142,7 +142,7 @@ def _values_fit(resource: Resource, table: str) -> Check:
         if profile.rescued:
             wrong += (
                 f"Values that do not fit their column are in `{RESCUED}`: {_rows(resource, profile.rescued)}. If the"
-                " API is right, change the column's type in api/catalog.py, and run with mode: rebuild. "
+                " API is right, change the column's type in the catalog, and run with mode: rebuild. "
             )
         if profile.replaced:
             wrong += f"U+FFFD replaces characters that databases cannot store: {_rows(resource, profile.replaced)}."

@@ -54,13 +54,21 @@ def test_an_empty_list_is_no_row(connect: Connect, selector: str, body: object) 
 @pytest.mark.parametrize(
     ("selector", "body", "said"),
     [
-        ("data.items", {"data": {"rows": ROWS}}, "leads nowhere from its step 2, 'items', on: the body has the keys"),
+        (
+            "data.items",
+            {"data": {"rows": ROWS}},
+            "leads nowhere from its step 2, 'items', on: found an object with the keys ['rows'] there",
+        ),
         ("data.items", {"data": {"items": {"a": 1}}}, "what is at 'data.items' is no list"),
-        ("data.items", {"data": None}, "leads nowhere from its step 2, 'items', on"),
+        ("data.items", {"data": None}, "leads nowhere from its step 2, 'items', on: found null there"),
         ("data.items", {}, "leads nowhere from its step 1, 'data', on"),
-        ("data.items", ROWS, "leads nowhere from its step 1, 'data', on: the body is a list"),
+        ("data.items", ROWS, "leads nowhere from its step 1, 'data', on: found a list there"),
         ("edges[*].node", {"edges": None}, "leads nowhere from its step 2, [*], on"),
-        ("edges[*].node", {"edges": [*EDGES["edges"], {"cursor": 1}]}, "leads nowhere from its step 3, 'node', on"),
+        (
+            "edges[*].node",
+            {"edges": [*EDGES["edges"], {"cursor": 1}]},
+            "step 3, 'node', on: found an object with the keys ['cursor'] there",
+        ),
         ("edges[*].node", {"edges": [*EDGES["edges"], {"node": None}]}, "row 4 of 4 is not an object but null"),
         ("pages[1]", {"pages": [ROWS]}, "leads nowhere from its step 2, 1, on"),
         ("$[*]", {"data": ROWS}, "leads nowhere from its step 1, [*], on"),

@@ -146,7 +146,7 @@ def test_an_undeclared_field_is_a_remark(api: FakeApi, project: Project) -> None
     api.rows["roles"][0]["newField"] = 1
     verdict = check()["roles"]
     assert verdict.passed
-    assert "not in api/catalog.py: newField (column new_field)" in verdict.says
+    assert "not in the catalog: newField (column new_field)" in verdict.says
 
 
 def test_missing_settings_are_one_error_before_any_request(

@@ -51,7 +51,7 @@ def rows() -> list[str]:
 
 def pasted(verdict: Verdict) -> tuple[Column, ...]:
     sentence, *lines = verdict.advice.splitlines()
-    assert sentence.startswith(f"To declare them, paste into the columns of `{verdict.subject}` in api/catalog.py")
+    assert sentence.startswith(f"To declare them, paste into the columns of the resource `{verdict.subject}`, and")
     columns: tuple[Column, ...] = eval(f"({''.join(lines)})", {"Column": Column})
     return columns
 
@@ -66,7 +66,7 @@ def test_each_undeclared_field_has_a_line_with_the_type_that_all_values_fit(api:
         assert find_mistakes([BY_NAME["groups"]], []) == []
         declared = check("groups")
         assert (declared.passed, declared.advice) == (True, "")
-        assert "not in api/catalog.py" not in declared.says
+        assert "not in the catalog" not in declared.says
         # NaN fits no column at all.
         assert "2 values that do not fit" in declared.says
 

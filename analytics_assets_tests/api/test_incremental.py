@@ -144,5 +144,7 @@ def test_the_cursor_is_the_newest_of_all_batches(empty_api: FakeApi, monkeypatch
         write_parquet(source, resource, directory)
         pipeline = dlt.pipeline("both", destination="duckdb", pipelines_dir=directory)
         pipeline.extract(source)
-        state = pipeline.state["sources"]["analytics"]["resources"]["activities"]["incremental"]["activity_time"]
+        state = pipeline.state["sources"]["analytics_activities"]["resources"]["activities"]["incremental"][
+            "activity_time"
+        ]
     assert state["last_value"].isoformat() == "2024-05-01T00:59:00+00:00"

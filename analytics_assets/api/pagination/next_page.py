@@ -36,6 +36,11 @@ class DltResponse(requests.Response):
         self._content = response.body
         self._decoded: Any = UNREAD
 
+    @property
+    def links(self) -> dict[str, Any]:
+        """The links of the header `Link`, by relation. The standard (RFC 8288) compares relations without case."""
+        return {relation.lower(): link for relation, link in super().links.items()} | super().links
+
     def json(self, **_options: Any) -> Any:  # noqa: ANN401 - as requests has it
         """Returns the decoded body."""
         if self._decoded is UNREAD:

@@ -13,6 +13,7 @@ from analytics_assets.api.catalog import Resource
 from analytics_assets.api.dialects.base import ById, ByOffset, Endpoint
 from analytics_assets.api.http.request import ApiRequest
 from analytics_assets.api.pagination.base import PaginationError, check_cap
+from analytics_assets.api.pagination.versions import Versions
 from analytics_assets.api.settings import Settings
 
 MOST_SETBACKS = 5
@@ -27,7 +28,8 @@ class OffsetPagination:
     """Pagination by offset in which each page begins with the last row of the previous page.
 
     Only an empty page is the end: after a short page, the next request asks for the rows behind it. The offset advances
-    by the rows that came, not by those requested, because servers may send fewer. Rows of an earlier page are removed.
+    by the rows that came, not by those requested, because servers may send fewer. Rows of an earlier page are removed,
+    unless they have been edited since.
     """
 
     first = 0
@@ -50,6 +52,7 @@ class OffsetPagination:
         self._stride = 0
         self._last_page: list[Any] = []
         self._seen: set[Any] = set()
+        self._versions = Versions(resource)
         self._pages_seen: deque[list[Any]] = deque()
 
     def request(self, position: int) -> ApiRequest:
@@ -82,7 +85,12 @@ class OffsetPagination:
         if position and self._largest > 1 and self._seen.isdisjoint(keys):
             rows.clear()
             return self._set_back(position)
-        repeated = [key for key in keys[_leading(keys, self._seen) :] if key in self._seen]
+        known = _leading(keys, self._seen)
+        repeated = [
+            key
+            for key, row in zip(keys[known:], rows[known:], strict=True)
+            if key in self._seen and not self._versions.is_edited(key, row)
+        ]
         if repeated and keys[:1] == self._last_page[-1:] and position >= self._read_before:
             raise PaginationError(
                 f"{self._name}: {self._key_label} {repeated[0]!r} is listed twice, the second time on page"
@@ -93,7 +101,13 @@ class OffsetPagination:
 
     def _advance(self, rows: list[dict[str, Any]], keys: list[Any], position: int) -> int:
         had_rows = bool(self._seen)
-        rows[:] = [row for row, key in zip(rows, keys, strict=True) if key not in self._seen]
+        new = [
+            row
+            for row, key in zip(rows, keys, strict=True)
+            if key not in self._seen or self._versions.is_edited(key, row)
+        ]
+        self._versions.remember(keys, rows)
+        rows[:] = new
         is_restart = position == 0 and had_rows
         if rows and not is_restart:
             self._setbacks = 0
@@ -112,8 +126,10 @@ class OffsetPagination:
         self._pages_seen.append(keys)
         self._seen.update(keys)
         while len(self._seen) > REMEMBERED_KEYS and len(self._pages_seen) > MOST_SETBACKS:
-            self._seen.difference_update(self._pages_seen.popleft())
+            gone = self._pages_seen.popleft()
+            self._seen.difference_update(gone)
             self._seen.update(self._pages_seen[0][:1])
+            self._versions.forget(gone)
 
     def _set_back(self, position: int) -> int:
         self._count_setback(position)

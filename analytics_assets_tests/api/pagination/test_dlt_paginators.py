@@ -58,7 +58,7 @@ def relative_link(url: str, asked: Asked) -> Answer:
 def header_link(url: str, asked: Asked) -> Answer:
     start = start_in(asked)
     following = link(url, next_of(start))
-    headers = {"Link": f'<{following}>; rel="next", <{url}/things>; rel="first"'} if following else {}
+    headers = {"Link": f'<{following}>; rel="Next", <{url}/things>; rel="first"'} if following else {}
     return Answer(body={"data": page_of(start)}, headers=headers)
 
 

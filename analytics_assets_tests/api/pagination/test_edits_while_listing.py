@@ -31,7 +31,9 @@ class Parts:
     """Twenty parts in the order of their edits, ten a page. Two are edited once the first page has gone out."""
 
     def __init__(self) -> None:
-        self.rows = [{"id": n, "name": "old", "updated": f"2024-05-01T01:{n:02}:00Z"} for n in range(1, 21)]
+        self.rows: list[dict[str, Any]] = [
+            {"id": n, "name": "old", "updated": f"2024-05-01T01:{n:02}:00Z"} for n in range(1, 21)
+        ]
         self.asked = 0
 
     def __call__(self, asked: Asked) -> Answer:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from analytics_assets.api.catalog import Resource
-from analytics_assets.api.http.errors import PayloadError, StatusError, kind_of, shortened
+from analytics_assets.api.http.errors import PayloadError, StatusError, TokenStatusError, kind_of, shortened
 from analytics_assets.api.http.request import Place
 from analytics_assets.api.masking import mask
 from analytics_assets.api.pagination.base import check_cap
@@ -62,7 +62,7 @@ async def _read_children(reader: PageReader, most_pages: int) -> AsyncGenerator[
         PaginationError: All listings together, that of the parent included, exceed `max_pages`.
     """
     name, stats, settings = reader.resource.name, reader.stats, reader.transport.settings
-    begun, gone_before, parents = stats.pages, stats.parents_gone, 0
+    begun, gone, parents = stats.pages, 0, 0
     children: deque[_Child] = deque()
     places: AsyncIterator[Place] | None
     async with aclosing(_places(reader)) as listed:
@@ -81,8 +81,10 @@ async def _read_children(reader: PageReader, most_pages: int) -> AsyncGenerator[
                 page = await children[0].next_page()
                 check_cap(name, stats.pages - begun - 1, settings.max_pages)
                 if page is None:
-                    stats.parents_gone += children.popleft().is_gone
-                    gone = stats.parents_gone - gone_before
+                    is_gone = children.popleft().is_gone
+                    # The stats also count the parents of this level's parents.
+                    gone += is_gone
+                    stats.parents_gone += is_gone
                     if gone and gone == parents - len(children) and (gone >= MOST_GONE or not (children or places)):
                         raise _all_gone(reader, gone)
                     continue
@@ -125,7 +127,9 @@ class _Child:
                     del rows
                     await self._pages.put([page.pop()])
         except Exception as error:  # noqa: BLE001 - `next_page` raises it
-            self.is_gone = isinstance(error, StatusError) and error.status == 404 and not has_page
+            is_missing = isinstance(error, StatusError) and error.status == 404
+            # A token endpoint that is missing says nothing about the parent.
+            self.is_gone = is_missing and not isinstance(error, TokenStatusError) and not has_page
             clear_frames(error.__traceback__)
             await self._pages.put(None if self.is_gone else error)
         else:

@@ -20,6 +20,7 @@ from analytics_assets.api.http.request import Place
 from analytics_assets.api.masking import mask
 from analytics_assets.api.pagination.base import check_cap
 from analytics_assets.api.prefetch import Awaited, PageReader
+from analytics_assets.api.shared_rows import SharedRows
 from analytics_assets.api.values.tokens import Row
 
 PAGES_AHEAD = 1
@@ -59,11 +60,13 @@ async def _read_children(reader: PageReader, most_pages: int) -> AsyncGenerator[
 
     Raises:
         StatusError: The listings of all parents answer 404.
+        PayloadError: Two parents list different rows with one key.
         PaginationError: All listings together, that of the parent included, exceed `max_pages`.
     """
     name, stats, settings = reader.resource.name, reader.stats, reader.transport.settings
     begun, gone, parents = stats.pages, 0, 0
     children: deque[_Child] = deque()
+    shared = SharedRows(reader.resource, reader.endpoint)
     places: AsyncIterator[Place] | None
     async with aclosing(_places(reader)) as listed:
         places = listed
@@ -88,6 +91,7 @@ async def _read_children(reader: PageReader, most_pages: int) -> AsyncGenerator[
                     if gone and gone == parents - len(children) and (gone >= MOST_GONE or not (children or places)):
                         raise _all_gone(reader, gone)
                     continue
+                page = [shared.keep_new(page.pop(), children[0].place)]
                 most_pages -= bool(page[0])
                 yield page.pop()
         finally:
@@ -99,6 +103,7 @@ class _Child:
     """The listing of one parent, which is read in a task of its own."""
 
     def __init__(self, reader: PageReader, most_pages: int, place: Place) -> None:
+        self.place = place
         self.is_gone = False
         self._has_turn = asyncio.Event()
         self._pages: asyncio.Queue[list[list[Row]] | Exception | None] = asyncio.Queue(PAGES_AHEAD)

@@ -169,6 +169,42 @@ def test_parents_that_are_gone_are_counted_apart_on_each_level(connect: Connect,
             assert "answered 404 Not Found for each of 4 rows of devices" in connected.refusal("disks")
 
 
+def listed(rows: dict[str, list[dict[str, Any]]], asked: Asked) -> Answer:
+    """The answer of an API whose devices are these, by site."""
+    return Answer(body={"data": [{"id": int(n)} for n in rows] if asked.path == "/sites" else rows[asked.path[7:-8]]})
+
+
+LOCAL_IDS = [
+    {"1": [{"id": 1, "slug": "a"}], "2": [{"id": 1, "slug": "b"}]},
+    {"1": [{"id": 1, "slug": "a"}], "2": [{"id": 1}]},
+    {"1": [{"id": 1, "siteId": 1}], "2": [{"id": 1, "siteId": 2}]},
+    # Without any content, nothing says that it is the same row.
+    {"1": [{"id": 1}], "2": [{"id": 1}]},
+]
+
+
+@pytest.mark.parametrize("rows", LOCAL_IDS)
+def test_ids_that_differ_only_together_with_the_parent_are_an_error(
+    connect: Connect, rows: dict[str, list[dict[str, Any]]]
+) -> None:
+    columns = (ID, Column("siteId", "bigint", "Site", nullable=False))
+    both = Resource("devices", "One row per device.", columns, key=("siteId", "id"))
+    endpoints = {"sites": Endpoint("/sites", "data"), "devices": DEVICES_OF}
+    with serve_vendor(lambda asked: listed(rows, asked)) as vendor:
+        message = connect(vendor.url, endpoints, SITES, DEVICES).refusal("devices")
+        assert "devices: GET /sites/1/devices and /sites/2/devices list different rows with id 1." in message
+        assert 'set key=("siteId", "id"), declare siteId with nullable=False' in message
+        assert [row["site_id"] for row in connect(vendor.url, endpoints, SITES, both).rows("devices")] == [1, 2]
+
+
+def test_a_row_that_several_parents_list_is_read_once(connect: Connect) -> None:
+    shared = {"id": 1, "slug": "a", "seen": None}
+    rows = {"1": [shared, {"id": 2, "slug": "b"}], "2": [{"id": 3, "slug": "a"}, dict(reversed(shared.items()))]}
+    endpoints = {"sites": Endpoint("/sites", "data"), "devices": DEVICES_OF}
+    with serve_vendor(lambda asked: listed(rows, asked)) as vendor:
+        assert connect(vendor.url, endpoints, SITES, DEVICES).ids("devices") == [1, 2, 3]
+
+
 def test_a_404_behind_the_first_page_is_an_error(connect: Connect) -> None:
     def reply(asked: Asked) -> Answer:
         if asked.query.get("cursor"):

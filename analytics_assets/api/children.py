@@ -15,11 +15,12 @@ import msgspec
 from msgspec import Raw
 
 from analytics_assets.api.catalog import Resource
-from analytics_assets.api.http.errors import PayloadError, StatusError, kind_of, shortened
+from analytics_assets.api.http.errors import PayloadError, StatusError, TokenStatusError, kind_of, shortened
 from analytics_assets.api.http.request import Place
 from analytics_assets.api.masking import mask
 from analytics_assets.api.pagination.base import check_cap
 from analytics_assets.api.prefetch import Awaited, PageReader
+from analytics_assets.api.shared_rows import SharedRows
 from analytics_assets.api.values.tokens import Row
 
 PAGES_AHEAD = 1
@@ -59,11 +60,13 @@ async def _read_children(reader: PageReader, most_pages: int) -> AsyncGenerator[
 
     Raises:
         StatusError: The listings of all parents answer 404.
+        PayloadError: Two parents list different rows with one key.
         PaginationError: All listings together, that of the parent included, exceed `max_pages`.
     """
     name, stats, settings = reader.resource.name, reader.stats, reader.transport.settings
-    begun, gone_before, parents = stats.pages, stats.parents_gone, 0
+    begun, gone, parents = stats.pages, 0, 0
     children: deque[_Child] = deque()
+    shared = SharedRows(reader.resource, reader.endpoint)
     places: AsyncIterator[Place] | None
     async with aclosing(_places(reader)) as listed:
         places = listed
@@ -81,11 +84,14 @@ async def _read_children(reader: PageReader, most_pages: int) -> AsyncGenerator[
                 page = await children[0].next_page()
                 check_cap(name, stats.pages - begun - 1, settings.max_pages)
                 if page is None:
-                    stats.parents_gone += children.popleft().is_gone
-                    gone = stats.parents_gone - gone_before
+                    is_gone = children.popleft().is_gone
+                    # The stats also count the parents of this level's parents.
+                    gone += is_gone
+                    stats.parents_gone += is_gone
                     if gone and gone == parents - len(children) and (gone >= MOST_GONE or not (children or places)):
                         raise _all_gone(reader, gone)
                     continue
+                page = [shared.keep_new(page.pop(), children[0].place)]
                 most_pages -= bool(page[0])
                 yield page.pop()
         finally:
@@ -97,6 +103,7 @@ class _Child:
     """The listing of one parent, which is read in a task of its own."""
 
     def __init__(self, reader: PageReader, most_pages: int, place: Place) -> None:
+        self.place = place
         self.is_gone = False
         self._has_turn = asyncio.Event()
         self._pages: asyncio.Queue[list[list[Row]] | Exception | None] = asyncio.Queue(PAGES_AHEAD)
@@ -125,7 +132,9 @@ class _Child:
                     del rows
                     await self._pages.put([page.pop()])
         except Exception as error:  # noqa: BLE001 - `next_page` raises it
-            self.is_gone = isinstance(error, StatusError) and error.status == 404 and not has_page
+            is_missing = isinstance(error, StatusError) and error.status == 404
+            # A token endpoint that is missing says nothing about the parent.
+            self.is_gone = is_missing and not isinstance(error, TokenStatusError) and not has_page
             clear_frames(error.__traceback__)
             await self._pages.put(None if self.is_gone else error)
         else:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from analytics_assets.api.catalog import Column, ColumnType, Resource
 from analytics_assets.api.connector import Connector
-from analytics_assets.api.dialects.base import ById, Dialect, Endpoint
+from analytics_assets.api.dialects.base import ById, Dialect, Endpoint, Parent
 from analytics_assets.api.values.columns import LONGEST_NAME, RESERVED, column_name
 
 TYPES = get_args(ColumnType)
@@ -236,6 +236,9 @@ def _of_dialect(dialect: Dialect, by_name: Mapping[str, Resource]) -> Iterator[s
             yield from (f"{name}: {mistake}" for mistake in endpoint.mistakes())
             if name in by_name and isinstance(endpoint.pagination, ById):
                 yield from (f"{name}: {mistake}" for mistake in _of_ids(by_name[name], endpoint.pagination))
+            if name in by_name and endpoint.parent and endpoint.parent.resource in by_name:
+                above = by_name[endpoint.parent.resource]
+                yield from (f"{name}: {mistake}" for mistake in _of_parent(by_name[name], above, endpoint.parent))
         else:
             yield f"the endpoint {name!r} is no Endpoint but {_kind(endpoint)}"
 
@@ -249,6 +252,16 @@ def _of_ids(resource: Resource, by_id: ById) -> Iterator[str]:
     if by_id.descending and resource.append_only and resource.cursor is None:
         # Such a listing is read in slices, and the rows that a slice leaves are found by their cursor.
         yield "events that are listed from the newest id down need a cursor"
+
+
+def _of_parent(resource: Resource, above: Resource, parent: Parent) -> Iterator[str]:
+    for placeholder, field in parent.fields.items():
+        for owner, name in ((above, field), (resource, placeholder)):
+            if any(_overlap(path, name) for path in (*owner.hashed, *owner.dropped)):
+                yield (
+                    f"the placeholder {{{placeholder}}} shows {owner.name}.{name}, which is hashed or dropped, in paths,"
+                    f" messages and columns: take another field of {above.name}, such as its key {above.key_label}"
+                )
 
 
 def _nearest(name: object, names: Iterable[str]) -> str | None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from dlt.sources.helpers.rest_client.auth import OAuth2ClientCredentials
 from dlt.sources.helpers.rest_client.paginators import JSONResponseCursorPaginator, PageNumberPaginator
 
 from analytics_assets.api.catalog import Column, Resource
@@ -148,6 +149,62 @@ def test_if_all_parents_are_gone_the_path_is_wrong(connect: Connect, number: int
     assert f"devices: GET /sites/{{siteId}}/devices answered 404 Not Found for each of {min(number, 100)}" in message
 
 
+@pytest.mark.parametrize("disks_are_there", [True, False])
+def test_parents_that_are_gone_are_counted_apart_on_each_level(connect: Connect, *, disks_are_there: bool) -> None:
+    sites = Sites(3, 2)
+    sites.gone = {1, 2} if disks_are_there else {1}
+
+    def reply(asked: Asked) -> Answer:
+        return Answer(404) if asked.path.endswith("/disks") and not disks_are_there else sites(asked)
+
+    parent = Parent("devices", {"deviceId": "id"})
+    disks = Endpoint("/all/{deviceId}/devices/{deviceId}/disks", "data", parent=parent)
+    endpoints = {"sites": SITES_BY_OFFSET, "devices": DEVICES_OF, "disks": disks}
+    with serve_vendor(reply) as vendor:
+        connected = connect(vendor.url, endpoints, SITES, DEVICES, DISKS)
+        if disks_are_there:
+            assert connected.ids("disks") == [30_000, 30_010]
+            assert connected.listing.stats.parents_gone == 2
+        else:
+            assert "answered 404 Not Found for each of 4 rows of devices" in connected.refusal("disks")
+
+
+def listed(rows: dict[str, list[dict[str, Any]]], asked: Asked) -> Answer:
+    """The answer of an API whose devices are these, by site."""
+    return Answer(body={"data": [{"id": int(n)} for n in rows] if asked.path == "/sites" else rows[asked.path[7:-8]]})
+
+
+LOCAL_IDS = [
+    {"1": [{"id": 1, "slug": "a"}], "2": [{"id": 1, "slug": "b"}]},
+    {"1": [{"id": 1, "slug": "a"}], "2": [{"id": 1}]},
+    {"1": [{"id": 1, "siteId": 1}], "2": [{"id": 1, "siteId": 2}]},
+    # Without any content, nothing says that it is the same row.
+    {"1": [{"id": 1}], "2": [{"id": 1}]},
+]
+
+
+@pytest.mark.parametrize("rows", LOCAL_IDS)
+def test_ids_that_differ_only_together_with_the_parent_are_an_error(
+    connect: Connect, rows: dict[str, list[dict[str, Any]]]
+) -> None:
+    columns = (ID, Column("siteId", "bigint", "Site", nullable=False))
+    both = Resource("devices", "One row per device.", columns, key=("siteId", "id"))
+    endpoints = {"sites": Endpoint("/sites", "data"), "devices": DEVICES_OF}
+    with serve_vendor(lambda asked: listed(rows, asked)) as vendor:
+        message = connect(vendor.url, endpoints, SITES, DEVICES).refusal("devices")
+        assert "devices: GET /sites/1/devices and /sites/2/devices list different rows with id 1." in message
+        assert 'set key=("siteId", "id"), declare siteId with nullable=False' in message
+        assert [row["site_id"] for row in connect(vendor.url, endpoints, SITES, both).rows("devices")] == [1, 2]
+
+
+def test_a_row_that_several_parents_list_is_read_once(connect: Connect) -> None:
+    shared = {"id": 1, "slug": "a", "seen": None}
+    rows = {"1": [shared, {"id": 2, "slug": "b"}], "2": [{"id": 3, "slug": "a"}, dict(reversed(shared.items()))]}
+    endpoints = {"sites": Endpoint("/sites", "data"), "devices": DEVICES_OF}
+    with serve_vendor(lambda asked: listed(rows, asked)) as vendor:
+        assert connect(vendor.url, endpoints, SITES, DEVICES).ids("devices") == [1, 2, 3]
+
+
 def test_a_404_behind_the_first_page_is_an_error(connect: Connect) -> None:
     def reply(asked: Asked) -> Answer:
         if asked.query.get("cursor"):
@@ -160,6 +217,29 @@ def test_a_404_behind_the_first_page_is_an_error(connect: Connect) -> None:
     with serve_vendor(reply) as vendor:
         connected = connect(vendor.url, {"sites": Endpoint("/sites", "data"), "devices": endpoint}, SITES, DEVICES)
         assert "devices: GET /sites/1/devices?cursor=more answered 404" in connected.refusal("devices")
+
+
+@pytest.mark.parametrize("of_dlt", [True, False])
+def test_a_404_of_the_token_endpoint_says_nothing_about_a_parent(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, *, of_dlt: bool
+) -> None:
+    monkeypatch.setenv("SOURCES__VENDOR__CLIENT_ID", "client")
+    monkeypatch.setenv("SOURCES__VENDOR__CLIENT_SECRET", "secret-canary")
+    monkeypatch.setenv("SOURCES__VENDOR__REQUESTS_IN_FLIGHT", "1")
+    sites = Sites(9)
+
+    def reply(asked: Asked) -> Answer:
+        if asked.path == "/token":
+            is_first = len(vendor.asked("/token")) == 1
+            return Answer(body={"access_token": "expiring", "expires_in": 3600}) if is_first else Answer(404)
+        return Answer(401) if vendor.asked("/sites/4/devices") else sites(asked)
+
+    with serve_vendor(reply) as vendor:
+        monkeypatch.setenv("SOURCES__VENDOR__TOKEN_URL", f"{vendor.url}/token")
+        auth: dict[str, Any] = {"auth": OAuth2ClientCredentials()} if of_dlt else {"token_path": "/token"}
+        endpoints = {"sites": Endpoint("/sites", "data"), "devices": DEVICES_OF}
+        connected = connect(vendor.url, endpoints, SITES, DEVICES, **auth)
+        assert f"No token: POST {vendor.url}/token answered 404" in connected.refusal("devices")
 
 
 def test_an_error_of_one_listing_is_that_of_all(connect: Connect) -> None:

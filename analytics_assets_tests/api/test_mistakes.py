@@ -160,6 +160,29 @@ def test_a_mistake_in_a_dialect_is_named_with_its_place(
     assert found.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("parent", "child", "field", "said"),
+    [
+        ({"hashed": ("name",)}, {}, "name", "sites.name"),
+        ({"dropped": ("name",)}, {}, "name", "sites.name"),
+        ({"hashed": ("meta",)}, {}, "meta.name", "sites.meta.name"),
+        ({"dropped": ("meta.name",)}, {}, "meta", "sites.meta"),
+        ({}, {"hashed": ("site",)}, "name", "devices.site"),
+    ],
+)
+def test_a_sensitive_field_must_not_stand_in_a_path(
+    parent: dict[str, Any], child: dict[str, Any], field: str, said: str
+) -> None:
+    sites = Resource("sites", "Sites", (ID,), **parent)
+    devices = replace(DEVICES, **child)
+    endpoint = Endpoint("/sites/{site}/devices", parent=Parent("sites", {"site": field}))
+    [found] = find_mistakes([sites, devices], [dialect(sites=ENDPOINT, devices=endpoint)])
+    assert found.startswith(
+        f"dialect vendor: devices: the placeholder {{site}} shows {said}, which is hashed or dropped, in paths,"
+    )
+    assert "take another field of sites, such as its key id" in found
+
+
 def test_mistakes_of_the_dialect_itself_are_listed_with_those_of_its_endpoints() -> None:
     child = Endpoint("/sites/{siteId}/devices", parent=Parent("site", {"siteId": "id"}))
     kind: Any = APIKeyAuth

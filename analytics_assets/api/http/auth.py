@@ -8,7 +8,15 @@ from time import monotonic
 from typing import Any
 from urllib.parse import urlencode
 
-from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, name_keys, shortened
+from analytics_assets.api.http.errors import (
+    PayloadError,
+    TokenStatusError,
+    excerpt,
+    is_page,
+    kind_of,
+    name_keys,
+    shortened,
+)
 from analytics_assets.api.http.request import ApiRequest, Credentials
 from analytics_assets.api.http.response import ApiResponse
 from analytics_assets.api.redaction import redact
@@ -52,7 +60,8 @@ class Auth:
         """Returns the credentials of a request.
 
         Raises:
-            NoResponseError, RefusedResponseError, StatusError, PayloadError: No token can be fetched (see `current`).
+            NoResponseError, RefusedResponseError, TokenStatusError, PayloadError: No token can be fetched (see
+                `current`).
         """
         token = await self.current()
         if token not in self._credentials.secrets:
@@ -65,7 +74,7 @@ class Auth:
         Raises:
             NoResponseError: The token endpoint cannot be reached.
             RefusedResponseError: The response of the token endpoint is too large.
-            StatusError: The token endpoint refuses the client.
+            TokenStatusError: The token endpoint refuses the client.
             PayloadError: The response of the token endpoint holds no token.
         """
         if self._token is not None and monotonic() < self._renewed_at:
@@ -121,7 +130,7 @@ def _read_token(response: ApiResponse, settings: Settings) -> tuple[str, float]:
     if response.status >= 300:
         advice = _explain_refusal(response.status, found.get("error"), settings)
         shown = excerpt(response, settings.secrets())
-        raise StatusError(f"No token: {answered}. {advice} Its body begins: {shown}", response.status)
+        raise TokenStatusError(f"No token: {answered}. {advice} Its body begins: {shown}", response.status)
     if unreadable:
         page = " It looks like a page, to log in at perhaps." if is_page(response) else ""
         raise PayloadError(

@@ -11,7 +11,7 @@ from dlt.sources.helpers.rest_client.auth import AuthConfigBase
 
 from analytics_assets.api.http.auth import LAST_ISSUED, LEEWAY, Post, read_lifetime
 from analytics_assets.api.http.auth_fields import credential_keys, resolve_auth, secret_values, token_field
-from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, name_keys
+from analytics_assets.api.http.errors import PayloadError, StatusError, TokenStatusError, excerpt, is_page, name_keys
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.origin import origin_of
 from analytics_assets.api.http.request import ApiRequest, Credentials
@@ -59,7 +59,7 @@ class DltAuth:
         """Returns the credentials of a request.
 
         Raises:
-            NoResponseError, RefusedResponseError, StatusError, PayloadError: No token can be fetched.
+            NoResponseError, RefusedResponseError, TokenStatusError, PayloadError: No token can be fetched.
         """
         if self._token_field is None:
             return self._sign(request)
@@ -153,7 +153,7 @@ class _TokenSession:
         self.answered = f"POST {url} answered {response.status} {response.reason}"
         if response.status >= 300:
             shown = excerpt(response, self._secrets())
-            raise StatusError(
+            raise TokenStatusError(
                 f"No token: {self.answered}. Check the client's id and secret, and"
                 f" {self._settings.connector.setting('token_url')}. Its"
                 f" body begins: {shown}",

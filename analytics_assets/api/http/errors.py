@@ -40,6 +40,10 @@ class StatusError(ValueError):
         self.status = status
 
 
+class TokenStatusError(StatusError):
+    """It was the token endpoint that answered so, which says nothing about the path of the request."""
+
+
 class PayloadError(ValueError):
     """The response has no error status, but its body is not what the resource or the token endpoint should send."""
 

@@ -76,12 +76,17 @@ def first_request(
         set_value(body, str(name), filters[str(name)])
     params = {**endpoint.params, **{name: value for name, value in filters.items() if name not in in_body}}
     return ApiRequest(
-        path=PLACEHOLDER.sub(lambda match: quote((place or {})[match[1]], safe=""), endpoint.path),
+        path=fill_path(endpoint.path, place or {}),
         params=as_pairs(params),
         method=endpoint.method,
         headers=tuple({**dialect.headers, **endpoint.headers}.items()),
         body=None if body is None else json.dumps(body).encode(),
     )
+
+
+def fill_path(path: str, values: Mapping[str, str]) -> str:
+    """Returns a path with these values, encoded, in its placeholders."""
+    return PLACEHOLDER.sub(lambda match: quote(values[match[1]], safe=""), path)
 
 
 def as_pairs(params: Mapping[str, Any]) -> Pairs:

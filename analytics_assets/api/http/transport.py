@@ -78,7 +78,7 @@ class Transport:
         Raises:
             NoResponseError: The API cannot be reached, or its response breaks off.
             RefusedResponseError: The response leads to another origin, or exceeds `max_bytes`.
-            StatusError: The token endpoint refuses the client.
+            TokenStatusError: The token endpoint refuses the client.
             PayloadError: The token endpoint sends no token.
         """
         from analytics_assets.api.http import client  # noqa: PLC0415 - definitions need no HTTP

@@ -6,4 +6,4 @@ class DestinationError(ValueError):
 
 
 class CatalogChangeError(ValueError):
-    """The catalog has changed in a way that a table cannot follow. The message says what to do."""
+    """A table that the catalog does not fit, or that is not ours. The message says what to do."""

@@ -1,12 +1,12 @@
 """What is left in the warehouse of resources that the catalog no longer lists, because they were removed or renamed."""
 
-import json
 from collections.abc import Sequence
 
 from dlt.common.destination.client import WithStagingDataset
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.connector import SHIPPED, Connector
+from analytics_assets.warehouse.owner import schema_names, stored_tables
 from analytics_assets.warehouse.sql import first_row
 
 
@@ -15,14 +15,8 @@ def find_leftovers(client: SqlJobClientBase, connector: Connector) -> list[str]:
 
     dlt's schema tells: it is stored before the table is made, and has the name of the pipeline.
     """
-    versions = client.schema.version_table_name
-    if not client.get_storage_table(versions)[0]:
-        return []
-    sql = client.sql_client
-    column, table = sql.escape_column_name("schema_name"), sql.make_qualified_table_name(versions)
-    stored = {name for (name,) in sql.execute_sql(f"SELECT DISTINCT {column} FROM {table}") or ()}
     prefix = _schema_name(connector, "")
-    unknown = stored - {f"{prefix}{name}" for name in (*connector.by_name, *connector.left_out)}
+    unknown = schema_names(client) - {f"{prefix}{name}" for name in (*connector.by_name, *connector.left_out)}
     names = sorted(name.removeprefix(prefix) for name in unknown if name.startswith(prefix))
     return [name for name in names if _is_own(client, connector, name)]
 
@@ -34,8 +28,7 @@ def _schema_name(connector: Connector, name: str) -> str:
 
 def _is_own(client: SqlJobClientBase, connector: Connector, name: str) -> bool:
     """Whether a schema is of this connector: `crm_eu_users` may be of another, which is called `crm_eu`."""
-    stored = client.get_stored_schema(_schema_name(connector, name))
-    return stored is not None and name in json.loads(stored.schema)["tables"]
+    return name in stored_tables(client, _schema_name(connector, name))
 
 
 def describe_leftovers(connector: Connector, names: Sequence[str]) -> str:

@@ -145,7 +145,8 @@ def sync(
         What the sync did.
 
     Raises:
-        CatalogChangeError: The table does not fit the catalog, and is not to be rebuilt. No request was made.
+        CatalogChangeError: The table does not fit the catalog, and is not to be rebuilt; or it belongs to something
+            else. No request was made.
         ShrunkListingError: The listing lacks too many rows of the table. Its rows are loaded, but none is marked.
         Exception: Any error of dlt, the API or the destination. Nothing was written then, except slices that were
             already committed.

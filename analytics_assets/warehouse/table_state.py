@@ -1,6 +1,5 @@
 """The state of a resource's table before and after a sync."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,12 @@ from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.reading import Gap, read_gap
 from analytics_assets.warehouse.errors import CatalogChangeError
+from analytics_assets.warehouse.owner import not_ours, refuse_made_by_others, stored_tables
 from analytics_assets.warehouse.shape import SHAPE, declared_shape, find_unfilled
 from analytics_assets.warehouse.sql import first_row, qualified_table
+
+LOAD_ID = "_dlt_load_id"
+"""Column in which dlt keeps the load of a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +38,28 @@ class TableState:
 
 
 def read_table_state(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TableState:
-    """The state of a resource's table. The client is connected."""
-    if not has_table(client, resource):
+    """The state of a resource's table. The client is connected.
+
+    Raises:
+        CatalogChangeError: The table belongs to something else, so that no sync may touch it.
+    """
+    exists, columns = client.get_storage_table(resource.name)
+    if not exists:
         return TableState(is_empty=True)
-    load_id = client.sql_client.escape_column_name("_dlt_load_id")
+    if LOAD_ID not in map(str.lower, columns):
+        raise not_ours(connector, resource, None)
+    load_id = client.sql_client.escape_column_name(LOAD_ID)
     [newest] = first_row(client, f"SELECT max({load_id}) FROM {qualified_table(client, resource)}")
     if newest is None:
+        refuse_made_by_others(client, connector, resource, may_be_ours=True)
         return TableState(is_empty=True)
     loads = client.sql_client.make_qualified_table_name(client.schema.loads_table_name)
-    recorded = client.sql_client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s AND status = 0", newest)
+    query = f"SELECT schema_name FROM {loads} WHERE load_id = %s AND status = 0"
+    recorded = client.sql_client.execute_sql(query, newest)
+    if not recorded:
+        refuse_made_by_others(client, connector, resource, may_be_ours=False)
+    elif recorded[0][0] != connector.pipeline_name(resource):
+        raise not_ours(connector, resource, recorded[0][0])
     state = _stored_state(client, connector, resource)
     unfilled: tuple[str, ...] = ()
     mismatch = None
@@ -68,8 +84,7 @@ def _stored_state(client: SqlJobClientBase, connector: Connector, resource: Reso
 
 def _stored_columns(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TTableSchemaColumns:
     """The columns of the table in dlt's newest schema of it."""
-    stored = client.get_stored_schema(connector.pipeline_name(resource))
-    tables = json.loads(stored.schema)["tables"] if stored else {}
+    tables = stored_tables(client, connector.pipeline_name(resource))
     columns: TTableSchemaColumns = tables.get(resource.name, {}).get("columns", {})
     return columns
 

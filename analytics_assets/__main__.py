@@ -7,6 +7,7 @@ python -m analytics_assets dev --port 3000
 """
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -105,9 +106,13 @@ def sync() -> int:
     job = defs().resolve_job_def(NAMES.sync)
     with dg.DagsterInstance.get() as instance, live_progress(console) if console.is_terminal else nullcontext():
         result = job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
+        logged = instance.all_logs(result.run_id)
     if any(map(_is_interrupt, result.all_events)):
         _interrupt()
     console.print(_table(result))
+    for entry in logged:
+        if entry.level == logging.WARNING and not entry.is_dagster_event:
+            console.print(entry.user_message, style="yellow", markup=False, highlight=False)
     if result.success:
         console.print("Next: [bold]make dev[/bold] opens Dagster's UI with these assets on http://localhost:3000")
         return 0

@@ -6,7 +6,7 @@ from dataclasses import replace
 import dagster as dg
 from pydantic import Field
 
-from analytics_assets.api.connector import Connector
+from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.definitions import build_definitions
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.names import name_all
@@ -80,6 +80,10 @@ class AnalyticsApiComponent(dg.Component, dg.Model, dg.Resolvable):
             ScheduleConfigError: A cron is not valid.
         """
         connector = self._connector()
+
+        def is_shipped(name: str) -> bool:
+            return name in connector.by_name and connector.by_name[name] == SHIPPED.by_name.get(name)
+
         names = name_all(
             connector,
             prefix=tuple(self.asset_prefix or ()),
@@ -93,8 +97,8 @@ class AnalyticsApiComponent(dg.Component, dg.Model, dg.Resolvable):
             resource=AnalyticsResource(base_url=self.base_url, dialect=self.dialect),
             sync_cron=self.sync_cron,
             reconcile_cron=self.reconcile_cron,
-            # The reports read tables of the shipped connector: those whose tables are loaded are there.
-            reports=[report for report in REPORTS if set(report.inputs) <= connector.by_name.keys()],
+            # The reports read tables of the shipped connector, and of no other that happens to have such a name.
+            reports=[report for report in REPORTS if all(map(is_shipped, report.inputs))],
         )
 
     def _connector(self) -> Connector:

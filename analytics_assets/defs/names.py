@@ -51,6 +51,11 @@ class Names:
         """Schema of the reports' tables, and beginning of their asset keys."""
         return reports_schema(self.connector)
 
+    @property
+    def upstream_group(self) -> str:
+        """Asset group of the endpoints."""
+        return "api" if self.connector.name == SHIPPED.name else self.derived("upstream")
+
     def derived(self, suffix: str) -> str:
         """The name of a job, an op, a sensor or a group of this connector, such as `analytics_check`."""
         return f"{self.connector.name}_{suffix}"

@@ -33,11 +33,15 @@ def _is_own(client: SqlJobClientBase, connector: Connector, name: str) -> bool:
 
 def describe_leftovers(connector: Connector, names: Sequence[str]) -> str:
     """A sentence that names the leftovers and what drops them."""
-    name, it = (names[0], "it") if len(names) == 1 else ("<name>", "each of them")
+    name, them = (names[0], "it") if len(names) == 1 else ("<name>", "them")
     # The command is for the connector that the project ships.
-    drop = f"python -m analytics_assets drop {name}" if connector.name == SHIPPED.name else drop_leftover.__name__
+    drop = (
+        f"python -m analytics_assets drop {name}"
+        if connector.name == SHIPPED.name
+        else f"{__name__}.{drop_leftover.__name__}"
+    )
     return (
-        f"The warehouse still has what was loaded of {', '.join(names)}, and the catalog no longer lists {it}."
+        f"The warehouse still has what was loaded of {', '.join(names)}, and the catalog no longer lists {them}."
         f" `{drop}` drops the table and its state"
     )
 

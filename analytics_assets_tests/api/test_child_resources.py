@@ -352,7 +352,7 @@ def test_parents_that_are_unknown_or_go_in_circles_are_found() -> None:
     two = Endpoint("/b/{x}", parent=Parent("one", {"x": "id"}))
     lost = Endpoint("/c/{x}", parent=Parent("nobody", {"x": "id"}))
     assert Dialect("vendor", {"one": one, "two": two, "lost": lost}, page_size=1).mistakes() == [
-        "one is its own parent: one of two of one.",
-        "two is its own parent: two of one of two.",
-        "lost has the parent 'nobody', which has no endpoint.",
+        "one is its own parent: one of two of one",
+        "two is its own parent: two of one of two",
+        "lost has the parent 'nobody', which has no endpoint",
     ]

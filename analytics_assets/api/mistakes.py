@@ -236,9 +236,8 @@ def _of_dialect(dialect: Dialect, by_name: Mapping[str, Resource]) -> Iterator[s
             yield from (f"{name}: {mistake}" for mistake in endpoint.mistakes())
             if name in by_name and isinstance(endpoint.pagination, ById):
                 yield from (f"{name}: {mistake}" for mistake in _of_ids(by_name[name], endpoint.pagination))
-            if name in by_name and endpoint.parent and endpoint.parent.resource in by_name:
-                above = by_name[endpoint.parent.resource]
-                yield from (f"{name}: {mistake}" for mistake in _of_parent(by_name[name], above, endpoint.parent))
+            if name in by_name and endpoint.parent:
+                yield from (f"{name}: {mistake}" for mistake in _of_parent(by_name[name], endpoint.parent, by_name))
         else:
             yield f"the endpoint {name!r} is no Endpoint but {_kind(endpoint)}"
 
@@ -254,13 +253,14 @@ def _of_ids(resource: Resource, by_id: ById) -> Iterator[str]:
         yield "events that are listed from the newest id down need a cursor"
 
 
-def _of_parent(resource: Resource, above: Resource, parent: Parent) -> Iterator[str]:
+def _of_parent(resource: Resource, parent: Parent, by_name: Mapping[str, Resource]) -> Iterator[str]:
+    above = by_name.get(parent.resource, resource)
     for placeholder, field in parent.fields.items():
         for owner, name in ((above, field), (resource, placeholder)):
             if any(_overlap(path, name) for path in (*owner.hashed, *owner.dropped)):
                 yield (
-                    f"the placeholder {{{placeholder}}} shows {owner.name}.{name}, which is hashed or dropped, in paths,"
-                    f" messages and columns: take another field of {above.name}, such as its key {above.key_label}"
+                    f"the placeholder {{{placeholder}}} shows {owner.name}.{name}, which is hashed or dropped, in paths"
+                    f" and messages: take another field of {above.name}, such as its key {above.key_label}"
                 )
 
 

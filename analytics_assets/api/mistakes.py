@@ -240,11 +240,11 @@ def _of_dialect(dialect: Dialect, by_name: ByName) -> Iterator[str]:
             yield f"the endpoint {name!r} belongs to no resource{_did_you_mean(_nearest(name, by_name))}"
         for each in _entries(endpoint, Endpoint):
             yield from (f"{name}: {mistake}" for mistake in each.mistakes())
-            resource, above = by_name.get(name), by_name.get(each.parent.resource) if each.parent else None
+            resource = by_name.get(name)
             if resource and isinstance(each.pagination, ById):
                 yield from (f"{name}: {mistake}" for mistake in _of_ids(resource, each.pagination))
-            if resource and above and each.parent:
-                yield from (f"{name}: {mistake}" for mistake in _of_parent(resource, above, each.parent))
+            if resource and each.parent:
+                yield from (f"{name}: {mistake}" for mistake in _of_parent(resource, each.parent, by_name))
 
 
 def _of_ids(resource: Resource, by_id: ById) -> Iterator[str]:
@@ -258,14 +258,14 @@ def _of_ids(resource: Resource, by_id: ById) -> Iterator[str]:
         yield "events that are listed from the newest id down need a cursor"
 
 
-def _of_parent(resource: Resource, above: Resource, parent: Parent) -> Iterator[str]:
+def _of_parent(resource: Resource, parent: Parent, by_name: ByName) -> Iterator[str]:
+    above = by_name.get(parent.resource) or resource
     for placeholder, field in parent.fields.items():
         for owner, name in ((above, field), (resource, placeholder)):
             if any(_overlap(path, name) for path in (*owner.hashed, *owner.dropped)):
                 yield (
-                    f"the placeholder {{{placeholder}}} shows {owner.name}.{name}, which is hashed or dropped, in"
-                    f" paths, messages and columns: take another field of {above.name}, such as its key"
-                    f" {above.key_label}"
+                    f"the placeholder {{{placeholder}}} shows {owner.name}.{name}, which is hashed or dropped, in paths"
+                    f" and messages: take another field of {above.name}, such as its key {above.key_label}"
                 )
 
 

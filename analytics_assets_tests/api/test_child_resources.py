@@ -1,6 +1,7 @@
 """Child resources: which paths are requested, in which order rows come, and what becomes of parents that are gone."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -328,6 +329,38 @@ def test_a_child_is_synced_by_its_cursor(connect: Connect, project: Project) -> 
             done = sync_once()
     assert (done.rows_loaded, done.rows_in_table, done.stats.parents_gone) == (4, 19, 1)
     assert done.stats.cursor_after == datetime(2024, 5, 1, tzinfo=UTC)
+
+
+def test_the_cursor_waits_for_the_rows_of_a_parent_that_is_briefly_gone(connect: Connect, project: Project) -> None:
+    def device(id_: int, day: int) -> dict[str, Any]:
+        return {"id": id_, "seen": f"2024-05-{day:02}T00:00:00Z"}
+
+    rows = {"1": [device(11, 1)], "2": [device(21, 1)]}
+    gone: set[str] = set()
+
+    def reply(asked: Asked) -> Answer:
+        return Answer(404) if asked.path in gone else listed(rows, asked)
+
+    endpoints = {"sites": Endpoint("/sites", "data"), "devices": replace(DEVICES_OF, since_param="since")}
+    with serve_vendor(reply) as vendor:
+        connected = connect(vendor.url, endpoints, SITES, DEVICES)
+        with open_session(connected.settings()) as session:
+
+            def sync_once() -> Synced:
+                with begin_sync(session, [DEVICES]) as [pending]:
+                    return sync(pending, session)
+
+            before = sync_once().stats.cursor_after
+            rows["1"].append(device(12, 2))
+            rows["2"].append(device(22, 9))
+            gone.add("/sites/1/devices")
+            done = sync_once()
+            assert (done.rows_loaded, done.stats.cursor_after) == (1, before)
+            gone.clear()
+            done = sync_once()
+            assert (done.rows_in_table, done.stats.rows_unchanged) == (4, 1)
+            assert done.stats.cursor_after == datetime(2024, 5, 9, tzinfo=UTC)
+        assert vendor.requests[-1].query["since"] == "2024-05-01T00:00:00Z"
 
 
 MISTAKES = [

@@ -260,7 +260,7 @@ def test_a_sensitive_field_must_not_stand_in_a_path(
     endpoint = Endpoint("/sites/{site}/devices", parent=Parent("sites", {"site": field}))
     [found] = find_mistakes([sites, devices], [dialect(sites=ENDPOINT, devices=endpoint)])
     assert found.startswith(
-        f"dialect vendor: devices: the placeholder {{site}} shows {said}, which is hashed or dropped, in paths,"
+        f"dialect vendor: devices: the placeholder {{site}} shows {said}, which is hashed or dropped, in paths"
     )
     assert "take another field of sites, such as its key id" in found
 

@@ -77,12 +77,17 @@ class Connector:
         """Returns the connector with these resources alone.
 
         Raises:
-            ValueError: A name is not that of a resource.
+            ValueError: A name is not that of a resource, or the resource's parent is not among the names.
         """
         if unknown := set(names) - self.by_name.keys():
             raise ValueError(
                 f"{self.name} has no resource {', '.join(sorted(unknown))}. It has {', '.join(sorted(self.by_name))}."
             )
+        for dialect in self.dialects:
+            for name in names:
+                parent = dialect.endpoints[name].parent
+                if parent and parent.resource not in names:
+                    raise ValueError(f"{name} is listed {parent}: add {parent.resource!r} to resources.")
         return replace(
             self,
             resources=tuple(resource for resource in self.resources if resource.name in names),

@@ -79,6 +79,13 @@ def test_a_path_that_leads_nowhere_is_an_error(connect: Connect, selector: str, 
         assert said in connect(vendor.url, Endpoint("/things", selector)).refusal()
 
 
+def test_a_404_names_the_path_of_the_endpoint(connect: Connect) -> None:
+    with serve_vendor(lambda _: Answer(status=404, body={})) as vendor:
+        said = connect(vendor.url, Endpoint("/things", "data")).refusal()
+    assert "There is no such path, or no such page: check " in said
+    assert "base_url, its dialect, and the endpoint's path /things." in said
+
+
 def test_a_deep_value_of_a_wrapped_row_is_rescued_and_the_others_are_kept(connect: Connect) -> None:
     deep = "[" * 5_000 + "]" * 5_000
     body = f'{{"data": {{"edges": [{{"node": {{"id": 1, "name": "a", "deep": {deep}}}}}, {{"node": {{"id": 2}}}}]}}}}'

@@ -198,6 +198,34 @@ def test_ids_that_differ_only_together_with_the_parent_are_an_error(
         assert [row["site_id"] for row in connect(vendor.url, endpoints, SITES, both).rows("devices")] == [1, 2]
 
 
+def test_a_null_is_filled_as_an_absent_field_is(connect: Connect) -> None:
+    columns = (ID, Column("siteId", "bigint", "Site", nullable=False))
+    both = Resource("devices", "One row per device.", columns, key=("siteId", "id"))
+    rows = {"1": [{"id": 1, "siteId": None}], "2": [{"id": 1, "siteId": None}]}
+    endpoints = {"sites": Endpoint("/sites", "data"), "devices": DEVICES_OF}
+    with serve_vendor(lambda asked: listed(rows, asked)) as vendor:
+        assert [row["site_id"] for row in connect(vendor.url, endpoints, SITES, both).rows("devices")] == [1, 2]
+
+
+def test_a_path_into_the_parents_row_fills_a_placeholder(connect: Connect) -> None:
+    found = [{"id": 1, "ref": {"id": "a/b"}}, {"id": 2, "ref": {"id": "x"}, "ref.id": "by its name"}]
+    devices = Endpoint("/sites/{site}/devices", "data", parent=Parent("sites", {"site": "ref.id"}))
+
+    def reply(asked: Asked) -> Answer:
+        return Answer(body={"data": found if asked.path == "/sites" else []})
+
+    with serve_vendor(reply) as vendor:
+        connected = connect(vendor.url, {"sites": Endpoint("/sites", "data"), "devices": devices}, SITES, DEVICES)
+        assert connected.rows("devices") == []
+        paths = {asked.path for asked in vendor.requests}
+        assert paths == {"/sites", "/sites/a%2Fb/devices", "/sites/by%20its%20name/devices"}
+        found[0]["ref"] = {}
+        assert "the row of sites with id 1 has no value in 'ref.id', which cannot" in connected.refusal("devices")
+        devices = replace(devices, parent=Parent("sites", {"site": "id.x"}))
+        connected = connect(vendor.url, {"sites": Endpoint("/sites", "data"), "devices": devices}, SITES, DEVICES)
+        assert "the row of sites with id 1 has no value in 'id.x', which cannot" in connected.refusal("devices")
+
+
 def test_a_row_that_several_parents_list_is_read_once(connect: Connect) -> None:
     shared = {"id": 1, "slug": "a", "seen": None}
     rows = {"1": [shared, {"id": 2, "slug": "b"}], "2": [{"id": 3, "slug": "a"}, dict(reversed(shared.items()))]}

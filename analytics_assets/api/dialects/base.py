@@ -64,9 +64,10 @@ class Parent:
     resource: str
     """Name of the parent."""
     fields: Mapping[str, str]
-    """Field of the parent's row, by placeholder of the child's path.
+    """Field of the parent's row, or a dotted path into it, by placeholder of the child's path.
 
-    A declared column of the child with the name of a placeholder gets the same value, if the child's row lacks it.
+    A declared column of the child with the name of a placeholder gets the same value, if the child's row lacks it or
+    has null there.
     """
 
     def __str__(self) -> str:

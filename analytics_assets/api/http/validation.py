@@ -15,7 +15,7 @@ from analytics_assets.api.http.response import ApiResponse
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.cells import BIGINT, UnfitError, read_key
-from analytics_assets.api.values.tokens import UNFIT, Row, is_list, is_object
+from analytics_assets.api.values.tokens import NULL, UNFIT, Row, is_list, is_object
 
 TOTAL = "total"
 """Key of a body with the number of rows in the listing, as dlt's default has it. Only the progress display uses it."""
@@ -52,7 +52,7 @@ def read_rows(
         resource: The resource of the rows.
         settings: Hold the resource's endpoint.
         stats: Stats in which the page is counted.
-        lacking: Tokens of fields that a row may lack.
+        lacking: Tokens of fields that a row may lack, or have as null.
 
     Raises:
         StatusError: The status is an error.
@@ -89,8 +89,8 @@ def read_rows(
         stats.total = int(total)
     for name, token in (lacking or {}).items():
         for row in rows:
-            if isinstance(row, dict):
-                row.setdefault(name, token)
+            if isinstance(row, dict) and row.get(name, NULL) == NULL:
+                row[name] = token
     _set_keys(rows, resource, request)
     return rows
 

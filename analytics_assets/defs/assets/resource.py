@@ -212,6 +212,18 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 leftovers = find_leftovers(client, session.connector)
         return f"{says}. {describe_leftovers(names.connector, leftovers)}" if leftovers else says, refusals
 
+    def target(self, names: Names) -> Target:
+        """Where a run loads. Nothing is opened.
+
+        Args:
+            names: Names of the connector.
+
+        Raises:
+            SettingsError: A setting of the API is missing or wrong.
+            DestinationError: The destination is unsuitable.
+        """
+        return self._target(names, self.settings(names))
+
     def _target(self, names: Names, settings: Settings) -> Target:
         fields = self._by_run_config(names)
         if (

@@ -198,6 +198,16 @@ def test_ids_that_differ_only_together_with_the_parent_are_an_error(
         assert [row["site_id"] for row in connect(vendor.url, endpoints, SITES, both).rows("devices")] == [1, 2]
 
 
+def test_a_row_that_names_another_parent_and_nothing_else_is_an_error(connect: Connect) -> None:
+    columns = (ID, Column("siteId", "bigint", "Site", nullable=False))
+    both = Resource("devices", "One row per device.", columns, key=("siteId", "id"))
+    rows = {"1": [{"id": 1, "siteId": 1}], "2": [{"id": 1, "siteId": 1}]}
+    endpoints = {"sites": Endpoint("/sites", "data"), "devices": DEVICES_OF}
+    with serve_vendor(lambda asked: listed(rows, asked)) as vendor:
+        message = connect(vendor.url, endpoints, SITES, both).refusal("devices")
+    assert "/sites/1/devices and /sites/2/devices list different rows with siteId, id (1, 1)" in message
+
+
 def test_a_null_is_filled_as_an_absent_field_is(connect: Connect) -> None:
     columns = (ID, Column("siteId", "bigint", "Site", nullable=False))
     both = Resource("devices", "One row per device.", columns, key=("siteId", "id"))

@@ -13,6 +13,9 @@ from analytics_assets.api.catalog import Column, Resource
 from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.dialects.base import ById, Dialect, Endpoint, Parent
 from analytics_assets.api.mistakes import CatalogError, check_catalog, find_mistakes
+from analytics_assets.definitions import build_definitions
+from analytics_assets.defs.names import name_all
+from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets_tests.support.checkout import CHECKOUT
 
 ID = Column("id", "bigint", "Identifier", nullable=False)
@@ -285,6 +288,12 @@ def test_one_error_lists_all_mistakes() -> None:
         "devices: the cursor 'seen'",
         "dialect vendor: there",
     ]
+
+
+def test_wrong_resources_are_said_when_definitions_are_built_with_reports() -> None:
+    nothing: Any = None
+    with pytest.raises(CatalogError, match="resources is None, and has to be a tuple or a list"):
+        build_definitions(name_all(replace(SHIPPED, resources=nothing)), reports=REPORTS)
 
 
 def test_the_definitions_do_not_load_and_say_why(tmp_path: Path) -> None:

@@ -240,8 +240,12 @@ def test_a_row_that_several_parents_list_is_read_once(connect: Connect) -> None:
     shared = {"id": 1, "slug": "a", "seen": None}
     rows = {"1": [shared, {"id": 2, "slug": "b"}], "2": [{"id": 3, "slug": "a"}, dict(reversed(shared.items()))]}
     endpoints = {"sites": Endpoint("/sites", "data"), "devices": DEVICES_OF}
+    anywhere = replace(DEVICES, columns=tuple(column for column in DEVICES.columns if column.name != "siteId"))
     with serve_vendor(lambda asked: listed(rows, asked)) as vendor:
-        assert connect(vendor.url, endpoints, SITES, DEVICES).ids("devices") == [1, 2, 3]
+        assert connect(vendor.url, endpoints, SITES, anywhere).ids("devices") == [1, 2, 3]
+        # With a column for the site, one of the two sites of device 1 would be lost.
+        message = connect(vendor.url, endpoints, SITES, DEVICES).refusal("devices")
+    assert "list different rows with id 1. A merge would keep one of them. If only siteId and id together" in message
 
 
 def test_a_404_behind_the_first_page_is_an_error(connect: Connect) -> None:

@@ -192,3 +192,18 @@ def test_dg_finds_scaffolds_checks_and_launches_it(host: Path, api: FakeApi, tmp
     home.mkdir()
     dg_cli(host, "launch", "--assets", "acme/groups", DAGSTER_HOME=str(home), SOURCES__ACME__API_KEY=TOKEN)
     assert len(api.asked("groups")) >= 1
+
+
+OTHER = Connector(
+    "other",
+    (Resource("activities", "Another API's.", (Column("id", "bigint", "Identifier", nullable=False),)),),
+    (Dialect("v1", {"activities": Endpoint("/activities")}),),
+)
+
+
+def test_another_api_gets_no_reports_of_this_project(project: Any) -> None:
+    definitions = build(connector=f"{__name__}.OTHER")
+    assert {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()} == {
+        "other/activities",
+        "api/other/activities",
+    }

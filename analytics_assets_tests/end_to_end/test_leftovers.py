@@ -191,3 +191,10 @@ def test_without_a_duckdb_file_there_is_nothing_to_drop_and_none_is_made(
         f"Nothing is left of a resource 'places' in the warehouse: there is no file {project.database}.\n"
     )
     assert not project.database.exists()
+
+
+def test_the_command_line_prints_what_a_sync_says(api: FakeApi, project: Project, tmp_path: Path) -> None:
+    load("places", connector=FORMER)
+    done = run(tmp_path, *COMMANDS_OF_EIGHT, "sync")
+    assert done.returncode == 0, done.stderr
+    assert SIGN in " ".join(done.stdout.split())

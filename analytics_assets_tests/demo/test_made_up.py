@@ -145,7 +145,9 @@ def test_what_the_demo_does_not_speak_is_said_before_any_request(
 ) -> None:
     """Otherwise the resource would fail with advice that breaks an endpoint which is right."""
     monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", "demo")
-    connector = Connector("analytics", (DEVICES,), (Dialect("vendor", {"devices": endpoint}),))
+    connector = Connector(
+        "analytics", (replace(DEVICES, columns=DEVICES.columns[:-1]),), (Dialect("vendor", {"devices": endpoint}),)
+    )
     with pytest.raises(SettingsError) as caught:
         resolve_demo(read_settings(connector))
     assert f"the built-in API, which does not know what the dialect has: {said}." in str(caught.value)

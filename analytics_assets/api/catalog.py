@@ -1,7 +1,8 @@
 """The eight resources as data: what the API offers, and what a row of each looks like.
 
-To add a ninth resource, add an entry to `RESOURCES` and an endpoint in `dialects/`: its asset, table, column
-descriptions, checks, freshness policy and tests follow from them. Nothing here does any work or imports a library.
+To add a ninth resource, add an entry to `RESOURCES` and an endpoint to each dialect in `dialects/`: its asset, table,
+column descriptions, checks, freshness policy and made-up rows of the demo follow from them, and the tests of what is
+shipped go over it, too. Nothing here does any work or imports a library.
 
 The cursors come from the specification. Columns, types and nullability come from the OpenAPI document (version
 2.0.9-draft) of the public API that the specification describes. That document requires no field at all, so only the

@@ -164,6 +164,13 @@ def test_from_the_description_to_rows_and_to_what_is_new(served: tuple[Crm, Vend
     [script] = commands("python load")
     assert folder.says(script[0]) == script[1].strip()
 
+    file = folder.path / "crm.py"
+    file.write_text(file.read_text().replace("(ACCOUNTS, CONTACTS)", "(ACCOUNTS,)"))
+    folder.write("drop.py")
+    assert folder.run("python drop.py") == "Left: contacts\n"
+    assert folder.run("python drop.py") == "Left:\n"
+    assert folder.rows("SELECT table_name FROM duckdb_tables() WHERE table_name = 'contacts'") == []
+
 
 def test_mistakes_are_said_as_the_document_shows(folder: Folder) -> None:
     folder.write("crm.py", "definitions.py")

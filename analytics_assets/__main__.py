@@ -7,6 +7,7 @@ python -m analytics_assets dev --port 3000
 """
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -32,8 +33,9 @@ from analytics_assets.dev import dev
 from analytics_assets.project import read_umask
 from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.errors import DestinationError
-from analytics_assets.warehouse.leftovers import count_leftover, drop_leftover, find_leftovers
+from analytics_assets.warehouse.leftovers import count_leftover, drop_leftover, find_heir, find_leftovers
 from analytics_assets.warehouse.locks import advisory_locks
+from analytics_assets.warehouse.session import Session
 
 try:
     from analytics_assets.definitions import NAMES, defs
@@ -105,9 +107,13 @@ def sync() -> int:
     job = defs().resolve_job_def(NAMES.sync)
     with dg.DagsterInstance.get() as instance, live_progress(console) if console.is_terminal else nullcontext():
         result = job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
+        logged = instance.all_logs(result.run_id)
     if any(map(_is_interrupt, result.all_events)):
         _interrupt()
     console.print(_table(result))
+    for entry in logged:
+        if entry.level == logging.WARNING and not entry.is_dagster_event:
+            console.print(entry.user_message, style="yellow", markup=False, highlight=False)
     if result.success:
         console.print("Next: [bold]make dev[/bold] opens Dagster's UI with these assets on http://localhost:3000")
         return 0
@@ -166,33 +172,40 @@ def drop(name: str, *, ask: bool) -> None:
         )
     configured: AnalyticsResource = (defs().resources or {})[NAMES.resource_key]
     try:
-        with (
-            configured.process_config_and_initialize_cm() as analytics,
-            analytics.session(NAMES, _say) as session,
-            advisory_locks(session, [name], analytics.busy_timeout),
-            session.client as client,
-        ):
-            if name not in (leftovers := find_leftovers(client, session.connector)):
-                there = f"There is {', '.join(leftovers)}." if leftovers else "Nothing else is left, either."
-                sys.exit(f"Nothing is left of a resource {name!r} in the warehouse. {there}")
-            rows = count_leftover(client, name)
-            table = (
-                "no table"
-                if rows is None
-                else f"the table {session.connector.dataset}.{name} with {count(rows, 'row')}"
-            )
-            _say(f"Left of {name} in {session.target.duckdb_path or session.target.type}: {table}, and dlt's state.")
-            if ask and not sys.stdin.isatty():
-                sys.exit("Nothing was dropped: there is no terminal to ask on. Add --yes to drop it.")
-            if ask and input("Drop it for good? [y/N] ").strip().lower() not in {"y", "yes"}:
-                sys.exit("Nothing was dropped.")
-            try:
-                drop_leftover(client, session.connector, name)
-            except DatabaseException as error:
-                sys.exit(f"{name} cannot be dropped: {describe_driver_error(error, client)}")
-            _say(f"Dropped: {table}, and dlt's state.")
+        with configured.process_config_and_initialize_cm() as analytics:
+            path = analytics.target(NAMES).duckdb_path
+            if path and not path.exists():
+                sys.exit(f"Nothing is left of a resource {name!r} in the warehouse: there is no file {path}.")
+            with (
+                analytics.session(NAMES, _say) as session,
+                advisory_locks(session, [name], analytics.busy_timeout),
+                session.client,
+            ):
+                _drop(session, name, ask=ask)
     except (SettingsError, DestinationError) as error:
         sys.exit(redact(str(error), configured.secrets(NAMES.connector)))
+
+
+def _drop(session: Session, name: str, *, ask: bool) -> None:
+    client, connector = session.client, session.connector
+    if name not in (leftovers := find_leftovers(client, connector)):
+        there = f"There is {', '.join(leftovers)}." if leftovers else "Nothing else is left, either."
+        sys.exit(f"Nothing is left of a resource {name!r} in the warehouse. {there}")
+    rows, heir = count_leftover(client, name), find_heir(client, connector, name)
+    table = f"the table {connector.dataset}.{name}"
+    what = "no table, and dlt's state" if rows is None else f"{table} with {count(rows, 'row')}, and dlt's state"
+    if heir:
+        what = f"dlt's state, and not {table}, because the pipeline {heir} has it, too"
+    _say(f"Left of {name} in {session.target.duckdb_path or session.target.type}: {what}.")
+    if ask and not sys.stdin.isatty():
+        sys.exit("Nothing was dropped: there is no terminal to ask on. Add --yes to drop it.")
+    if ask and input("Drop it for good? [y/N] ").strip().lower() not in {"y", "yes"}:
+        sys.exit("Nothing was dropped.")
+    try:
+        drop_leftover(client, connector, name)
+    except DatabaseException as error:
+        sys.exit(f"{name} cannot be dropped: {describe_driver_error(error, client)}")
+    _say(f"Dropped: {what}.")
 
 
 def _table(result: dg.ExecuteInProcessResult) -> Table:

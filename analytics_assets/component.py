@@ -6,7 +6,10 @@ from dataclasses import replace
 import dagster as dg
 from pydantic import Field
 
-from analytics_assets.api.connector import Connector
+from analytics_assets.api.connector import SHIPPED, Connector
+from analytics_assets.api.http.origin import origin_of
+from analytics_assets.api.mistakes import check_catalog
+from analytics_assets.api.settings import DEMO
 from analytics_assets.definitions import build_definitions
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.names import name_all
@@ -76,10 +79,17 @@ class AnalyticsApiComponent(dg.Component, dg.Model, dg.Resolvable):
         """Returns the definitions.
 
         Raises:
-            ComponentError: `connector` names no connector, or `resources` something that it does not have.
+            CatalogError: The connector or a name has mistakes.
+            ComponentError: `connector` names no connector; `resources` or `dialect` something that it does not have;
+                or `base_url` is none.
             ScheduleConfigError: A cron is not valid.
         """
         connector = self._connector()
+        self._check_settings(connector)
+
+        def is_shipped(name: str) -> bool:
+            return name in connector.by_name and connector.by_name[name] == SHIPPED.by_name.get(name)
+
         names = name_all(
             connector,
             prefix=tuple(self.asset_prefix or ()),
@@ -93,9 +103,17 @@ class AnalyticsApiComponent(dg.Component, dg.Model, dg.Resolvable):
             resource=AnalyticsResource(base_url=self.base_url, dialect=self.dialect),
             sync_cron=self.sync_cron,
             reconcile_cron=self.reconcile_cron,
-            # The reports read tables of the shipped connector: those whose tables are loaded are there.
-            reports=[report for report in REPORTS if set(report.inputs) <= connector.by_name.keys()],
+            # The reports read tables of the shipped connector, and of no other that happens to have such a name.
+            reports=[report for report in REPORTS if all(map(is_shipped, report.inputs))],
         )
+
+    def _check_settings(self, connector: Connector) -> None:
+        if self.dialect and self.dialect not in connector.dialects_by_name:
+            known = ", ".join(connector.dialects_by_name)
+            raise ComponentError(f"dialect: {self.dialect!r:.60} is unknown. {connector.name} has {known}.")
+        # Its value is not shown, as it may carry credentials. All other settings are checked when a run reads them.
+        if self.base_url and self.base_url != DEMO and origin_of(self.base_url.strip()) is None:
+            raise ComponentError("base_url: it is not a URL such as https://api.example.com, nor demo.")
 
     def _connector(self) -> Connector:
         module, _, attribute = self.connector.rpartition(".")
@@ -105,6 +123,7 @@ class AnalyticsApiComponent(dg.Component, dg.Model, dg.Resolvable):
             raise ComponentError(f"connector: {self.connector!r} cannot be imported: {error}.") from error
         if not isinstance(found, Connector):
             raise ComponentError(f"connector: {self.connector!r} is no Connector but a {type(found).__name__}.")
+        check_catalog(found)
         if self.resources is not None:
             try:
                 found = found.only(self.resources)

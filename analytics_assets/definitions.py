@@ -1,6 +1,7 @@
 """What `dagster dev` loads: the code location `analytics_assets`. `build_definitions` is for other projects, too."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import dagster as dg
 
@@ -11,7 +12,7 @@ from analytics_assets.defs.assets.specs import upstream_specs
 from analytics_assets.defs.automation.alerts import build_alert_sensor
 from analytics_assets.defs.automation.schedules import build_jobs, build_schedules, read_crons
 from analytics_assets.defs.automation.signs_of_life import build_watch
-from analytics_assets.defs.names import Names, name_all
+from analytics_assets.defs.names import Names, find_name_mistakes, name_all
 from analytics_assets.defs.quality.checks import build_checks
 from analytics_assets.defs.quality.connection_check import build_check_job
 from analytics_assets.defs.reports.assets import REPORTS, Report, build_reports, find_report_mistakes
@@ -53,10 +54,10 @@ def build_definitions(
         reports: Tables to be made of the resources' tables by SQL.
 
     Raises:
-        CatalogError: The connector or a report has mistakes. The message lists all of them.
+        CatalogError: The connector, a name or a report has mistakes. The message lists all of them.
         ScheduleConfigError: A cron or the time zone is not valid.
     """
-    check_catalog(names.connector, find_report_mistakes(names.connector, reports))
+    check_catalog(names.connector, chain(find_report_mistakes(names.connector, reports), find_name_mistakes(names)))
     crons = read_crons(names, sync_cron, reconcile_cron)
     assets = [build_assets(names, crons.sync), *build_reports(names, reports)]
     jobs = [*build_jobs(names), build_check_job(names)]

@@ -21,7 +21,7 @@ from analytics_assets.api.masking import mask
 from analytics_assets.api.pagination.base import check_cap
 from analytics_assets.api.prefetch import Awaited, PageReader
 from analytics_assets.api.shared_rows import SharedRows
-from analytics_assets.api.values.tokens import Row
+from analytics_assets.api.values.tokens import NULL, Row, find_nested
 
 PAGES_AHEAD = 1
 """Pages of a child's listing that wait for the listings before it. The number bounds memory."""
@@ -172,8 +172,8 @@ async def _places(reader: PageReader) -> AsyncGenerator[Place]:
 
 
 def _token(row: Row, field: str, reader: PageReader, parent: Resource) -> Raw:
-    """Returns the token of a parent's field that can stand in a path."""
-    value = row.get(field)
+    """Returns the token of a parent's field, or of a dotted path into its row, that can stand in a path."""
+    value = row[field] if field in row else find_nested(row, field)
     token = value if isinstance(value, Raw) else Raw(msgspec.json.encode(value))
     decoded = msgspec.json.decode(token)
     text = _text(token)
@@ -184,7 +184,7 @@ def _token(row: Row, field: str, reader: PageReader, parent: Resource) -> Raw:
         found = kind_of(decoded) if parent.is_sensitive or not isinstance(decoded, str) else shortened(decoded)
         raise PayloadError(
             f"{reader.resource.name}: the row of {parent.name} with {key} has"
-            f" {found if field in row else 'no value'} in {field!r}, which cannot stand in the path"
+            f" {found if field in row or token != NULL else 'no value'} in {field!r}, which cannot stand in the path"
             f" {reader.endpoint.path}."
         )
     return token

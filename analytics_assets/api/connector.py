@@ -4,14 +4,17 @@ Everything that reads an API is given a connector, so one process can have sever
 tenant of an API.
 """
 
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from analytics_assets.api.catalog import DOCS_URL, RESOURCES, Resource
+from analytics_assets.api.declared_types import wrong_types
 from analytics_assets.api.dialects.analytics import ANALYTICS
 from analytics_assets.api.dialects.base import Dialect, Endpoint
 from analytics_assets.api.dialects.ninjaone import NINJAONE
+from analytics_assets.api.values.columns import LONGEST_NAME, column_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +23,9 @@ class Connector:
 
     name: str
     """Begins the names of pipelines, jobs and ops. It is a word in snake case."""
-    resources: tuple[Resource, ...]
+    resources: Sequence[Resource]
     """What the API offers."""
-    dialects: tuple[Dialect, ...]
+    dialects: Sequence[Dialect]
     """Its wire formats, of which the setting `dialect` selects one. The first is the default."""
     docs_url: str | None = None
     """Documentation of the API, to which assets link."""
@@ -53,16 +56,38 @@ class Connector:
         """The dialects by name."""
         return {dialect.name: dialect for dialect in self.dialects}
 
+    def mistakes(self) -> Iterator[str]:
+        """Yields what is wrong in the connector itself. What is in resources and dialects, `mistakes.py` says."""
+        entries = ("resources", "dialects")
+        is_named = isinstance(self.name, str)
+        place = f"connector {self.name}" if is_named else "connector"
+        yield from (f"{place}: {mistake}" for mistake in wrong_types(self) if not mistake.startswith(entries))
+        yield from (f"{place}: it has no {name}" for name in entries if getattr(self, name) in ((), []))
+        if is_named and not (re.fullmatch("[a-z][a-z0-9_]*", self.name) and column_name(self.name) == self.name):
+            yield f"connector {self.name!r:.60}: its name is no word in snake case, such as crm or crm_eu"
+        for resource in self.resources if isinstance(self.resources, tuple | list) else ():
+            length = len(self.pipeline_name(resource)) if isinstance(resource, Resource) else 0
+            if length > LONGEST_NAME:
+                yield (
+                    f"{place}: with the resource {resource.name} it makes a name of {length} characters, and dlt's"
+                    f" schemas have {LONGEST_NAME} at most: shorten one of the two"
+                )
+
     def only(self, names: Collection[str]) -> "Connector":
         """Returns the connector with these resources alone.
 
         Raises:
-            ValueError: A name is not that of a resource.
+            ValueError: A name is not that of a resource, or the resource's parent is not among the names.
         """
         if unknown := set(names) - self.by_name.keys():
             raise ValueError(
                 f"{self.name} has no resource {', '.join(sorted(unknown))}. It has {', '.join(sorted(self.by_name))}."
             )
+        for dialect in self.dialects:
+            for name in names:
+                parent = dialect.endpoints[name].parent
+                if parent and parent.resource not in names:
+                    raise ValueError(f"{name} is listed {parent}: add {parent.resource!r} to resources.")
         return replace(
             self,
             resources=tuple(resource for resource in self.resources if resource.name in names),

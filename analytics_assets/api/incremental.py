@@ -168,6 +168,9 @@ class ChangeFilter:
     def _finish(self, state: dict[str, Any], loaded: dict[str, str]) -> None:
         """Writes cursor, digests and gap to the state. If dlt has moved the cursor into the future, this undoes it."""
         digests = dict(loaded) if self.keep else {}
+        if self.stats.parents_gone:
+            # The rows of a parent that comes back may be older than those of the others.
+            self.stats.cursor_after = self.stats.cursor_before
         if self.stats.cursor_after is not None:
             state["incremental"][self.cursor]["last_value"] = self.stats.cursor_after
             if self._recent is not None:

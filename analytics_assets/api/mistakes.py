@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import chain
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from analytics_assets.api.catalog import Column, ColumnType, Resource
 from analytics_assets.api.connector import Connector
+from analytics_assets.api.declared_types import wrong_type, wrong_types
 from analytics_assets.api.dialects.base import ById, Dialect, Endpoint, Parent
 from analytics_assets.api.values.columns import LONGEST_NAME, RESERVED, column_name
 
@@ -26,6 +27,13 @@ OTHER_NAMES = {
 """Types as other tools call them, and what they are here."""
 
 
+ByName = Mapping[str, Resource | None]
+"""The resources by name; `None` stands for one with fields of a wrong type, about which no more is said."""
+
+
+Entry = TypeVar("Entry")
+
+
 class CatalogError(ValueError):
     """The catalog has mistakes, which the message lists."""
 
@@ -40,59 +48,59 @@ def check_catalog(connector: Connector, further: Iterable[str] = ()) -> None:
     Raises:
         CatalogError: There are mistakes. The message lists all of them.
     """
-    mistakes = [*_of_connector(connector), *find_mistakes(connector.resources, connector.dialects), *further]
+    mistakes = [*connector.mistakes(), *find_mistakes(connector.resources, connector.dialects)]
+    if not wrong_types(connector):
+        mistakes += further
     if mistakes:
         counted = f"{len(mistakes)} mistake{'' if len(mistakes) == 1 else 's'}"
         raise CatalogError("\n- ".join([f"The catalog has {counted}:", *mistakes]))
 
 
-def find_mistakes(resources: Sequence[Any], dialects: Iterable[Dialect]) -> list[str]:
+def find_mistakes(resources: Sequence[Any], dialects: Sequence[Any]) -> list[str]:
     """Returns what is wrong in a catalog and its dialects, each with its place.
 
     Args:
         resources: The entries of the catalog; each should be a `Resource`.
-        dialects: The dialects, which should have an endpoint for each resource.
+        dialects: Each should be a `Dialect` with an endpoint for each resource.
     """
-    # What is in a tuple by mistake is looked at as well.
-    entries = chain.from_iterable(entry if isinstance(entry, tuple) else [entry] for entry in resources)
-    found = [entry for entry in entries if isinstance(entry, Resource)]
-    by_name = {resource.name: resource for resource in found}
-    mistakes = [*_of_entries(resources), *_of_names(found)]
-    for resource in found:
-        mistakes += [f"{resource.name}: {mistake}" for mistake in _of_resource(resource, by_name)]
-    for dialect in dialects:
+    found, spoken = _entries(resources, Resource), _entries(dialects, Dialect)
+    wrong = [list(_of_types(resource)) for resource in found]
+    named = [resource for resource in found if isinstance(resource.name, str)]
+    by_name: ByName = {
+        resource.name: None if mistakes else resource
+        for resource, mistakes in zip(found, wrong, strict=True)
+        if resource in named
+    }
+    mistakes = [
+        *wrong_type("resources", resources, Sequence[Resource]),
+        *wrong_type("dialects", dialects, Sequence[Dialect]),
+        *_of_names(named),
+    ]
+    for number, (resource, of_types) in enumerate(zip(found, wrong, strict=True), 1):
+        place = resource.name if isinstance(resource.name, str) else f"resource {number}"
+        mistakes += [f"{place}: {mistake}" for mistake in of_types or _of_resource(resource, by_name)]
+    for name, count in Counter(str(dialect.name) for dialect in spoken).items():
+        if count > 1:
+            mistakes.append(f"dialect {name}: {count} dialects have this name")
+    for dialect in spoken:
         mistakes += [f"dialect {dialect.name}: {mistake}" for mistake in _of_dialect(dialect, by_name)]
     return mistakes
 
 
-def _of_connector(connector: Connector) -> Iterator[str]:
-    if not re.fullmatch("[a-z][a-z0-9_]*", connector.name):
-        yield f"connector {connector.name!r}: its name is no word in snake case, such as crm"
-    for lacking in ("resources", "dialects"):
-        if not getattr(connector, lacking):
-            yield f"connector {connector.name}: it has no {lacking}"
-
-
-def _of_entries(resources: Sequence[Any]) -> Iterator[str]:
-    for number, entry in enumerate(resources, 1):
-        if not isinstance(entry, Resource):
-            within = entry[0].name if isinstance(entry, tuple) and entry and isinstance(entry[0], Resource) else None
-            yield f"entry {number}{f' ({within})' if within else ''} is no Resource but {_kind(entry)}"
-
-
-def _kind(entry: object) -> str:
-    if isinstance(entry, tuple):
-        return "a tuple: there is a comma behind its closing parenthesis, or a parenthesis around it, too many"
-    return f"of the type {type(entry).__name__}"
+def _entries(entries: object, kind: type[Entry]) -> list[Entry]:
+    """Returns all of a kind, also those that stand alone, or in a tuple too many, by mistake."""
+    listed = entries if isinstance(entries, list | tuple) else [entries]
+    each = chain.from_iterable(entry if isinstance(entry, list | tuple) else [entry] for entry in listed)
+    return [entry for entry in each if isinstance(entry, kind)]
 
 
 def _of_names(resources: Sequence[Resource]) -> Iterator[str]:
     for name, count in Counter(resource.name for resource in resources).items():
         if count > 1:
             yield f"{name}: {count} resources have this name"
-        is_name = isinstance(name, str) and re.fullmatch("[a-z][a-z0-9_]*", name) and column_name(name) == name
+        is_name = re.fullmatch("[a-z][a-z0-9_]*", name) and column_name(name) == name
         if not is_name or len(name) > LONGEST_NAME:
-            other = column_name(name).strip("_") if isinstance(name, str) else ""
+            other = column_name(name).strip("_")
             hint = f", such as {other!r}" if re.fullmatch("[a-z][a-z0-9_]{0,50}", other) else ""
             yield (
                 f"{name}: the name is also that of a table and of an asset, so it has to be in snake case, begin with a"
@@ -100,11 +108,16 @@ def _of_names(resources: Sequence[Resource]) -> Iterator[str]:
             )
 
 
-def _of_resource(resource: Resource, by_name: Mapping[str, Resource]) -> Iterator[str]:
-    shapes = list(_of_shapes(resource))
-    yield from shapes
-    if shapes:
-        return
+def _of_types(resource: Resource) -> Iterator[str]:
+    yield from wrong_types(resource)
+    columns: object = resource.columns
+    for number, column in enumerate(columns if isinstance(columns, list | tuple) else (), 1):
+        if isinstance(column, Column):
+            place = f"the column {column.name!r:.60}" if isinstance(column.name, str) else f"column {number}"
+            yield from (f"{place}: {mistake}" for mistake in wrong_types(column))
+
+
+def _of_resource(resource: Resource, by_name: ByName) -> Iterator[str]:
     columns = {column.name: column for column in resource.columns}
     if not columns:
         yield "it has no columns: declare the key at least"
@@ -113,19 +126,6 @@ def _of_resource(resource: Resource, by_name: Mapping[str, Resource]) -> Iterato
     yield from _of_cursor(resource, columns)
     yield from _of_references(resource, by_name)
     yield from _of_paths(resource, columns)
-
-
-def _of_shapes(resource: Resource) -> Iterator[str]:
-    for field in ("columns", "limits", "hashed", "dropped"):
-        value = getattr(resource, field)
-        if not isinstance(value, tuple):
-            yield f"{field} is no tuple but of the type {type(value).__name__}: a tuple of one entry needs a comma"
-    columns: Any = resource.columns if isinstance(resource.columns, tuple) else ()
-    for number, column in enumerate(columns, 1):
-        if not isinstance(column, Column):
-            yield f"column {number} is no Column but {_kind(column)}"
-    if not isinstance(resource.key, str | tuple) or not resource.key:
-        yield f"the key {resource.key!r:.60} is neither the name of a field nor a tuple of several"
 
 
 def _of_columns(resource: Resource) -> Iterator[str]:
@@ -154,6 +154,8 @@ def _of_columns(resource: Resource) -> Iterator[str]:
 
 
 def _of_key(resource: Resource, columns: Mapping[str, Column]) -> Iterator[str]:
+    if not resource.key:
+        yield "the key is empty: name the field, or the fields, that tell one row from another"
     for name, count in Counter(resource.key_names).items():
         if count > 1:
             yield f"the key names {name!r} twice"
@@ -183,14 +185,15 @@ def _of_cursor(resource: Resource, columns: Mapping[str, Column]) -> Iterator[st
         yield f"the cursor {resource.cursor!r} has the type {type_}, and a cursor is a timestamp"
 
 
-def _of_references(resource: Resource, by_name: Mapping[str, Resource]) -> Iterator[str]:
+def _of_references(resource: Resource, by_name: ByName) -> Iterator[str]:
     for column in resource.columns:
         if not column.references:
             continue
         refers = f"the column {column.name!r} references {column.references!r}, "
-        parent = by_name.get(column.references)
-        if parent is None:
+        if column.references not in by_name:
             yield f"{refers}which is no resource{_did_you_mean(_nearest(column.references, by_name))}"
+        elif (parent := by_name[column.references]) is None:
+            continue
         elif len(parent.key_names) > 1:
             yield f"{refers}whose key has several fields, and a single column cannot name them"
         else:
@@ -223,44 +226,46 @@ def _overlap(path: str, name: str) -> bool:
     return _leads_to(path, name) or _leads_to(name, path)
 
 
-def _of_dialect(dialect: Dialect, by_name: Mapping[str, Resource]) -> Iterator[str]:
+def _of_dialect(dialect: Dialect, by_name: ByName) -> Iterator[str]:
+    endpoints: object = dialect.endpoints
+    if not isinstance(endpoints, Mapping):
+        yield from dialect.mistakes()
+        return
     for name in by_name:
-        if name not in dialect.endpoints:
+        if name not in endpoints:
             yield f"there is no endpoint for the resource {name}: add one to its endpoints"
     yield from dialect.mistakes()
-    endpoints: Mapping[str, Any] = dialect.endpoints
     for name, endpoint in endpoints.items():
         if name not in by_name:
             yield f"the endpoint {name!r} belongs to no resource{_did_you_mean(_nearest(name, by_name))}"
-        if isinstance(endpoint, Endpoint):
-            yield from (f"{name}: {mistake}" for mistake in endpoint.mistakes())
-            if name in by_name and isinstance(endpoint.pagination, ById):
-                yield from (f"{name}: {mistake}" for mistake in _of_ids(by_name[name], endpoint.pagination))
-            if name in by_name and endpoint.parent and endpoint.parent.resource in by_name:
-                above = by_name[endpoint.parent.resource]
-                yield from (f"{name}: {mistake}" for mistake in _of_parent(by_name[name], above, endpoint.parent))
-        else:
-            yield f"the endpoint {name!r} is no Endpoint but {_kind(endpoint)}"
+        for each in _entries(endpoint, Endpoint):
+            yield from (f"{name}: {mistake}" for mistake in each.mistakes())
+            resource = by_name.get(name)
+            if resource and isinstance(each.pagination, ById):
+                yield from (f"{name}: {mistake}" for mistake in _of_ids(resource, each.pagination))
+            if resource and each.parent:
+                yield from (f"{name}: {mistake}" for mistake in _of_parent(resource, each.parent, by_name))
 
 
 def _of_ids(resource: Resource, by_id: ById) -> Iterator[str]:
-    types = {column.name: column.type for column in resource.columns if isinstance(column, Column)}
+    types = {column.name: column.type for column in resource.columns}
     if len(resource.key_names) > 1:
         yield f"it is paged by id, but its key has several fields: {resource.key_label}"
-    elif types.get(resource.key_names[0], "bigint") != "bigint":
-        yield f"it is paged by id, which takes integers, but its key is {types[resource.key_names[0]]}"
+    elif types.get(resource.key_label, "bigint") != "bigint":
+        yield f"it is paged by id, which takes integers, but its key is {types[resource.key_label]}"
     if by_id.descending and resource.append_only and resource.cursor is None:
         # Such a listing is read in slices, and the rows that a slice leaves are found by their cursor.
         yield "events that are listed from the newest id down need a cursor"
 
 
-def _of_parent(resource: Resource, above: Resource, parent: Parent) -> Iterator[str]:
+def _of_parent(resource: Resource, parent: Parent, by_name: ByName) -> Iterator[str]:
+    above = by_name.get(parent.resource) or resource
     for placeholder, field in parent.fields.items():
         for owner, name in ((above, field), (resource, placeholder)):
             if any(_overlap(path, name) for path in (*owner.hashed, *owner.dropped)):
                 yield (
-                    f"the placeholder {{{placeholder}}} shows {owner.name}.{name}, which is hashed or dropped, in paths,"
-                    f" messages and columns: take another field of {above.name}, such as its key {above.key_label}"
+                    f"the placeholder {{{placeholder}}} shows {owner.name}.{name}, which is hashed or dropped, in paths"
+                    f" and messages: take another field of {above.name}, such as its key {above.key_label}"
                 )
 
 

@@ -38,7 +38,7 @@ class SharedRows:
         path = fill_path(self._endpoint.path, place.path)
         new = []
         for row in rows:
-            key, content = self._key_of(row), self._hash(row, place)
+            key, content = self._key_of(row), self._hash(row, path)
             known = self._recent.get(key) or self._older.get(key)
             if known and known[0] == content:
                 continue
@@ -50,12 +50,13 @@ class SharedRows:
             self._older, self._recent = self._recent, {}
         return new
 
-    def _hash(self, row: Row, place: Place) -> int:
-        """Hashes what a row holds beside its key and what its parent has filled; if there is nothing, the latter."""
-        fields = {name: token for name, token in row.items() if name not in self._resource.key_names}
-        filled = {name for name, token in fields.items() if token is place.row.get(name)}
-        names = fields.keys() - filled or filled
-        return hash(frozenset((name, bytes(fields[name])) for name in names))
+    def _hash(self, row: Row, path: str) -> int:
+        """Hashes what a row holds beside its key, the column that its parent has filled included.
+
+        A row that holds nothing else has its path as content, because nothing says that it is another parent's, too.
+        """
+        own = [(name, bytes(token)) for name, token in row.items() if name not in self._resource.key_names]
+        return hash(frozenset(own) or path)
 
     def _conflict(self, key: Any, *paths: str) -> PayloadError:  # noqa: ANN401 - one value or a tuple
         names, (before, here) = self._resource.key_names, paths

@@ -1,9 +1,10 @@
 """The names that Dagster shows for a connector, and under which a host finds its definitions."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
+from keyword import iskeyword
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,9 @@ import dagster as dg
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.warehouse.target import reports_schema
+
+TAKEN = ("config", "context", "io_manager")
+"""Names of parameters and resources that have a meaning of their own in Dagster."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,11 @@ class Names:
     def reports(self) -> str:
         """Schema of the reports' tables, and beginning of their asset keys."""
         return reports_schema(self.connector)
+
+    @property
+    def upstream_group(self) -> str:
+        """Asset group of the endpoints."""
+        return "api" if self.connector.name == SHIPPED.name else self.derived("upstream")
 
     def derived(self, suffix: str) -> str:
         """The name of a job, an op, a sensor or a group of this connector, such as `analytics_check`."""
@@ -98,6 +107,24 @@ def name_all(  # noqa: PLR0913 - what a host may want to name otherwise
         # One pool for all connectors: they may load into one DuckDB file, which has one writer at a time.
         pool=pool or "analytics_warehouse",
     )
+
+
+def find_name_mistakes(names: Names) -> Iterator[str]:
+    """Yields which names Dagster would refuse, with errors that do not say where they come from."""
+    key = names.resource_key
+    if not key.isidentifier() or iskeyword(key) or key in TAKEN:
+        yield (
+            f"resource_key {key!r:.60}: functions have a parameter of this name, so it has to be a word in snake case,"
+            f" no keyword of Python, and none of {', '.join(TAKEN)}. By default it is the name of the connector"
+        )
+    for field, value, accepted in (
+        ("owner", {"owners": [names.owner]}, "an email address, or a team such as team:sales"),
+        ("group", {"group_name": names.group}, "a word of letters, digits and underscores"),
+    ):
+        try:
+            dg.AssetSpec("any", **value)
+        except dg.DagsterInvalidDefinitionError:
+            yield f"{field} {getattr(names, field)!r:.60} is not accepted by Dagster: it has to be {accepted}"
 
 
 def given_resource(names: Names) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

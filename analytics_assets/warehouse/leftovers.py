@@ -6,7 +6,7 @@ from dlt.common.destination.client import WithStagingDataset
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.connector import SHIPPED, Connector
-from analytics_assets.warehouse.owner import schema_names, stored_tables
+from analytics_assets.warehouse.owner import other_owner, schema_names, stored_tables
 from analytics_assets.warehouse.sql import first_row
 
 
@@ -33,12 +33,14 @@ def _is_own(client: SqlJobClientBase, connector: Connector, name: str) -> bool:
 
 def describe_leftovers(connector: Connector, names: Sequence[str]) -> str:
     """A sentence that names the leftovers and what drops them."""
-    name, it = (names[0], "it") if len(names) == 1 else ("<name>", "each of them")
+    name, them = (names[0], "it") if len(names) == 1 else ("<name>", "them")
     # The command is for the connector that the project ships.
-    drop = f"python -m analytics_assets drop {name}" if connector.name == SHIPPED.name else drop_leftover.__name__
+    command, function = f"python -m analytics_assets drop {name}", f"{__name__}.{drop_leftover.__name__}"
+    drop = command if connector.name == SHIPPED.name else function
+    # A table may belong to another connector by now, so the sentence does not say that there is one.
     return (
-        f"The warehouse still has what was loaded of {', '.join(names)}, and the catalog no longer lists {it}."
-        f" `{drop}` drops the table and its state"
+        f"The warehouse still has something of {', '.join(names)}, and the catalog no longer lists {them}."
+        f" `{drop}` drops what is left"
     )
 
 
@@ -50,23 +52,33 @@ def count_leftover(client: SqlJobClientBase, name: str) -> int | None:
     return int(count)
 
 
+def find_heir(client: SqlJobClientBase, connector: Connector, name: str) -> str | None:
+    """Another schema that has a leftover's table, such as that of the connector that loads it now; `None` without."""
+    return other_owner(client, _schema_name(connector, name), name)
+
+
 def drop_leftover(client: SqlJobClientBase, connector: Connector, name: str) -> None:
-    """Drops a leftover: its table, its staging table, and what dlt keeps of it (schema, loads, state)."""
+    """Drops a leftover: its table, its staging table, and what dlt keeps of it (schema, loads, state).
+
+    The tables stay if they have an heir.
+    """
     schema, kept_as = client.schema, _schema_name(connector, name)
+    tables = () if find_heir(client, connector, name) else (name,)
     with client.sql_client.begin_transaction():
         if isinstance(client, WithStagingDataset):
             with client.with_staging_dataset():
-                _drop(client, name, kept_as, {schema.version_table_name: "schema_name"})
+                _drop(client, tables, kept_as, {schema.version_table_name: "schema_name"})
         # The schema is last: by it, a leftover is found again if a database without transactions fails halfway.
         kept = {schema.state_table_name: "pipeline_name", schema.loads_table_name: "schema_name"}
-        _drop(client, name, kept_as, {**kept, schema.version_table_name: "schema_name"})
+        _drop(client, tables, kept_as, {**kept, schema.version_table_name: "schema_name"})
 
 
-def _drop(client: SqlJobClientBase, name: str, kept_as: str, kept: dict[str, str]) -> None:
-    """Drops a table of one dataset, and its rows in tables of dlt. Those are given with the column that says whose."""
+def _drop(client: SqlJobClientBase, names: Sequence[str], kept_as: str, kept: dict[str, str]) -> None:
+    """Drops tables of one dataset, and a schema's rows in tables of dlt, given with the column that names it."""
     sql = client.sql_client
-    if client.get_storage_table(name)[0]:
-        sql.execute_sql(f"DROP TABLE {sql.make_qualified_table_name(name)}")
+    for name in names:
+        if client.get_storage_table(name)[0]:
+            sql.execute_sql(f"DROP TABLE {sql.make_qualified_table_name(name)}")
     for table, column in kept.items():
         if client.get_storage_table(table)[0]:
             where = f"{sql.escape_column_name(column)} = %s"

@@ -2,17 +2,17 @@
 
 Which columns are filled in every row is noted in the state of the resource, which dlt commits with the rows. dlt's own
 schema does not tell: dlt stores it before it loads the rows, so a run that dies in between leaves a column without
-values.
+values. So a table without a note counts as one whose columns are not filled.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
 
 import dlt
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import Resource
+from analytics_assets.api.catalog import Column, Resource
 from analytics_assets.api.source import Position
 from analytics_assets.api.values.columns import FIELD, column_name, key_columns
 from analytics_assets.warehouse.errors import CatalogChangeError
@@ -27,19 +27,31 @@ class Shape(TypedDict):
     key: list[str]
     columns: dict[str, str]
     """Types by name."""
+    fields: NotRequired[dict[str, str]]
+    """The fields that the values are of, by name of the column: two fields may have one. Early notes lack them."""
 
 
-def declared_shape(resource: Resource) -> Shape:
-    """The shape that the catalog gives to a table."""
-    columns = {column_name(column.name): column.type for column in resource.columns}
-    return {"key": key_columns(resource), "columns": dict(columns)}
+def declared_shape(resource: Resource, unfilled: Collection[str] = ()) -> Shape:
+    """The shape that the catalog gives to a table, without the fields that rows may lack."""
+    filled = {column_name(column.name): column for column in resource.columns if column.name not in unfilled}
+    return {
+        "key": key_columns(resource),
+        "columns": {name: column.type for name, column in filled.items()},
+        "fields": {name: column.name for name, column in filled.items()},
+    }
 
 
-def note_shape(source: DltSource, resource: Resource) -> None:
-    """Adds a step that notes the declared shape in the resource's state as soon as the listing has ended."""
+def note_shape(source: DltSource, resource: Resource, unfilled: Collection[str]) -> None:
+    """Adds a step that notes the shape in the resource's state as soon as the listing has ended.
+
+    Args:
+        source: The source of the resource.
+        resource: The resource as it is declared.
+        unfilled: Fields that rows lack after the reading, too, because it is one of a window.
+    """
     from analytics_assets.api.incremental import is_end  # noqa: PLC0415 - definitions need no Arrow
 
-    shape = declared_shape(resource)
+    shape = declared_shape(resource, unfilled)
 
     def note(table: Any, _meta: object = None) -> Any:  # noqa: ANN401 - Arrow is imported late
         if is_end(table):
@@ -54,7 +66,7 @@ def find_unfilled(resource: Resource, noted: Shape | None, stored: TTableSchemaC
 
     Args:
         resource: The resource as it is declared.
-        noted: The shape in the state; without one, it is that of `stored`.
+        noted: The shape in the state; without one, no column counts as filled.
         stored: The columns in dlt's schema of the table.
 
     Raises:
@@ -67,11 +79,9 @@ def find_unfilled(resource: Resource, noted: Shape | None, stored: TTableSchemaC
         name = column_name(column.name)
         hints = columns.get(name, {})
         type_ = hints.get("data_type", column.type)
-        # A json column of the field holds all of its values, even if the field was not declared.
-        is_filled = name in noted["columns"] if noted else name in columns and FIELD not in hints
         if type_ != column.type:
             found.append(f"{column.name!r} is declared as {column.type}, and the column {name} is {type_}")
-        elif not is_filled and hints.get(FIELD) != column.name:
+        elif _field_of(column, noted, hints) != column.name and column.name not in resource.key_names:
             unfilled.append(column.name)
     if found:
         raise CatalogChangeError(
@@ -80,6 +90,16 @@ def find_unfilled(resource: Resource, noted: Shape | None, stored: TTableSchemaC
             " loads it anew; rows that the API no longer lists are gone then. Or undo the change in the catalog."
         )
     return tuple(unfilled)
+
+
+def _field_of(column: Column, noted: Shape | None, hints: Mapping[str, Any]) -> str | None:
+    """The field that all values of a declared column are of; `None` if rows may lack them."""
+    name = column_name(column.name)
+    if noted and name in noted["columns"]:
+        return noted.get("fields", {}).get(name, column.name)
+    # A json column of a field holds all of its values, even if the field was not declared.
+    field: str | None = hints.get(FIELD)
+    return field
 
 
 def _other_key(resource: Resource, columns: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -165,9 +165,12 @@ def sync(
     reading = reading or Reading()
     if not into_empty:
         reading = _widened(reading, listing, table, session.log)
+    unfilled = table.unfilled if reading.is_window and not into_empty else ()
     loaded = 0
     for part in _slices(listing, reading, None if into_empty else table.gap):
-        pipeline = _load(listing, session, part, into_empty=into_empty, run=run)
+        source = read_listing(listing, part)
+        note_shape(source, resource, unfilled)
+        pipeline = _load(resource, session, source, into_empty=into_empty, run=run)
         into_empty = False
         loaded += rows_loaded(pipeline, resource)
     is_complete = resource.cursor is None or reading.everything
@@ -200,13 +203,13 @@ def _widened(reading: Reading, listing: Listing, table: TableState, log: Callabl
         if fields:
             log(f"{name}: the catalog now declares {fields}. The next sync without a window fills the older rows")
         return reading
-    if fields:
-        log(f"{name}: the catalog now declares {fields}, so everything is read again to fill the older rows")
-        return Reading(everything=True)
     # A sliced listing goes on below its gap, which the state has, too.
     if table.is_torn and not listing.is_sliced:
         # After a torn load the stored digests are stale: a row that changed back would look unchanged and be dropped.
         log(f"{name}: the last load died before it was complete, so everything is read again")
+        return Reading(everything=True)
+    if fields:
+        log(f"{name}: the catalog now declares {fields}, so everything is read again to fill the older rows")
         return Reading(everything=True)
     return reading
 
@@ -232,14 +235,11 @@ def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Rea
         yield Reading(gap=listing.stats.gap)
 
 
-def _load(listing: Listing, session: Session, reading: Reading, *, into_empty: bool, run: Run) -> dlt.Pipeline:
+def _load(resource: Resource, session: Session, source: DltSource, *, into_empty: bool, run: Run) -> dlt.Pipeline:
     """Reads and loads one part of a listing, and returns the pipeline that ran."""
     from analytics_assets.warehouse.parquet import write_parquet  # noqa: PLC0415 - definitions need no Arrow
 
-    resource, destination = listing.resource, session.target.type
-    source = read_listing(listing, reading)
-    if not reading.is_window:
-        note_shape(source, resource)
+    destination = session.target.type
     append = can_append(destination, into_empty=into_empty)
     write_parquet(source, resource, session.working_dir, once=loads_once(destination), may_append=append)
     pipeline = build_pipeline(session.connector, resource, session.destination, session.working_dir)

@@ -72,6 +72,19 @@ def read_table_state(client: SqlJobClientBase, connector: Connector, resource: R
     return TableState(is_empty=False, is_torn=not recorded, gap=read_gap(state), unfilled=unfilled, mismatch=mismatch)
 
 
+def find_refusals(client: SqlJobClientBase, connector: Connector) -> dict[str, CatalogChangeError]:
+    """Why a sync would not load a table, by resource. The client is connected."""
+    found = {}
+    for resource in connector.resources:
+        try:
+            refusal = read_table_state(client, connector, resource).mismatch
+        except CatalogChangeError as error:
+            refusal = error
+        if refusal:
+            found[resource.name] = refusal
+    return found
+
+
 def _stored_state(client: SqlJobClientBase, connector: Connector, resource: Resource) -> dict[str, Any]:
     """What the last complete load left in the state of the resource."""
     name = connector.pipeline_name(resource)

@@ -1,6 +1,7 @@
 """Child resources: which paths are requested, in which order rows come, and what becomes of parents that are gone."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -197,12 +198,54 @@ def test_ids_that_differ_only_together_with_the_parent_are_an_error(
         assert [row["site_id"] for row in connect(vendor.url, endpoints, SITES, both).rows("devices")] == [1, 2]
 
 
+def test_a_row_that_names_another_parent_and_nothing_else_is_an_error(connect: Connect) -> None:
+    columns = (ID, Column("siteId", "bigint", "Site", nullable=False))
+    both = Resource("devices", "One row per device.", columns, key=("siteId", "id"))
+    rows = {"1": [{"id": 1, "siteId": 1}], "2": [{"id": 1, "siteId": 1}]}
+    endpoints = {"sites": Endpoint("/sites", "data"), "devices": DEVICES_OF}
+    with serve_vendor(lambda asked: listed(rows, asked)) as vendor:
+        message = connect(vendor.url, endpoints, SITES, both).refusal("devices")
+    assert "/sites/1/devices and /sites/2/devices list different rows with siteId, id (1, 1)" in message
+
+
+def test_a_null_is_filled_as_an_absent_field_is(connect: Connect) -> None:
+    columns = (ID, Column("siteId", "bigint", "Site", nullable=False))
+    both = Resource("devices", "One row per device.", columns, key=("siteId", "id"))
+    rows = {"1": [{"id": 1, "siteId": None}], "2": [{"id": 1, "siteId": None}]}
+    endpoints = {"sites": Endpoint("/sites", "data"), "devices": DEVICES_OF}
+    with serve_vendor(lambda asked: listed(rows, asked)) as vendor:
+        assert [row["site_id"] for row in connect(vendor.url, endpoints, SITES, both).rows("devices")] == [1, 2]
+
+
+def test_a_path_into_the_parents_row_fills_a_placeholder(connect: Connect) -> None:
+    found = [{"id": 1, "ref": {"id": "a/b"}}, {"id": 2, "ref": {"id": "x"}, "ref.id": "by its name"}]
+    devices = Endpoint("/sites/{site}/devices", "data", parent=Parent("sites", {"site": "ref.id"}))
+
+    def reply(asked: Asked) -> Answer:
+        return Answer(body={"data": found if asked.path == "/sites" else []})
+
+    with serve_vendor(reply) as vendor:
+        connected = connect(vendor.url, {"sites": Endpoint("/sites", "data"), "devices": devices}, SITES, DEVICES)
+        assert connected.rows("devices") == []
+        paths = {asked.path for asked in vendor.requests}
+        assert paths == {"/sites", "/sites/a%2Fb/devices", "/sites/by%20its%20name/devices"}
+        found[0]["ref"] = {}
+        assert "the row of sites with id 1 has no value in 'ref.id', which cannot" in connected.refusal("devices")
+        devices = replace(devices, parent=Parent("sites", {"site": "id.x"}))
+        connected = connect(vendor.url, {"sites": Endpoint("/sites", "data"), "devices": devices}, SITES, DEVICES)
+        assert "the row of sites with id 1 has no value in 'id.x', which cannot" in connected.refusal("devices")
+
+
 def test_a_row_that_several_parents_list_is_read_once(connect: Connect) -> None:
     shared = {"id": 1, "slug": "a", "seen": None}
     rows = {"1": [shared, {"id": 2, "slug": "b"}], "2": [{"id": 3, "slug": "a"}, dict(reversed(shared.items()))]}
     endpoints = {"sites": Endpoint("/sites", "data"), "devices": DEVICES_OF}
+    anywhere = replace(DEVICES, columns=tuple(column for column in DEVICES.columns if column.name != "siteId"))
     with serve_vendor(lambda asked: listed(rows, asked)) as vendor:
-        assert connect(vendor.url, endpoints, SITES, DEVICES).ids("devices") == [1, 2, 3]
+        assert connect(vendor.url, endpoints, SITES, anywhere).ids("devices") == [1, 2, 3]
+        # With a column for the site, one of the two sites of device 1 would be lost.
+        message = connect(vendor.url, endpoints, SITES, DEVICES).refusal("devices")
+    assert "list different rows with id 1. A merge would keep one of them. If only siteId and id together" in message
 
 
 def test_a_404_behind_the_first_page_is_an_error(connect: Connect) -> None:
@@ -330,6 +373,38 @@ def test_a_child_is_synced_by_its_cursor(connect: Connect, project: Project) -> 
     assert done.stats.cursor_after == datetime(2024, 5, 1, tzinfo=UTC)
 
 
+def test_the_cursor_waits_for_the_rows_of_a_parent_that_is_briefly_gone(connect: Connect, project: Project) -> None:
+    def device(id_: int, day: int) -> dict[str, Any]:
+        return {"id": id_, "seen": f"2024-05-{day:02}T00:00:00Z"}
+
+    rows = {"1": [device(11, 1)], "2": [device(21, 1)]}
+    gone: set[str] = set()
+
+    def reply(asked: Asked) -> Answer:
+        return Answer(404) if asked.path in gone else listed(rows, asked)
+
+    endpoints = {"sites": Endpoint("/sites", "data"), "devices": replace(DEVICES_OF, since_param="since")}
+    with serve_vendor(reply) as vendor:
+        connected = connect(vendor.url, endpoints, SITES, DEVICES)
+        with open_session(connected.settings()) as session:
+
+            def sync_once() -> Synced:
+                with begin_sync(session, [DEVICES]) as [pending]:
+                    return sync(pending, session)
+
+            before = sync_once().stats.cursor_after
+            rows["1"].append(device(12, 2))
+            rows["2"].append(device(22, 9))
+            gone.add("/sites/1/devices")
+            done = sync_once()
+            assert (done.rows_loaded, done.stats.cursor_after) == (1, before)
+            gone.clear()
+            done = sync_once()
+            assert (done.rows_in_table, done.stats.rows_unchanged) == (4, 1)
+            assert done.stats.cursor_after == datetime(2024, 5, 9, tzinfo=UTC)
+        assert vendor.requests[-1].query["since"] == "2024-05-01T00:00:00Z"
+
+
 MISTAKES = [
     (Endpoint("/sites/{siteId}/devices"), "has the placeholder {siteId}, which no field of a parent fills"),
     (Endpoint("/devices", parent=Parent("sites", {"siteId": "id"})), "has a field for 'siteId'"),
@@ -352,7 +427,7 @@ def test_parents_that_are_unknown_or_go_in_circles_are_found() -> None:
     two = Endpoint("/b/{x}", parent=Parent("one", {"x": "id"}))
     lost = Endpoint("/c/{x}", parent=Parent("nobody", {"x": "id"}))
     assert Dialect("vendor", {"one": one, "two": two, "lost": lost}, page_size=1).mistakes() == [
-        "one is its own parent: one of two of one.",
-        "two is its own parent: two of one of two.",
-        "lost has the parent 'nobody', which has no endpoint.",
+        "one is its own parent: one of two of one",
+        "two is its own parent: two of one of two",
+        "lost has the parent 'nobody', which has no endpoint",
     ]

@@ -12,13 +12,32 @@ import pytest
 import yaml
 
 from analytics_assets import AnalyticsApiComponent
+from analytics_assets.api.catalog import Column, Resource
+from analytics_assets.api.connector import Connector
+from analytics_assets.api.dialects.base import Dialect, Endpoint, Parent
+from analytics_assets.api.mistakes import CatalogError
 from analytics_assets.component import ComponentError
 from analytics_assets.definitions import defs
+from analytics_assets.defs.automation.schedules import ScheduleConfigError
 from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets_tests.servers.fake_api import TOKEN, FakeApi
 from analytics_assets_tests.support.checkout import CHECKOUT
 
 KEY = "analytics_assets.AnalyticsApiComponent"
+ID = Column("id", "bigint", "Identifier", nullable=False)
+FAMILY = Connector(
+    "family",
+    (Resource("sites", "Sites", (ID,)), Resource("devices", "Devices", (ID,))),
+    (
+        Dialect(
+            "family",
+            {
+                "sites": Endpoint("/sites"),
+                "devices": Endpoint("/sites/{siteId}/devices", parent=Parent("sites", {"siteId": "id"})),
+            },
+        ),
+    ),
+)
 EIGHT = "analytics_assets_tests.support.specification.EIGHT"
 
 
@@ -92,12 +111,34 @@ def test_attributes_name_choose_and_schedule(project: Any) -> None:
             {"connector": EIGHT, "resources": ["grups"]},
             "analytics has no resource grups. It has activities, automation_scripts",
         ),
+        (
+            {"connector": f"{__name__}.FAMILY", "resources": ["devices"]},
+            "resources: devices is listed for each row of sites: add 'sites' to resources.",
+        ),
+        ({"dialect": "nope"}, "dialect: 'nope' is unknown. analytics has analytics, ninjaone."),
+        ({"base_url": "ftp://me:secret@x"}, "base_url: it is not a URL such as https://api.example.com, nor demo."),
+        ({"sync_cron": "bad"}, "sync_cron = 'bad' is not a cron expression such as '0 * * * *'."),
+        ({"reconcile_cron": "* * * * * *"}, "reconcile_cron = '* * * * * *' is not a cron expression"),
+        ({"owner": "bob"}, "owner 'bob' is not accepted by Dagster: it has to be an email address, or a team such as"),
+        ({"group": "a b"}, "group 'a b' is not accepted by Dagster: it has to be a word of letters, digits and"),
+        *(
+            ({key: word}, f"resource_key '{word}': functions have a parameter of this name")
+            for key, word in (
+                ("name", "import"),
+                ("name", "context"),
+                ("name", "config"),
+                ("resource_key", "io_manager"),
+            )
+        ),
+        ({"resource_key": "a-b"}, "resource_key 'a-b': functions have a parameter of this name"),
+        ({"resource_key": "1a"}, "resource_key '1a': functions have a parameter of this name"),
     ],
 )
 def test_a_wrong_attribute_is_said(attributes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ComponentError) as caught:
+    with pytest.raises((ComponentError, CatalogError, ScheduleConfigError)) as caught:
         build(**attributes)
     assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.fixture
@@ -151,3 +192,18 @@ def test_dg_finds_scaffolds_checks_and_launches_it(host: Path, api: FakeApi, tmp
     home.mkdir()
     dg_cli(host, "launch", "--assets", "acme/groups", DAGSTER_HOME=str(home), SOURCES__ACME__API_KEY=TOKEN)
     assert len(api.asked("groups")) >= 1
+
+
+OTHER = Connector(
+    "other",
+    (Resource("activities", "Another API's.", (Column("id", "bigint", "Identifier", nullable=False),)),),
+    (Dialect("v1", {"activities": Endpoint("/activities")}),),
+)
+
+
+def test_another_api_gets_no_reports_of_this_project(project: Any) -> None:
+    definitions = build(connector=f"{__name__}.OTHER")
+    assert {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()} == {
+        "other/activities",
+        "api/other/activities",
+    }

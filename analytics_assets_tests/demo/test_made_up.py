@@ -6,11 +6,15 @@ from datetime import timedelta
 from typing import Any, get_args
 
 import pytest
+from dlt.sources.helpers.rest_client.paginators import JSONResponseCursorPaginator
 
 from analytics_assets.api.catalog import Column, ColumnType, Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.dialects.base import ById, ByOffset, Dialect, Endpoint
+from analytics_assets.api.settings import SettingsError
+from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.names import name_all
+from analytics_assets.demo.embedded import resolve_demo
 from analytics_assets.demo.made_up import VALUES, make_rows, rows_of
 from analytics_assets.demo.server import DemoServer, credentials
 from analytics_assets_tests.servers.demo_api import NOON
@@ -127,3 +131,23 @@ def test_there_are_values_of_each_type_and_nulls() -> None:
     rows = make_rows(DEVICES, NOON)
     assert all(any(row[column.name] is None for row in rows) for column in DEVICES.columns[2:-1])
     assert all(row["lastContact"] is not None for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        (Endpoint("/d", "data", JSONResponseCursorPaginator("next")), "devices (dlt's JSONResponseCursorPaginator)"),
+        (Endpoint("/d", "data", method="POST", body={}), "devices (POST /d)"),
+    ],
+)
+def test_what_the_demo_does_not_speak_is_said_before_any_request(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint, said: str
+) -> None:
+    """Otherwise the resource would fail with advice that breaks an endpoint which is right."""
+    monkeypatch.setenv("SOURCES__ANALYTICS__BASE_URL", "demo")
+    connector = Connector(
+        "analytics", (replace(DEVICES, columns=DEVICES.columns[:-1]),), (Dialect("vendor", {"devices": endpoint}),)
+    )
+    with pytest.raises(SettingsError) as caught:
+        resolve_demo(read_settings(connector))
+    assert f"the built-in API, which does not know what the dialect has: {said}." in str(caught.value)

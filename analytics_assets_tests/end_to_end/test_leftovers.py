@@ -21,11 +21,19 @@ from analytics_assets_tests.support.specification import ANALYTICS
 from analytics_assets_tests.support.tables import Tables, open_tables
 
 SIGN = (
-    "The warehouse still has what was loaded of places, and the catalog no longer lists it."
-    " `python -m analytics_assets drop places` drops the table and its state"
+    "The warehouse still has something of places, and the catalog no longer lists it."
+    " `python -m analytics_assets drop places` drops what is left"
 )
 
 DLT_TABLES = {"_dlt_version": "schema_name", "_dlt_loads": "schema_name", "_dlt_pipeline_state": "pipeline_name"}
+
+FORMER = replace(
+    EIGHT,
+    resources=(*EIGHT.resources, replace(EIGHT.by_name["locations"], name="places")),
+    dialects=(replace(ANALYTICS, endpoints={**ANALYTICS.endpoints, "places": ANALYTICS.endpoints["locations"]}),),
+)
+OTHER = replace(FORMER, name="analytics_eu", config_section="sources.analytics", dataset_name="analytics")
+"""Another connector of the same dataset."""
 
 
 @pytest.fixture(params=["duckdb", "postgres", "sqlite"])
@@ -37,11 +45,8 @@ def warehouse(
     The places were merged, so that they have a staging table, too.
     """
     tables = open_tables(request.param, request, project, tmp_path, monkeypatch)
-    places = replace(EIGHT.by_name["locations"], name="places")
-    endpoints = {**ANALYTICS.endpoints, "places": ANALYTICS.endpoints["locations"]}
-    former = replace(EIGHT, resources=(*EIGHT.resources, places), dialects=(replace(ANALYTICS, endpoints=endpoints),))
     load("locations")
-    load("places", "places", connector=former)
+    load("places", "places", connector=FORMER)
     return tables
 
 
@@ -156,6 +161,40 @@ def test_a_run_warns_once_of_what_is_left(warehouse: Tables, project: Project) -
 
 
 def test_another_connector_of_the_same_dataset_is_no_leftover(api: FakeApi, project: Project) -> None:
-    other = replace(EIGHT, name="analytics_eu", config_section="sources.analytics", dataset_name="analytics")
-    load("roles", connector=other.only(["roles"]))
+    load("roles", connector=OTHER.only(["roles"]))
     assert load("groups") == []
+
+
+@pytest.mark.parametrize("warehouse", ["duckdb", "postgres"], indirect=True)
+def test_a_table_that_another_connector_has_taken_over_stays(warehouse: Tables, tmp_path: Path) -> None:
+    warehouse.execute("DROP TABLE analytics.places")
+    load("places", "places", connector=OTHER)
+    assert load("roles") == [SIGN]
+    dropped = drop(tmp_path, "places", "--yes")
+    assert dropped.returncode == 0, dropped.stderr
+    assert dropped.stdout.splitlines()[-1] == (
+        "Dropped: dlt's state, and not the table analytics.places, because the pipeline analytics_eu_places has it,"
+        " too."
+    )
+    assert all("analytics_eu_places" in names and "analytics_places" not in names for names in kept(warehouse).values())
+    assert len(warehouse.execute("SELECT id FROM analytics.places")) == 20
+    assert load("roles") == []
+    assert load("places", connector=OTHER) == []
+
+
+def test_without_a_duckdb_file_there_is_nothing_to_drop_and_none_is_made(
+    api: FakeApi, project: Project, tmp_path: Path
+) -> None:
+    result = drop(tmp_path, "places", "--yes")
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"Nothing is left of a resource 'places' in the warehouse: there is no file {project.database}.\n"
+    )
+    assert not project.database.exists()
+
+
+def test_the_command_line_prints_what_a_sync_says(api: FakeApi, project: Project, tmp_path: Path) -> None:
+    load("places", connector=FORMER)
+    done = run(tmp_path, *COMMANDS_OF_EIGHT, "sync")
+    assert done.returncode == 0, done.stderr
+    assert SIGN in " ".join(done.stdout.split())

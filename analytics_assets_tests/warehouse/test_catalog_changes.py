@@ -13,6 +13,7 @@ from analytics_assets.api.reading import Reading
 from analytics_assets.api.settings_reader import read_date
 from analytics_assets.warehouse.errors import CatalogChangeError
 from analytics_assets.warehouse.session import open_session
+from analytics_assets.warehouse.shape import SHAPE
 from analytics_assets.warehouse.sync import Run, Synced, begin_sync, run_by_dlt, sync
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne
@@ -57,6 +58,15 @@ def die_before_rows(pipeline: dlt.Pipeline, source: DltSource, options: Mapping[
     pipeline.normalize()
     pipeline.sync_schema()
     raise KeyboardInterrupt
+
+
+def run_without_note(pipeline: dlt.Pipeline, source: DltSource, options: Mapping[str, Any]) -> None:
+    """A run that leaves no note of the shape in the state, as early versions did."""
+    run_by_dlt(pipeline, source, options)
+    with pipeline.managed_state(extract_state=True) as state:
+        del state["sources"]["analytics_groups"]["resources"]["groups"][SHAPE]
+    pipeline.normalize()
+    pipeline.load()
 
 
 def test_a_column_that_is_added_is_filled_in_all_rows_by_the_next_sync(
@@ -250,6 +260,61 @@ def test_a_column_that_is_removed_and_added_again_is_filled(empty_api: FakeApi, 
     assert project.query("SELECT count(name) FROM analytics.groups") == [(31,)]
     load(GROUPS)
     assert load.said == []
+
+
+@pytest.mark.parametrize(("before", "after"), [("site_name", "siteName"), ("site.name", "siteName")])
+def test_a_column_gets_the_values_of_another_field(
+    empty_api: FakeApi, project: Project, load: Loader, before: str, after: str
+) -> None:
+    rows = [group(n, f"2024-05-{n:02}T00:00:00Z", siteName="new", site={"name": "old"}) for n in range(1, 31)]
+    empty_api.rows["groups"] = rows
+    load(declaring(GROUPS, **{before: "text"}))
+    changed = declaring(GROUPS, **{after: "text"})
+    filled = "SELECT count(*) FROM analytics.groups WHERE site_name = 'new'"
+    load(changed, Reading(start=read_date("2024-05-03"), end=read_date("2024-05-05")))
+    assert project.query(filled) == [(2,)]
+    load(changed)
+    assert load.said == [
+        "groups: the catalog now declares 'siteName', so everything is read again to fill the older rows"
+    ]
+    assert project.query(filled) == [(30,)]
+    assert (load(changed).rows_loaded, load.said) == (0, [])
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["window", "death"])
+def test_without_a_note_no_column_counts_as_filled(
+    empty_api: FakeApi, project: Project, load: Loader, *, dies: bool
+) -> None:
+    rows = [group(n, f"2024-05-{n:02}T00:00:00Z") for n in range(1, 31)]
+    empty_api.rows["groups"] = rows
+    load(GROUPS, run=run_without_note)
+    for row in rows:
+        row["siteName"] = "here"
+    changed = declaring(GROUPS, siteName="text")
+    filled = "SELECT count(*), count(site_name) FROM analytics.groups"
+    if dies:
+        with pytest.raises(KeyboardInterrupt):
+            load(changed, run=die_before_rows)
+        assert project.query(filled) == [(30, 0)]
+    else:
+        load(changed, Reading(start=read_date("2024-05-03"), end=read_date("2024-05-05")))
+        assert project.query(filled) == [(30, 2)]
+    load(changed)
+    assert project.query(filled) == [(30, 30)]
+    assert (load(changed).rows_loaded, load.said) == (0, [])
+
+
+def test_a_column_that_a_window_was_loaded_without_is_filled(
+    empty_api: FakeApi, project: Project, load: Loader
+) -> None:
+    rows = [group(n, f"2024-05-{n:02}T00:00:00Z") for n in range(1, 31)]
+    empty_api.rows["groups"] = rows
+    load(GROUPS)
+    load(declaring(GROUPS, name=None), Reading(start=read_date("2024-05-03"), end=read_date("2024-05-05")))
+    named = "SELECT count(name) FROM analytics.groups"
+    assert project.query(named) == [(28,)]
+    load(GROUPS)
+    assert project.query(named) == [(30,)]
 
 
 def test_a_cursor_may_change(empty_api: FakeApi, project: Project, load: Loader) -> None:

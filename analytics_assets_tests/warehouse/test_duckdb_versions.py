@@ -34,6 +34,7 @@ with duckdb.connect(sys.argv[1], read_only=True) as connection:
 
 SYNC = """
 import sys, dagster as dg, duckdb
+from analytics_assets_tests.support.eight import defs
 assert duckdb.__version__ == sys.argv[1], duckdb.__version__
 config = {"ops": {"analytics_api": {"config": {"mode": sys.argv[2]}}}}
 with dg.DagsterInstance.ephemeral() as instance:

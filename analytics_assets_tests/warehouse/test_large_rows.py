@@ -51,7 +51,7 @@ def test_a_load_that_does_not_fit_into_memory_changes_nothing(
     monkeypatch.setenv(MEMORY, "48MB")
     message = failure_message(project.run("activities"))
     assert "DuckDB needs more memory than it may have" in message
-    assert f"Raise the setting duckdb_memory in .dlt/config.toml, or {MEMORY} in the environment" in message
+    assert "Raise the setting duckdb_memory in .dlt/config.toml or the environment" in message
     assert project.query("SELECT count(*) FROM analytics.activities") == [(0,)]
 
     monkeypatch.setenv(MEMORY, "512MB")

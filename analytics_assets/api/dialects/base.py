@@ -3,6 +3,7 @@
 The catalog says what a row is (columns, key, cursor), so every dialect fills the same tables.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -13,6 +14,7 @@ from typing import Any
 from dlt.sources.helpers.rest_client.auth import APIKeyAuth, AuthConfigBase
 from dlt.sources.helpers.rest_client.paginators import BasePaginator
 
+from analytics_assets.api.declared_types import wrong_types
 from analytics_assets.api.dialects.selector import read_steps, set_value
 
 Param = str | int | float | bool
@@ -23,6 +25,9 @@ PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """Name of a header."""
+
+OF_THE_CLIENT = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+"""Headers that the client makes of the request itself. With another length, the server waits for a body forever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,10 @@ class Parent:
     resource: str
     """Name of the parent."""
     fields: Mapping[str, str]
-    """Field of the parent's row, by placeholder of the child's path.
+    """Field of the parent's row, or a dotted path into it, by placeholder of the child's path.
 
-    A declared column of the child with the name of a placeholder gets the same value, if the child's row lacks it.
+    A declared column of the child with the name of a placeholder gets the same value, if the child's row lacks it or
+    has null there.
     """
 
     def __str__(self) -> str:
@@ -132,58 +138,72 @@ class Endpoint:
 
     def mistakes(self) -> list[str]:
         """Returns what is wrong in the endpoint itself, as sentences without its name."""
-        return [*self._mistakes_of_request(), *self._mistakes_of_listing()]
+        return wrong_types(self) or [
+            *self._mistakes_of_request(),
+            *self._mistakes_of_body(),
+            *self._mistakes_of_listing(),
+        ]
 
     def _mistakes_of_request(self) -> Iterator[str]:
         if not self.path.startswith("/"):
-            yield f"path {self.path!r} has to begin with a slash."
+            yield f"path {self.path!r} has to begin with a slash"
+        if re.search("[{}]", PLACEHOLDER.sub("", self.path)):
+            yield f"path {self.path!r} has a brace too many: a placeholder is one word, such as {{siteId}}"
         if "?" in self.path or "#" in self.path:
-            yield f"path {self.path!r} has to be a path alone: parameters belong in params."
+            yield f"path {self.path!r} has to be a path alone: parameters belong in params"
         if self.method not in {"GET", "POST"}:
-            yield f"method {self.method!r} has to be GET or POST."
-        if self.method == "GET" and self.body is not None:
-            yield 'body needs method="POST".'
-        for path in filter(None, (self.since_param, self.until_param)):
-            try:
-                set_value(deepcopy(dict(self.body or {})), path, "")
-            except (ValueError, IndexError, TypeError, AttributeError):
-                yield f"filter {path!r} leads nowhere in the body."
+            yield f"method {self.method!r} has to be GET or POST"
         yield from mistakes_of_headers(self.headers)
         needed, given = set(PLACEHOLDER.findall(self.path)), set(self.parent.fields if self.parent else ())
         for name in sorted(needed - given):
-            yield f"path has the placeholder {{{name}}}, which no field of a parent fills."
+            yield f"path has the placeholder {{{name}}}, which no field of a parent fills"
         for name in sorted(given - needed):
-            yield f"parent has a field for {name!r}, which is no placeholder of the path."
+            yield f"parent has a field for {name!r}, which is no placeholder of the path"
+
+    def _mistakes_of_body(self) -> Iterator[str]:
+        if self.method == "GET" and self.body is not None:
+            yield 'body needs method="POST"'
+        try:
+            json.dumps(dict(self.body or {}))
+        except (TypeError, ValueError, RecursionError) as error:
+            yield f"body is no JSON: {error}"[:200]
+            return
+        for path in filter(None, (self.since_param, self.until_param)):
+            if self.method == "POST" and self.body is None and "." in path:
+                yield f"filter {path!r} is a path in the body, and there is none: add body={{}}"
+            try:
+                replaced = set_value(deepcopy(dict(self.body or {})), path, "")
+            except (ValueError, IndexError, TypeError, AttributeError):
+                yield f"filter {path!r} leads nowhere in the body"
+            else:
+                if isinstance(replaced, Mapping | list | tuple):
+                    yield f"filter {path!r} would replace all that is there in the body: name a value within it"
 
     def _mistakes_of_listing(self) -> Iterator[str]:
         try:
             read_steps(self.selector)
         except ValueError as error:
-            yield f"selector {self.selector!r} {error}."
-        pagination: object = self.pagination
-        if isinstance(pagination, type):
-            yield f"pagination is the class {pagination.__name__}: call it, as in {pagination.__name__}(...)."
-        elif not isinstance(pagination, ByOffset | ById | BasePaginator | None):
-            found = type(pagination).__name__
-            yield f"pagination is of type {found}: it has to be ByOffset, ById or a paginator of dlt."
+            yield f"selector {self.selector!r} {error}"
         paths_in_body = ("param_body_path", "limit_body_path", "cursor_body_path")
-        if self.method == "GET" and any(getattr(pagination, name, None) for name in paths_in_body):
-            yield 'pagination writes into the body, which needs method="POST".'
+        if self.method == "GET" and any(getattr(self.pagination, name, None) for name in paths_in_body):
+            yield 'pagination writes into the body, which needs method="POST"'
         if self.parent and self.newest_first:
-            yield "newest_first does not go with a parent: each parent has an order of its own."
-        if self.parent and isinstance(pagination, ById) and pagination.descending:
-            yield "paging by descending ids does not go with a parent: each parent has an order of its own."
+            yield "newest_first does not go with a parent: each parent has an order of its own"
+        if self.parent and isinstance(self.pagination, ById) and self.pagination.descending:
+            yield "paging by descending ids does not go with a parent: each parent has an order of its own"
 
 
 def mistakes_of_headers(headers: Mapping[str, str]) -> Iterator[str]:
     """Yields what is wrong in the static headers of a dialect or an endpoint."""
     for name, value in headers.items():
         if not HEADER.fullmatch(name):
-            yield f"headers has {name!r:.60}, which is no name of a header."
+            yield f"headers has {name!r:.60}, which is no name of a header"
         elif name.lower() == "authorization":
-            yield "headers has Authorization: credentials belong in the dialect's auth, and into the settings."
-        elif not isinstance(value, str) or not value.isascii() or not value.isprintable():
-            yield f"headers has a value for {name} that is no printable text."
+            yield "headers has Authorization: credentials belong in the dialect's auth, and into the settings"
+        elif name.lower() in OF_THE_CLIENT:
+            yield f"headers has {name}, which the client makes of the request itself: remove it"
+        elif not value.isascii() or not value.isprintable():
+            yield f"headers has a value for {name} that is no printable text"
 
 
 def as_iso(moment: datetime) -> str:
@@ -211,7 +231,7 @@ class Dialect:
     """Path under the base URL of the OAuth token endpoint; `None` if the API has none."""
     scope: str | None = None
     """OAuth scope that is requested by default."""
-    hosts: tuple[str, ...] = ()
+    hosts: Sequence[str] = ()
     """Known hosts of the API, shown in error messages."""
     expired_code: int | None = None
     """`error_code` in the body of a 401 by which the API says that the token has expired."""
@@ -224,21 +244,20 @@ class Dialect:
 
     def mistakes(self) -> list[str]:
         """Returns what is wrong in the dialect itself, as sentences without its name; endpoints have their own."""
-        return [*self._mistakes_of_auth(), *mistakes_of_headers(self.headers), *self._mistakes_of_parents()]
+        return wrong_types(self) or [
+            *self._mistakes_of_auth(),
+            *mistakes_of_headers(self.headers),
+            *self._mistakes_of_parents(),
+        ]
 
     def _mistakes_of_auth(self) -> Iterator[str]:
-        auth: object = self.auth
-        if isinstance(auth, type):
-            yield f"auth is the class {auth.__name__}: call it, as in {auth.__name__}(...)."
-        elif not isinstance(auth, AuthConfigBase | None):
-            yield f"auth is of type {type(auth).__name__}: it has to be one of dlt's auth classes."
-        elif isinstance(auth, APIKeyAuth) and auth.location == "cookie":
-            yield 'auth is APIKeyAuth(location="cookie"), which dlt does not implement: use "header" or "query".'
+        if isinstance(self.auth, APIKeyAuth) and self.auth.location == "cookie":
+            yield 'auth is APIKeyAuth(location="cookie"), which dlt does not implement: use "header" or "query"'
 
     def _mistakes_of_parents(self) -> Iterator[str]:
-        # What is no endpoint by mistake has no parent.
-        parents: dict[str, Parent | None] = {
-            name: getattr(each, "parent", None) for name, each in self.endpoints.items()
+        # What is no parent by mistake, the endpoint says.
+        parents = {
+            name: each.parent if isinstance(each.parent, Parent) else None for name, each in self.endpoints.items()
         }
         for name, own in parents.items():
             seen, parent = [name], own
@@ -246,6 +265,6 @@ class Dialect:
                 seen.append(parent.resource)
                 parent = parents[parent.resource]
             if parent and parent.resource not in parents:
-                yield f"{name} has the parent {parent.resource!r}, which has no endpoint."
+                yield f"{name} has the parent {parent.resource!r}, which has no endpoint"
             elif parent and parent.resource == name:
-                yield f"{name} is its own parent: {' of '.join([*seen, name])}."
+                yield f"{name} is its own parent: {' of '.join([*seen, name])}"

@@ -58,8 +58,10 @@ def _steps(path: Any) -> list[Step]:  # noqa: ANN401 - jsonpath_ng has no types
     raise ValueError(f"has {str(path)[:60]!r}; supported are keys, [*], one index, and $ for the whole body")
 
 
-def set_value(body: Any, path: str, value: object) -> None:  # noqa: ANN401 - as JSON has it
-    """Sets a value in the body of a search. In the dotted path, a number is an index of a list.
+def set_value(body: Any, path: str, value: object) -> Any:  # noqa: ANN401 - as JSON has it
+    """Sets a value in the body of a search, and returns what was there before.
+
+    In the dotted path, a number is an index of a list.
 
     Raises:
         ValueError, IndexError, TypeError, AttributeError: The path does not fit the body.
@@ -67,4 +69,7 @@ def set_value(body: Any, path: str, value: object) -> None:  # noqa: ANN401 - as
     steps = path.split(".")
     for step in steps[:-1]:
         body = body[int(step)] if isinstance(body, list) else body.setdefault(step, {})
-    body[int(steps[-1]) if isinstance(body, list) else steps[-1]] = value
+    last: Any = int(steps[-1]) if isinstance(body, list) else steps[-1]
+    before = body[last] if isinstance(body, list) else body.get(last)
+    body[last] = value
+    return before

@@ -15,7 +15,7 @@ from analytics_assets.api.http.response import ApiResponse
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.cells import BIGINT, UnfitError, read_key
-from analytics_assets.api.values.tokens import UNFIT, Row, is_list, is_object
+from analytics_assets.api.values.tokens import NULL, UNFIT, Row, is_list, is_object
 
 TOTAL = "total"
 """Key of a body with the number of rows in the listing, as dlt's default has it. Only the progress display uses it."""
@@ -30,10 +30,10 @@ _KEYS: dict[str, msgspec.json.Decoder[Any]] = {
 ADVICE = {
     401: "The API did not accept the token: check {api_key}, and that it has not expired.",
     403: "The token is valid but may not read this resource: check its scopes or role.",
-    404: "There is no such path: check {base_url} and its dialect.",
+    404: "There is no such path, or no such page: check {base_url}, its dialect, and the endpoint's path {path}.",
     429: "The API's rate limit outlasted the retries: set {requests_per_second}.",
 }
-"""What to do about a status, for people. Keys of settings stand in braces."""
+"""What to do about a status, for people. Keys of settings, and the path, stand in braces."""
 
 
 def read_rows(
@@ -52,7 +52,7 @@ def read_rows(
         resource: The resource of the rows.
         settings: Hold the resource's endpoint.
         stats: Stats in which the page is counted.
-        lacking: Tokens of fields that a row may lack.
+        lacking: Tokens of fields that a row may lack, or have as null.
 
     Raises:
         StatusError: The status is an error.
@@ -89,8 +89,8 @@ def read_rows(
         stats.total = int(total)
     for name, token in (lacking or {}).items():
         for row in rows:
-            if isinstance(row, dict):
-                row.setdefault(name, token)
+            if isinstance(row, dict) and row.get(name, NULL) == NULL:
+                row[name] = token
     _set_keys(rows, resource, request)
     return rows
 
@@ -165,7 +165,7 @@ def _explain_status(response: ApiResponse, resource: Resource, settings: Setting
         return f"{ADVICE[403]} Its scope is {settings.wanted_scope!r}: see {settings.connector.setting('scope')}."
     if status in ADVICE:
         named = {key: settings.connector.setting(key) for key in ("api_key", "base_url", "requests_per_second")}
-        return ADVICE[status].format(**named)
+        return ADVICE[status].format(**named, path=settings.endpoint(resource.name).path)
     unreadable = status == wire_format.unreadable_token and not settings.has_client
     hint = (
         f" The API also sends this status if it cannot read the token: check {settings.connector.setting('api_key')}."

@@ -16,14 +16,15 @@ from analytics_assets.api.values.columns import MOST_COLUMNS, choose_column, col
 SPELLED: dict[ColumnType, re.Pattern[bytes]] = {
     "bool": re.compile(rb"true|false"),
     "bigint": re.compile(rb"-?[0-9].*"),
-    "double": re.compile(rb"-?[0-9].*"),
+    "double": re.compile(rb"-?[0-9]{1,15}([.eE].*)?"),
     "date": re.compile(rb'".*'),
     "timestamp": re.compile(rb'"[0-9]{4}-.*', re.DOTALL),
     "text": re.compile(rb".*", re.DOTALL),
 }
 """The types from the strictest on, and how a value that suggests one is spelled. Digits in a text are no number, as
-they may be a code; a number is no point in time, because it may count anything. A decimal is never suggested: whether a
-number is an amount of money, its values do not tell. Every value fits json."""
+they may be a code; more than 15 digits before the point are no double, which would not keep them all; a number is no
+point in time, because it may count anything. A decimal is never suggested: whether a number is an amount of money, its
+values do not tell. Every value fits json."""
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 

@@ -49,11 +49,14 @@ def is_list(token: bytes | Raw) -> bool:
 
 
 def find_nested(row: Row, path: str) -> Raw:
-    """Returns the value at a dotted path into the nested objects of a row; null if there is none."""
+    """Returns the value at a dotted path into the nested objects of a row; null if there is none.
+
+    A field of the key has no fields of its own.
+    """
     first, *names = path.split(".")
     token: Raw = row.get(first, NULL)
     for name in names:
-        if not is_object(token) or is_deep(bytes(token)):
+        if not isinstance(token, Raw) or not is_object(token) or is_deep(bytes(token)):
             return NULL
         token = _OBJECT.decode(token).get(name, NULL)
     return token

@@ -16,9 +16,10 @@ from analytics_assets.defs.automation.signs_of_life import alive
 from analytics_assets.defs.names import Names
 from analytics_assets.warehouse.access import check_writable
 from analytics_assets.warehouse.duckdb_options import duckdb_options
-from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.errors import CatalogChangeError, DestinationError
 from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session, open_session, scratch_file
+from analytics_assets.warehouse.table_state import find_refusals
 from analytics_assets.warehouse.target import DEMO_DATABASE, DUCKDB, Target, read_target
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ FROM_DLT = " Taken from dlt's configuration if left empty."
 class AnalyticsResource(dg.ConfigurableResource[Any]):
     """Says where the rows come from and where they land.
 
-    An empty field takes its value from dlt's configuration: for `base_url` that is `SOURCES__ANALYTICS__BASE_URL` in
-    the environment, or `base_url` in `[sources.analytics]` of `.dlt/config.toml` (for secrets `.dlt/secrets.toml`). A
-    field that is set here or in the launchpad wins. Give secrets as `dg.EnvVar(...)`, never as text.
+    An empty field takes its value from dlt's configuration: the section `[sources.<name>]` of `.dlt/config.toml`, for
+    secrets of `.dlt/secrets.toml`, or the environment. For `base_url` and the connector `analytics` that is
+    `SOURCES__ANALYTICS__BASE_URL`. A field that is set here or in the launchpad wins. Give secrets as
+    `dg.EnvVar(...)`, never as text.
     """
 
     base_url: str | None = Field(
@@ -180,7 +182,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         with open_session(settings, target, self.destination_credentials, log=log, connect=self._connect) as session:
             yield session
 
-    def check_destination(self, names: Names, log: Callable[[str], None]) -> str:
+    def check_destination(self, names: Names, log: Callable[[str], None]) -> tuple[str, dict[str, CatalogChangeError]]:
         """Tests whether a run could write to the destination, and leaves nothing there.
 
         Args:
@@ -188,7 +190,8 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             log: Called with a message when the check has to wait.
 
         Returns:
-            Sentences that name the destination, and say what was tried and what is left there of former resources.
+            Sentences that name the destination, and say what was tried and what is left there of former resources;
+            and why a table cannot take rows, by resource.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong.
@@ -205,8 +208,21 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             if check_writable(session.client):
                 says = f"{name} can be written to"
             with session.client as client:
+                refusals = find_refusals(client, session.connector)
                 leftovers = find_leftovers(client, session.connector)
-        return f"{says}. {describe_leftovers(names.connector, leftovers)}" if leftovers else says
+        return f"{says}. {describe_leftovers(names.connector, leftovers)}" if leftovers else says, refusals
+
+    def target(self, names: Names) -> Target:
+        """Where a run loads. Nothing is opened.
+
+        Args:
+            names: Names of the connector.
+
+        Raises:
+            SettingsError: A setting of the API is missing or wrong.
+            DestinationError: The destination is unsuitable.
+        """
+        return self._target(names, self.settings(names))
 
     def _target(self, names: Names, settings: Settings) -> Target:
         fields = self._by_run_config(names)

@@ -15,9 +15,6 @@ from analytics_assets.api.values.columns import column_name, key_columns
 from analytics_assets.defs.names import Names
 from analytics_assets.warehouse.target import destination_type
 
-UPSTREAM_GROUP = "api"
-"""Asset group of the endpoints."""
-
 UNDECLARED = "undeclared_columns"
 """Name of a check, and of the metadata of a materialization that lists columns which the catalog does not know."""
 
@@ -30,7 +27,7 @@ def upstream_specs(names: Names) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             names.upstream_key(resource.name),
-            group_name=UPSTREAM_GROUP,
+            group_name=names.upstream_group,
             description=" ".join([f"`{endpoint}` of the API. {resource.description}", *_docs(names, "Documentation")]),
             kinds={"api"},
             owners=[names.owner],

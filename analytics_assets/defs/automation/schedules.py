@@ -53,12 +53,20 @@ def read_crons(names: Names, sync: str | None = None, reconcile: str | None = No
     Raises:
         ScheduleConfigError: A text is not a cron expression.
     """
-    return Crons(_read_cron(names.sync, sync, HOURLY), _read_cron(names.reconcile, reconcile, WEEKLY))
+    for argument, given in (("sync_cron", sync), ("reconcile_cron", reconcile)):
+        if given and not _is_cron(given):
+            raise ScheduleConfigError(f"{argument} = {given!r:.60} is not a cron expression such as {HOURLY!r}.")
+    return Crons(sync or _read_cron(names.sync, HOURLY), reconcile or _read_cron(names.reconcile, WEEKLY))
 
 
-def _read_cron(schedule: str, given: str | None, default: str) -> str:
-    cron = given or dlt.config.get(f"schedules.{schedule}", str) or default
-    if not croniter.is_valid(cron):
+def _is_cron(text: str) -> bool:
+    # Dagster takes no seconds.
+    return croniter.is_valid(text) and len(text.split()) <= 5
+
+
+def _read_cron(schedule: str, default: str) -> str:
+    cron = dlt.config.get(f"schedules.{schedule}", str) or default
+    if not _is_cron(cron):
         raise ScheduleConfigError(
             f"schedules.{schedule} = {cron!r} is not a cron expression such as {default!r}. Set it in [schedules] of"
             f" .dlt/config.toml, or as SCHEDULES__{schedule.upper()}."

@@ -117,9 +117,9 @@ def _explain_cause(cause: BaseException) -> str | None:
             first_line = str(cause).partition("\n")[0]
             text = (
                 f"DuckDB needs more memory than it may have ({first_line}). Raise the setting duckdb_memory in"
-                " .dlt/config.toml, or SOURCES__ANALYTICS__DUCKDB_MEMORY in the environment, or duckdb_memory of the"
-                " resource 'analytics' in the launchpad for one run, to 1GB for example, and run again. DuckDB works on"
-                " 2,048 rows at a time, and the memory must hold them several times."
+                " .dlt/config.toml or the environment, or duckdb_memory of the Dagster resource in the launchpad for"
+                " one run, to 1GB for example, and run again. DuckDB works on 2,048 rows at a time, and the memory must"
+                " hold them several times."
             )
     return text
 

@@ -1,7 +1,7 @@
 """The connection check tells whether a sync would succeed. The job and the command `check` run it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
@@ -51,18 +51,18 @@ def check_connection(names: Names, analytics: AnalyticsResource, log: Callable[[
     """
     settings = analytics.settings(names)
     secrets = settings.secrets()
+    refusals: Mapping[str, Exception] = {}
+    try:
+        says, refusals = analytics.check_destination(names, log)
+        destination = Verdict(DESTINATION, passed=True, says=says)
+    except Exception as error:  # noqa: BLE001 - each destination's driver, and dlt, have errors of their own
+        destination = Verdict(DESTINATION, passed=False, says=explain(error, secrets))
     for finding in probe(resolve_demo(settings), names.connector.resources):
         name, hidden = finding.resource.name, (*secrets, *finding.secrets)
-        says = (
-            explain(finding.error, hidden).removeprefix(f"{name}: ")
-            if finding.error
-            else redact(_describe(finding), hidden)
-        )
-        yield Verdict(name, passed=not finding.error, says=says, advice=redact(_advise(finding), hidden))
-    try:
-        yield Verdict(DESTINATION, passed=True, says=analytics.check_destination(names, log))
-    except Exception as error:  # noqa: BLE001 - each destination's driver, and dlt, have errors of their own
-        yield Verdict(DESTINATION, passed=False, says=explain(error, secrets))
+        problem = finding.error or refusals.get(name)
+        says = explain(problem, hidden).removeprefix(f"{name}: ") if problem else redact(_describe(finding), hidden)
+        yield Verdict(name, passed=not problem, says=says, advice=redact(_advise(finding), hidden))
+    yield destination
 
 
 def build_check_job(names: Names) -> dg.JobDefinition:

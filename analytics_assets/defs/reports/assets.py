@@ -1,6 +1,6 @@
 """The assets of the reports: tables in the schema `reports` of the DuckDB file, each made by an SQL file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,15 +104,16 @@ REPORTS = (
 )
 
 
-def find_report_mistakes(connector: Connector, reports: Sequence[Report]) -> list[str]:
-    """What is wrong in reports: inputs that the connector does not have."""
+def find_report_mistakes(connector: Connector, reports: Sequence[Report]) -> Iterator[str]:
+    """Yields what is wrong in reports: inputs that the connector does not have."""
     names = {resource.name for resource in connector.resources if isinstance(resource, Resource)}
-    return [
-        f"report {report.name}: it reads {name!r}, which is no resource. Remove the report from REPORTS, or its input"
-        for report in reports
-        for name in report.inputs
-        if name not in names
-    ]
+    for report in reports:
+        for name in report.inputs:
+            if name not in names:
+                yield (
+                    f"report {report.name}: it reads {name!r}, which is no resource. Remove the report from REPORTS, or"
+                    " its input"
+                )
 
 
 def build_reports(names: Names, reports: Sequence[Report]) -> list[dg.AssetsDefinition]:

@@ -6,7 +6,7 @@ import pytest
 from dlt.sources.helpers.rest_client.paginators import JSONLinkPaginator, JSONResponseCursorPaginator
 
 from analytics_assets.api.catalog import Column, Resource
-from analytics_assets.api.dialects.base import ByOffset, Endpoint
+from analytics_assets.api.dialects.base import ByOffset, Endpoint, Parent
 from analytics_assets_tests.servers.fake_api import Answer
 from analytics_assets_tests.servers.vendor import Asked, serve_vendor
 from analytics_assets_tests.support.specification import as_epoch_seconds
@@ -79,6 +79,13 @@ def test_a_path_that_leads_nowhere_is_an_error(connect: Connect, selector: str, 
         assert said in connect(vendor.url, Endpoint("/things", selector)).refusal()
 
 
+def test_a_404_names_the_path_of_the_endpoint(connect: Connect) -> None:
+    with serve_vendor(lambda _: Answer(status=404, body={})) as vendor:
+        said = connect(vendor.url, Endpoint("/things", "data")).refusal()
+    assert "There is no such path, or no such page: check " in said
+    assert "base_url, its dialect, and the endpoint's path /things." in said
+
+
 def test_a_deep_value_of_a_wrapped_row_is_rescued_and_the_others_are_kept(connect: Connect) -> None:
     deep = "[" * 5_000 + "]" * 5_000
     body = f'{{"data": {{"edges": [{{"node": {{"id": 1, "name": "a", "deep": {deep}}}}}, {{"node": {{"id": 2}}}}]}}}}'
@@ -133,6 +140,8 @@ def test_static_parameters_go_along_with_our_own_paging(connect: Connect) -> Non
         assert vendor.requests[0].repeated["skip"] == ["0"]
 
 
+NOTHING: Any = None
+
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"path": "things"}, "has to begin with a slash"),
     ({"path": "/things?all=1"}, "parameters belong in params"),
@@ -142,7 +151,30 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"method": "POST", "body": {"a": "b"}, "until_param": "a.b"}, "filter 'a.b' leads nowhere in the body"),
     ({"headers": {"authorization": "x"}}, "credentials belong in the dialect's auth"),
     ({"pagination": JSONLinkPaginator}, "call it, as in JSONLinkPaginator(...)"),
-    ({"pagination": "offset"}, "pagination is of type str"),
+    (
+        {"pagination": "offset"},
+        "pagination is a text, and has to be a ByOffset, a ById, a BasePaginator of dlt, or None",
+    ),
+    ({"pagination": ByOffset(NOTHING, "n")}, "pagination.param is None, and has to be a text"),
+    ({"path": None}, "path is None, and has to be a text"),
+    ({"path": "/sites/{site-id}"}, "a placeholder is one word, such as {siteId}"),
+    ({"selector": ["data"]}, "selector is a list, and has to be a text or None"),
+    ({"params": "a=b"}, "params is a text, and has to be a mapping"),
+    ({"params": {"a": None}}, "params: the value of 'a' is None, and has to be a text, a whole number"),
+    ({"parent": "sites"}, "parent is a text, and has to be a Parent or None"),
+    ({"parent": Parent("sites", NOTHING)}, "parent.fields is None, and has to be a mapping"),
+    ({"headers": [("A", "b")]}, "headers is a list, and has to be a mapping"),
+    *(
+        ({"headers": {name: "5"}}, "which the client makes of the request itself")
+        for name in ("Content-Length", "host")
+    ),
+    ({"method": "POST", "body": "{}"}, "body is a text, and has to be a mapping or None"),
+    ({"method": "POST", "body": {"a": {1}}}, "body is no JSON: Object of type set"),
+    ({"method": "POST", "since_param": "a.b"}, "'a.b' is a path in the body, and there is none: add body={}"),
+    (
+        {"method": "POST", "body": {"filter": {"a": 1}}, "since_param": "filter"},
+        "filter 'filter' would replace all that is there in the body",
+    ),
     ({"pagination": JSONResponseCursorPaginator(cursor_body_path="a")}, 'needs method="POST"'),
     ({"selector": "$..data"}, "supported are keys, [*], one index"),
     ({"selector": "data[1:2]"}, "supported are keys, [*], one index"),

@@ -358,7 +358,7 @@ def test_an_auth_class_posts_to_the_token_endpoint_only(connect: Connect) -> Non
     [
         ({"auth": APIKeyAuth(location="cookie")}, 'APIKeyAuth(location="cookie"), which dlt does not implement'),
         ({"auth": BearerTokenAuth}, "call it, as in BearerTokenAuth(...)"),
-        ({"auth": "Bearer x"}, "auth is of type str"),
+        ({"auth": "Bearer x"}, "auth is a text, and has to be an AuthConfigBase of dlt or None"),
         ({"headers": {"Authorization": "x"}}, "credentials belong in the dialect's auth"),
         ({"headers": {"X-A": "a\nb"}}, "no printable text"),
         ({"headers": {"X A": "a"}}, "no name of a header"),

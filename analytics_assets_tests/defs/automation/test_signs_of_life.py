@@ -43,7 +43,7 @@ def last_words(instance: dg.DagsterInstance, run_id: str) -> str:
     return event.message
 
 
-SELECTED = frozenset([asset_key("roles"), dg.AssetKey(["reports", "activity_daily"])])
+SELECTED = frozenset([asset_key("roles"), dg.AssetKey(["reports", "organization_overview"])])
 CHECKED = frozenset([dg.AssetCheckKey(asset_key("roles"), "primary_key")])
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import duckdb
 import pytest
 
 import analytics_assets.__main__ as command_line
+from analytics_assets.api.catalog import Column
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.quality.connection_check import Verdict, check_connection
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PAGED, PATHS, TOKEN, Answer, FakeApi
 from analytics_assets_tests.support.commands import COMMANDS, run
-from analytics_assets_tests.support.eight import NAMES, defs
+from analytics_assets_tests.support.edits import columns_with
+from analytics_assets_tests.support.eight import BY_NAME, NAMES, defs
 from analytics_assets_tests.support.holder import holding
 from analytics_assets_tests.support.project import Project, failure_message
 from analytics_assets_tests.support.rows import activity, location, organization, policy
@@ -254,3 +257,13 @@ def test_the_job_waits_for_its_turn() -> None:
     [node] = job.graph.nodes
     assert isinstance(node.definition, dg.OpDefinition)
     assert node.definition.pool == "analytics_warehouse"
+
+
+def test_a_table_that_a_sync_would_refuse_fails_the_check(api: FakeApi, project: Project) -> None:
+    project.sync("groups", "roles")
+    groups = BY_NAME["groups"]
+    project.declare(replace(groups, columns=columns_with("groups", Column("deviceCount", "text", "Edited"))))
+    verdicts = check_connection(project.names, AnalyticsResource(), pytest.fail)
+    found = failed({verdict.subject: verdict for verdict in verdicts})
+    assert list(found) == ["groups"]
+    assert found["groups"] == failure_message(project.run("groups")).partition("groups: ")[2]

@@ -61,7 +61,12 @@ def drop_leftover(client: SqlJobClientBase, connector: Connector, name: str) -> 
     """Drops a leftover: its table, its staging table, and what dlt keeps of it (schema, loads, state).
 
     The tables stay if they have an heir.
+
+    Raises:
+        ValueError: The connector has a resource of this name, or has left it out.
     """
+    if name in connector.by_name or name in connector.left_out:
+        raise ValueError(f"{name} is a resource of {connector.name}, and nothing that is left over: take it out first")
     schema, kept_as = client.schema, _schema_name(connector, name)
     tables = () if find_heir(client, connector, name) else (name,)
     with client.sql_client.begin_transaction():

@@ -11,6 +11,7 @@ import pytest
 
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.warehouse.leftovers import drop_leftover
 from analytics_assets.warehouse.session import open_session
 from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets_tests.servers.fake_api import FakeApi
@@ -198,3 +199,12 @@ def test_the_command_line_prints_what_a_sync_says(api: FakeApi, project: Project
     done = run(tmp_path, *COMMANDS_OF_EIGHT, "sync")
     assert done.returncode == 0, done.stderr
     assert SIGN in " ".join(done.stdout.split())
+
+
+def test_what_the_connector_has_is_never_dropped(api: FakeApi, project: Project) -> None:
+    load("roles")
+    with open_session(read_settings(EIGHT)) as session, session.client as client:
+        for connector in (EIGHT, EIGHT.only(["groups"])):
+            with pytest.raises(ValueError, match="roles is a resource of analytics, and nothing that is left over"):
+                drop_leftover(client, connector, "roles")
+    assert project.ids("roles") == [1, 2, 3]

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from itertools import chain
 from typing import Any, TypeVar, get_args
 
@@ -48,12 +49,21 @@ def check_catalog(connector: Connector, further: Iterable[str] = ()) -> None:
     Raises:
         CatalogError: There are mistakes. The message lists all of them.
     """
-    mistakes = [*connector.mistakes(), *find_mistakes(connector.resources, connector.dialects)]
-    if not wrong_types(connector):
-        mistakes += further
+    own, is_typed = _look_at(connector)
+    mistakes = [*own, *(further if is_typed else ())]
     if mistakes:
         counted = f"{len(mistakes)} mistake{'' if len(mistakes) == 1 else 's'}"
         raise CatalogError("\n- ".join([f"The catalog has {counted}:", *mistakes]))
+
+
+@cache
+def _look_at(connector: Connector) -> tuple[list[str], bool]:
+    """Returns the mistakes of a connector, and whether its fields are of the right types.
+
+    It is done once for a connector, because the settings are read several times in a run.
+    """
+    mistakes = [*connector.mistakes(), *find_mistakes(connector.resources, connector.dialects)]
+    return mistakes, not wrong_types(connector)
 
 
 def find_mistakes(resources: Sequence[Any], dialects: Sequence[Any]) -> list[str]:

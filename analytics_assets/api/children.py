@@ -198,8 +198,8 @@ def _text(token: Raw) -> str:
 def _all_gone(reader: PageReader, gone: int) -> StatusError:
     parent = reader.endpoint.parent.resource if reader.endpoint.parent else ""
     return StatusError(
-        f"{reader.resource.name}: {reader.endpoint} answered 404 Not Found for each of {gone} rows of {parent}"
-        f". There is no such path: check the endpoint's path and parent, and"
+        f"{reader.resource.name}: {reader.endpoint} answered 404 Not Found for each of {gone} rows of {parent}. There"
+        " is no such path: check the endpoint's path and parent, and"
         f" {reader.transport.settings.connector.setting('base_url')}.",
         404,
     )

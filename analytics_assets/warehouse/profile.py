@@ -14,6 +14,7 @@ from analytics_assets.api.connector import Connector
 from analytics_assets.api.values.columns import column_name, key_columns, undeclared_columns
 from analytics_assets.api.values.timestamps import parse_timestamp
 from analytics_assets.api.values.tokens import REPLACEMENT
+from analytics_assets.warehouse.owner import stored_tables
 from analytics_assets.warehouse.session import Session
 from analytics_assets.warehouse.sql import as_argument
 
@@ -201,8 +202,7 @@ def _undeclared(
     client: SqlJobClientBase, connector: Connector, resource: Resource, columns: Iterable[str]
 ) -> dict[str, str]:
     """Columns of a table that the catalog does not know, by field. Without an entry in dlt's schema, by column."""
-    stored = client.get_stored_schema(connector.pipeline_name(resource))
-    tables = json.loads(stored.schema)["tables"] if stored else {}
+    tables = stored_tables(client, connector.pipeline_name(resource))
     fields = undeclared_columns(tables.get(resource.name, {}).get("columns", {}), resource)
     spellings = {name: spelling for spelling, name in fields.items()}
     declared = {column_name(column.name) for column in resource.table_columns}

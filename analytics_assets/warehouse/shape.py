@@ -6,7 +6,7 @@ values. So a table without a note counts as one whose columns are not filled.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import dlt
 from dlt.common.schema.typing import TTableSchemaColumns
@@ -27,8 +27,8 @@ class Shape(TypedDict):
     key: list[str]
     columns: dict[str, str]
     """Types by name."""
-    fields: NotRequired[dict[str, str]]
-    """The fields that the values are of, by name of the column: two fields may have one. Early notes lack them."""
+    fields: dict[str, str]
+    """The fields that the values are of, by name of the column: two fields may have one."""
 
 
 def declared_shape(resource: Resource, unfilled: Collection[str] = ()) -> Shape:
@@ -95,8 +95,8 @@ def find_unfilled(resource: Resource, noted: Shape | None, stored: TTableSchemaC
 def _field_of(column: Column, noted: Shape | None, hints: Mapping[str, Any]) -> str | None:
     """The field that all values of a declared column are of; `None` if rows may lack them."""
     name = column_name(column.name)
-    if noted and name in noted["columns"]:
-        return noted.get("fields", {}).get(name, column.name)
+    if noted and name in noted["fields"]:
+        return noted["fields"][name]
     # A json column of a field holds all of its values, even if the field was not declared.
     field: str | None = hints.get(FIELD)
     return field

@@ -132,17 +132,22 @@ def _read_token(response: ApiResponse, settings: Settings) -> tuple[str, float]:
         shown = excerpt(response, settings.secrets())
         raise TokenStatusError(f"No token: {answered}. {advice} Its body begins: {shown}", response.status)
     if unreadable:
-        page = " It looks like a page, to log in at perhaps." if is_page(response) else ""
-        raise PayloadError(
-            f"No token: {answered} with {response.content_type} of {len(response.body)} bytes, which are not JSON:"
-            f" {unreadable}.{page} Is {settings.connector.setting('token_url')} the token endpoint?"
-        )
+        raise no_json(answered, response, unreadable, settings)
     token = found.get("access_token")
     if not isinstance(token, str) or not token:
         raise PayloadError(f"No token: {answered} with JSON, but {_describe_lack(body, settings)}")
     if not is_token(token):
         raise PayloadError(f"No token: {answered} with one that has a space, a line break or the like in it.")
     return token, read_lifetime(found.get("expires_in"))
+
+
+def no_json(answered: str, response: ApiResponse, reason: str, settings: Settings) -> PayloadError:
+    """Returns the error of a token endpoint that sent something else than JSON."""
+    page = " It looks like a page, to log in at perhaps." if is_page(response) else ""
+    return PayloadError(
+        f"No token: {answered} with {response.content_type} of {len(response.body)} bytes, which are not JSON:"
+        f" {reason}.{page} Is {settings.connector.setting('token_url')} the token endpoint?"
+    )
 
 
 def _describe_lack(body: object, settings: Settings) -> str:

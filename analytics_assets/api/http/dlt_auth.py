@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 from dlt.sources.helpers.rest_client.auth import AuthConfigBase
 
-from analytics_assets.api.http.auth import LAST_ISSUED, LEEWAY, Post, read_lifetime
+from analytics_assets.api.http.auth import LAST_ISSUED, LEEWAY, Post, no_json, read_lifetime
 from analytics_assets.api.http.auth_fields import credential_keys, resolve_auth, secret_values, token_field
-from analytics_assets.api.http.errors import PayloadError, StatusError, TokenStatusError, excerpt, is_page, name_keys
+from analytics_assets.api.http.errors import PayloadError, StatusError, TokenStatusError, excerpt, name_keys
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.origin import origin_of
 from analytics_assets.api.http.request import ApiRequest, Credentials
@@ -155,26 +155,22 @@ class _TokenSession:
             shown = excerpt(response, self._secrets())
             raise TokenStatusError(
                 f"No token: {self.answered}. Check the client's id and secret, and"
-                f" {self._settings.connector.setting('token_url')}. Its"
-                f" body begins: {shown}",
+                f" {self._settings.connector.setting('token_url')}. Its body begins: {shown}",
                 response.status,
             )
         received = requests.Response()
         received.status_code = response.status
         received.url = url
         received.headers.update(dict(response.headers.items()))
+        unreadable = None
         try:
             self._body = _decode(response.body)
-        except (ValueError, RecursionError):
-            is_json = False
-        else:
-            is_json = True
-        if not is_json:
-            page = " It looks like a page, to log in at perhaps." if is_page(response) else ""
-            raise PayloadError(
-                f"No token: {self.answered} with {response.content_type} of {len(response.body)} bytes, which are not"
-                f" JSON.{page} Is {self._settings.connector.setting('token_url')} the token endpoint?"
-            )
+        except ValueError as error:
+            unreadable = str(error)
+        except RecursionError:
+            unreadable = "nested too deeply"
+        if unreadable:
+            raise no_json(self.answered, response, unreadable, self._settings)
         received._content = json.dumps(self._body).encode()  # noqa: SLF001 - requests has no way to make a response
         return received
 

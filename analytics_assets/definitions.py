@@ -59,7 +59,8 @@ def build_definitions(
     """
     check_catalog(names.connector, chain(find_report_mistakes(names.connector, reports), find_name_mistakes(names)))
     crons = read_crons(names, sync_cron, reconcile_cron)
-    assets = [build_assets(names, crons.sync), *build_reports(names, reports)]
+    resource = resource or AnalyticsResource()
+    assets = [build_assets(names, crons.sync, resource), *build_reports(names, reports)]
     jobs = [*build_jobs(names), build_check_job(names)]
     watched = {job.name for job in jobs}, {key for each in assets for key in each.keys}
     return dg.Definitions(
@@ -68,5 +69,5 @@ def build_definitions(
         jobs=jobs,
         schedules=build_schedules(names, crons),
         sensors=[build_alert_sensor(names, *watched), build_watch(names, *watched)],
-        resources={names.resource_key: resource or AnalyticsResource()},
+        resources={names.resource_key: resource},
     )

@@ -21,7 +21,7 @@ NOBODY = "http://127.0.0.1:1"
 def tags(project: Project, result: dg.ExecuteInProcessResult) -> dict[str, str]:
     run = project.instance.get_run_by_id(result.run_id)
     assert run
-    return run.tags
+    return dict(run.tags)
 
 
 def observations(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
@@ -98,6 +98,12 @@ def test_an_api_that_is_not_there_is_tried_again_unless_a_person_typed_its_url(
     [seen] = observations(result).values()
     assert "status" not in seen
     assert f"No answer from {NOBODY}" in seen["problem"]
+
+
+def test_a_wrong_setting_is_not_tried_again_by_a_run_of_checks_either(project: Project) -> None:
+    result = project.run(job="analytics_verify", run_config=resource_config(dialect="klingon"))
+    assert not result.success
+    assert tags(project, result)["dagster/max_retries"] == "0"
 
 
 def spec_of(name: str, resource: AnalyticsResource | None = None) -> dg.AssetSpec:

@@ -80,9 +80,11 @@ def test_what_is_left_is_estimated_from_a_last_run_of_the_same_kind(api: FakeApi
     project.sync("organizations")
     for mode, is_estimated in (("incremental", True), ("full", False)):
         said = len(log.about("organizations"))
-        api.faults["organizations"] = [
-            lambda _, said=said: until(lambda: len(log.about("organizations")) > said, "line")
-        ]
+
+        def slow(_: Request, said: int = said) -> None:
+            until(lambda: len(log.about("organizations")) > said, "a line")
+
+        api.faults["organizations"] = [slow]
         project.sync("organizations", config={"mode": mode})
         first = log.about("organizations")[said]
         assert ("45 of 45 rows left, if there are as many as last time" in first) is is_estimated

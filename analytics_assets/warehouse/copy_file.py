@@ -17,15 +17,14 @@ def copy_file(path: str, target: int) -> None:
     Raises:
         OSError: The file cannot be read, or the target cannot be written to.
     """
-    source = os.open(path, os.O_RDONLY)
-    try:
-        while os.copy_file_range(source, target, 1 << 30):
+    with open(path, "rb", buffering=0) as source, open(target, "wb", closefd=False) as written:  # noqa: PTH123 - no Path is needed
+        try:
+            while os.copy_file_range(source.fileno(), target, 1 << 30):
+                pass
+        except (AttributeError, OSError):
+            # Not Linux, or not between these file systems. A full disk is an error of the next lines, too.
             pass
-    except (AttributeError, OSError):
-        # Not Linux, or not between these file systems. A full disk is an error of the next lines, too.
-        pass
-    with os.fdopen(target, "wb") as written:
-        while piece := os.read(source, CHUNK):
+        while piece := source.read(CHUNK):
             written.write(piece)
 
 

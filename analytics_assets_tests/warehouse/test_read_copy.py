@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.warehouse.read_copy import publish
@@ -22,7 +23,7 @@ from analytics_assets_tests.support.holder import holding
 from analytics_assets_tests.support.project import Project, failure_message, resource_config
 from analytics_assets_tests.support.read_copy import reading_in_a_loop
 from analytics_assets_tests.support.refreshing import refreshed
-from analytics_assets_tests.support.rows import location, organization
+from analytics_assets_tests.support.rows import location, organization, role
 
 GENERATIONS = """
 SELECT * FROM (SELECT count(*), min(name), max(name) FROM analytics.organizations),
@@ -92,6 +93,11 @@ def test_what_others_have_loaded_is_in_the_copy_though_a_resource_failed(
     api.answer_always("policies", Answer(404))
     assert not project.run("policies", "roles").success
     assert query(copy, "SELECT count(*) FROM analytics.roles") == [(3,)]
+    # A script that does not catch the error.
+    api.rows["roles"].append(role(4, "2024-06-01T00:00:00Z"))
+    with pytest.raises(PipelineStepFailed):
+        load("roles", "policies")
+    assert query(copy, "SELECT count(*) FROM analytics.roles") == [(4,)]
 
 
 def test_a_script_makes_the_copy_while_it_holds_the_warehouse(project: Project, api: FakeApi, copy: Path) -> None:

@@ -18,6 +18,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY
 from analytics_assets.defs.automation.schedules import read_timezone
 from analytics_assets.defs.automation.signs_of_life import is_ours
+from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.names import Names
 
 KEEP_DAYS = 90.0
@@ -99,11 +100,11 @@ def build_purge_job(names: Names, scope: Scope) -> dg.JobDefinition:
         instance, before = context.instance, datetime.now(UTC) - timedelta(days=days)
         old, kept = find_old_runs(instance, before, scope, context.run)
         context.log.info(
-            f"{len(old)} runs are older than {days:g} days. {kept} more are kept, as they hold the latest state of an"
-            " asset, a check or a partition, or were run again since."
+            f"{count(len(old), 'run')} to delete that began more than {days:g} days ago; {kept} as old to keep, as the"
+            " latest of an asset, a check or a partition, or as run again since."
         )
         for done in _delete_runs(instance, old):
-            context.log.info(f"{done} of {len(old)} runs deleted")
+            context.log.info(f"{done} of {count(len(old), 'run')} deleted")
         if len(old) == MOST_RUNS:
             context.log.info("One purge deletes no more runs. If older ones are left, the next purges delete them.")
 

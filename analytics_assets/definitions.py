@@ -10,6 +10,7 @@ from analytics_assets.defs.assets.assets import build_assets
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import upstream_specs
 from analytics_assets.defs.automation.alerts import build_alert_sensor
+from analytics_assets.defs.automation.purge import Scope, build_purge_job, build_purge_schedule
 from analytics_assets.defs.automation.schedules import build_jobs, build_schedules, read_crons
 from analytics_assets.defs.automation.signs_of_life import build_watch
 from analytics_assets.defs.names import Names, find_name_mistakes, name_all
@@ -61,13 +62,16 @@ def build_definitions(
     crons = read_crons(names, sync_cron, reconcile_cron)
     resource = resource or AnalyticsResource()
     assets = [build_assets(names, crons.sync, resource), *build_reports(names, reports)]
+    checks = build_checks(names, crons.sync)
     jobs = [*build_jobs(names), build_check_job(names)]
-    watched = {job.name for job in jobs}, {key for each in assets for key in each.keys}
+    watched = {names.derived("purge"), *(job.name for job in jobs)}, {key for each in assets for key in each.keys}
+    upstream = {spec.key for spec in upstream_specs(names)}
+    scope = Scope(*watched, observed=upstream, checks={key for each in [*assets, checks] for key in each.check_keys})
     return dg.Definitions(
         assets=[*upstream_specs(names), *assets],
-        asset_checks=[build_checks(names, crons.sync)],
-        jobs=jobs,
-        schedules=build_schedules(names, crons),
+        asset_checks=[checks],
+        jobs=[*jobs, build_purge_job(names, scope)],
+        schedules=[*build_schedules(names, crons), build_purge_schedule(names)],
         sensors=[build_alert_sensor(names, *watched), build_watch(names, *watched)],
         resources={names.resource_key: resource},
     )

@@ -12,7 +12,7 @@ from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.assets.config import SyncConfig
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.automation.alerts import DEFAULT_UI_URL
-from analytics_assets.defs.automation.schedules import DEFAULT_TIMEZONE, HOURLY, WEEKLY
+from analytics_assets.defs.automation.crons import DEFAULT_TIMEZONE, HOURLY, WEEKLY
 from analytics_assets.warehouse.duckdb_options import DUCKDB_MEMORY
 from analytics_assets.warehouse.target import DUCKDB
 from analytics_assets_tests.support.checkout import CHECKOUT

@@ -18,6 +18,7 @@ from analytics_assets.defs.assets.config import Mode, RunConfigError, SyncConfig
 from analytics_assets.defs.assets.materialization import describe_sync
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import spec_attributes
+from analytics_assets.defs.automation.crons import Crons
 from analytics_assets.defs.automation.freshness import freshness_policy
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
 from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons, raise_interrupt
@@ -40,27 +41,28 @@ class AnalyticsTranslator(DagsterDltTranslator):
 
     Args:
         names: Names of the connector.
-        cron: When the assets are synced.
+        crons: When the assets are synced.
     """
 
-    def __init__(self, names: Names, cron: str) -> None:
+    def __init__(self, names: Names, crons: Crons) -> None:
         super().__init__()
-        self._names, self._cron = names, cron
+        self._names, self._crons = names, crons
 
     def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
         """The spec of the asset of one resource."""
         resource = self._names.connector.by_name[data.resource.name]
-        policy = freshness_policy(resource, self._cron)
-        attributes = spec_attributes(self._names, resource)
+        cron = self._crons.of(resource.name)
+        policy = freshness_policy(resource, cron)
+        attributes = spec_attributes(self._names, resource, cron)
         return super().get_asset_spec(data).replace_attributes(**attributes, freshness_policy=policy)
 
 
-def build_assets(names: Names, cron: str) -> dg.AssetsDefinition:
+def build_assets(names: Names, crons: Crons) -> dg.AssetsDefinition:
     """The definition of a connector's assets. Building it needs no credentials and makes no request.
 
     Args:
         names: Names of the connector.
-        cron: When the assets are synced; their freshness policies follow from it.
+        crons: When the assets are synced; their freshness policies follow from it.
     """
 
     @dlt_assets(
@@ -68,7 +70,7 @@ def build_assets(names: Names, cron: str) -> dg.AssetsDefinition:
         # A pipeline would create its working directory here; each run makes pipelines and a directory of its own.
         dlt_pipeline=None,  # type: ignore[arg-type]
         name=names.op,
-        dagster_dlt_translator=AnalyticsTranslator(names, cron),
+        dagster_dlt_translator=AnalyticsTranslator(names, crons),
         pool=names.pool,
     )
     @given_resource(names)

@@ -12,23 +12,24 @@ from analytics_assets.api.values.timestamps import CLOCK_SKEW
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import LONGEST_FIELD
 from analytics_assets.defs.automation.conditions import after_inputs
+from analytics_assets.defs.automation.crons import Crons
 from analytics_assets.defs.names import Names, given_resource
 from analytics_assets.defs.quality.rules import checks_of, no_table
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.profile import TableProfile, measure
 
 
-def build_checks(names: Names, cron: str) -> dg.AssetChecksDefinition:
+def build_checks(names: Names, crons: Crons) -> dg.AssetChecksDefinition:
     """One step with all checks of all assets. It measures each table once for all its checks.
 
     Args:
         names: Names of the connector.
-        cron: When the assets are synced.
+        crons: When the assets are synced.
     """
     checks = {
         dg.AssetCheckKey(names.asset_key(resource.name), check.name): (resource, check)
         for resource in names.connector.resources
-        for check in checks_of(names, resource, cron)
+        for check in checks_of(names, resource, crons.of(resource.name))
     }
     # If a resource fails, the run skips this step although the other tables changed. The condition makes up for it.
     condition = after_inputs()

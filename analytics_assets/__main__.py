@@ -32,7 +32,7 @@ from analytics_assets.defs.display.terminal import live_progress
 from analytics_assets.defs.names import Names
 from analytics_assets.defs.quality.connection_check import check_connection
 from analytics_assets.dev import dev
-from analytics_assets.project import read_umask
+from analytics_assets.project import read_umask, use_dagster_home
 from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.leftovers import count_leftover, drop_leftover, find_heir, find_leftovers
@@ -65,11 +65,8 @@ def main() -> None:
     ui.add_argument("--port", type=int, default=3000, help="port of the UI (default: 3000)")
     given = parser.parse_args()
     _keep_to_owner()
-    if given.command in {"sync", "dev"} and not Path(os.environ.get("DAGSTER_HOME", "")).is_absolute():
-        sys.exit(
-            "DAGSTER_HOME has to be the absolute path of a directory for Dagster's history. Create the directory, copy"
-            " dagster.yaml into it, and set DAGSTER_HOME. `make demo` and `make dev` do so with .dagster."
-        )
+    if given.command in {"sync", "dev"}:
+        _find_home()
     if given.command == "dev":
         sys.exit(dev(given.port, _say))
     signal.signal(signal.SIGINT, _interrupt)
@@ -89,6 +86,21 @@ def main() -> None:
 def _say(text: str) -> None:
     """Prints at once, for the person who waits."""
     print(text, flush=True)
+
+
+def _find_home() -> None:
+    try:
+        use_dagster_home(_say)
+    except OSError as error:
+        sys.exit(
+            f"Dagster's history needs a directory, and {error.filename} cannot be made: {error.strerror}. Set"
+            " DAGSTER_HOME to the absolute path of one."
+        )
+    if not Path(home := os.environ["DAGSTER_HOME"]).is_absolute():
+        sys.exit(
+            f"DAGSTER_HOME = {home!r} has to be an absolute path. Without the variable, Dagster's history is in"
+            " .dagster, beside .dlt."
+        )
 
 
 def _interrupt(*_: object) -> NoReturn:

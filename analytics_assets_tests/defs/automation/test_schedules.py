@@ -92,14 +92,14 @@ def test_resources_of_the_same_cron_share_a_schedule_and_their_freshness_follows
         monkeypatch.setenv(f"SCHEDULES__RESOURCES__{name}", "*/15 * * * *")
     monkeypatch.setenv("SCHEDULES__RESOURCES__ROLES", "0 6 * * *")
     definitions = defs()
-    crons = {schedule.name: schedule.cron_schedule for schedule in definitions.schedules or ()}
-    assert crons == {
+    schedules = [definitions.resolve_schedule_def(schedule.name) for schedule in definitions.schedules or ()]
+    assert {schedule.name: schedule.cron_schedule for schedule in schedules} == {
         "analytics_sync": "0 * * * *",
         "analytics_sync_activities": "*/15 * * * *",
         "analytics_sync_roles": "0 6 * * *",
         "analytics_reconcile": "30 3 * * 0",
     }
-    assert {schedule.job_name for schedule in definitions.schedules or ()} == {"analytics_sync", "analytics_reconcile"}
+    assert {schedule.job_name for schedule in schedules} == {"analytics_sync", "analytics_reconcile"}
     specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
     policies: dict[str, Any] = {
         name: specs[asset_key(name)].freshness_policy for name in ("activities", "policies", "roles")

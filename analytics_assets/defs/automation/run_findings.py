@@ -30,7 +30,7 @@ def find_unfinished_runs(instance: dg.DagsterInstance, scope: Scope, told: Set[s
     found: dict[str, Finding] = {}
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run, since = record.dagster_run, record.create_timestamp
-        if not scope.has_run(run) or BACKFILL in run.tags or now - since <= scope.cadence(run.job_name, since):
+        if not scope.has_run(run) or BACKFILL in run.tags or now - since <= scope.cadence(run, since):
             continue
         key = f"unfinished {run.run_id}"
         if run.status is dg.DagsterRunStatus.QUEUED:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick
 
-from analytics_assets.defs.automation.delivery import link_to
+from analytics_assets.defs.automation.delivery import AlertError, link_to
 from analytics_assets.defs.automation.findings import GRACE, Finding, Findings, minute
 from analytics_assets.defs.automation.scope import Scope
 
@@ -28,10 +28,11 @@ def find_ticks(instance: dg.DagsterInstance, scope: Scope, told: Set[str], now: 
         since = datetime.fromtimestamp(last, UTC)
         if name in scope.schedules and last and now - GRACE > scope.due(name, since):
             wrong = f"has not ticked since {minute(since)}. Look whether Dagster's daemon runs, and what it logs"
-        elif latest and latest.status.value == "FAILURE":
-            wrong = f"has failed in its latest tick ({latest.error.cls_name if latest.error else 'no reason given'})"
-        elif latest is None or latest.status.value == "STARTED":
+        elif latest is None or latest.status.value == "STARTED" or (cause := _cause(latest)) == AlertError.__name__:
+            # In a tick that could not tell something, that is what is wrong, and it is told later.
             continue
+        elif cause:
+            wrong = f"has failed in its latest tick ({cause})"
         else:
             wrong = ""
         says = f"{name} {wrong}. {page}" if wrong else f"{name} ticks again."
@@ -54,6 +55,11 @@ def read_states(
                 newest[state.name] = state, latest
     for name, (state, latest) in newest.items():
         yield name, state, latest
+
+
+def _cause(tick: InstigatorTick) -> str | None:
+    """The class of the error that a tick has failed with."""
+    return (tick.error.cause or tick.error).cls_name if tick.error else None
 
 
 def _is_on(state: InstigatorState, scope: Scope) -> bool:

@@ -192,8 +192,14 @@ def test_a_cron_with_long_pauses_is_judged_by_the_pause_that_a_run_is_in(monkeyp
     monkeypatch.setenv("SCHEDULES__TIMEZONE", "Europe/Berlin")
     scope = scope_of(defs())
     # A Friday at 10:30 and at 18:30 in Berlin.
-    assert scope.cadence("analytics_sync", datetime(2026, 11, 27, 9, 30, tzinfo=UTC)) == timedelta(hours=1)
-    assert scope.cadence("analytics_sync", datetime(2026, 11, 27, 17, 30, tzinfo=UTC)) == timedelta(hours=62)
+    morning, evening = (datetime(2026, 11, 27, hour, 30, tzinfo=UTC) for hour in (9, 17))
+    run = dg.DagsterRun("analytics_sync")
+    assert scope.cadence(run, morning) == timedelta(hours=1)
+    assert scope.cadence(run, evening) == timedelta(hours=62)
+    # One that somebody launched from assets, and one that another schedule launched.
+    assert scope.cadence(dg.DagsterRun("__ASSET_JOB"), morning) == timedelta(hours=1)
+    weekly = run.with_tags({"dagster/schedule_name": "analytics_reconcile"})
+    assert scope.cadence(weekly, morning) == timedelta(days=7)
 
 
 def test_a_failed_run_is_told_by_the_sensor_if_the_alert_was_not_and_that_its_work_was_done(
@@ -261,9 +267,9 @@ def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.
         stored = instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
         return instance.update_instigator_state(state) if stored else instance.add_instigator_state(state)
 
-    def tick(hours: int, status: TickStatus) -> None:
+    def tick(hours: int, status: TickStatus, error_name: str = "CodeLocationError") -> None:
         at = (now + timedelta(hours=hours, minutes=-30)).timestamp()
-        error = SerializableErrorInfo("", [], "CodeLocationError") if status is TickStatus.FAILURE else None
+        error = SerializableErrorInfo("", [], error_name) if status is TickStatus.FAILURE else None
         instance.create_tick(
             TickData(
                 state.instigator_origin_id,
@@ -293,8 +299,10 @@ def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.
     assert says(2.6)["ticks"].startswith("analytics_sync has not ticked since 2026-11-26 10:00 UTC.")
     tick(2, TickStatus.FAILURE)
     assert says(2.6)["ticks"].startswith("analytics_sync has failed in its latest tick (CodeLocationError).")
-    tick(3, TickStatus.STARTED)
-    assert says(2.6) == {}
+    tick(3, TickStatus.FAILURE, "AlertError")
+    assert says(3.6) == {}
+    tick(4, TickStatus.STARTED)
+    assert says(4.6) == {}
     store(InstigatorStatus.STOPPED)
     assert says(9) == {
         "off": "analytics_sync is switched off. If nobody meant to, switch it on. http://localhost:3000/automation"

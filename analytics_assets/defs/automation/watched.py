@@ -15,7 +15,7 @@ SCHEDULE = "dagster/schedule_name"
 
 
 @dataclass(frozen=True, eq=False)
-class Scope:
+class Watched:
     """Names and keys of a connector's definitions."""
 
     jobs: Collection[str]
@@ -60,21 +60,20 @@ def _ticks(schedule: dg.ScheduleDefinition, at: datetime) -> croniter:
     return croniter(str(schedule.cron_schedule), at.astimezone(ZoneInfo(schedule.execution_timezone or "UTC")))
 
 
-def scope_of(definitions: dg.Definitions, *sensors: str) -> Scope:
+def watched_of(definitions: dg.Definitions) -> Watched:
     """What there is to watch in some definitions.
 
     Args:
         definitions: The definitions of a connector, or of a project that has nothing else.
-        sensors: Names of sensors that stand beside them.
     """
     checks = [each for each in definitions.asset_checks or () if isinstance(each, dg.AssetChecksDefinition)]
     assets = [each for each in definitions.assets or () if isinstance(each, dg.AssetsDefinition)]
     schedules = [each for each in definitions.schedules or () if isinstance(each, dg.ScheduleDefinition)]
-    return Scope(
+    return Watched(
         jobs=[job.name for job in definitions.jobs or ()],
         assets=sorted(key for each in assets for key in each.keys),
         # Dagster has them as sets, and texts are to have an order.
         checks=sorted({key for each in [*assets, *checks] for key in each.check_keys}),
         schedules={schedule.name: schedule for schedule in schedules},
-        sensors=[*(sensor.name for sensor in definitions.sensors or ()), *sensors],
+        sensors=[sensor.name for sensor in definitions.sensors or ()],
     )

@@ -179,9 +179,10 @@ def drop(name: str, *, ask: bool) -> None:
             with (
                 analytics.session(NAMES, _say) as session,
                 advisory_locks(session, [name], analytics.busy_timeout),
-                session.client,
             ):
-                _drop(session, name, ask=ask)
+                with session.client:
+                    _drop(session, name, ask=ask)
+                session.publish()
     except (SettingsError, DestinationError) as error:
         sys.exit(redact(str(error), configured.secrets(NAMES.connector)))
 

@@ -60,7 +60,8 @@ def build_definitions(
     """
     check_catalog(names.connector, chain(find_report_mistakes(names.connector, reports), find_name_mistakes(names)))
     crons = read_crons(names, sync_cron, reconcile_cron)
-    assets = [build_assets(names, crons.sync), *build_reports(names, reports)]
+    resource = resource or AnalyticsResource()
+    assets = [build_assets(names, crons.sync, resource), *build_reports(names, reports)]
     checks = build_checks(names, crons.sync)
     jobs = [*build_jobs(names), build_check_job(names)]
     watched = {names.derived("purge"), *(job.name for job in jobs)}, {key for each in assets for key in each.keys}
@@ -72,5 +73,5 @@ def build_definitions(
         jobs=[*jobs, build_purge_job(names, scope)],
         schedules=[*build_schedules(names, crons), build_purge_schedule(names)],
         sensors=[build_alert_sensor(names, *watched), build_watch(names, *watched)],
-        resources={names.resource_key: resource or AnalyticsResource()},
+        resources={names.resource_key: resource},
     )

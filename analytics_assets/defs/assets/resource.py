@@ -153,6 +153,12 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         given = {key: value for key, value in overrides.items() if value is not None}
         return read_settings(names.connector, self._by_run_config(names), **own | given)
 
+    def leads_elsewhere(self, names: Names) -> bool:
+        """Whether run config leads this run to another URL than the configured one."""
+        urls = self._by_run_config(names).get("base_url"), dlt.config.get(names.connector.setting("base_url"), str)
+        given, configured = (url.rstrip("/") if isinstance(url, str) else url for url in urls)
+        return given is not None and given != (configured or DEMO)
+
     def _by_run_config(self, names: Names) -> Mapping[str, Any]:
         """The fields that run config sets."""
         return self._run_config.get("resources", {}).get(names.resource_key, {}).get("config") or {}
@@ -179,8 +185,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unknown, unsuitable, busy or out of reach.
         """
-        settings = self.settings(names, **overrides)
-        target = self._target(names, settings)
+        settings, target = self.plan(names, **overrides)
         with open_session(settings, target, self.destination_credentials, log=log, connect=self._connect) as session:
             yield session
 
@@ -214,17 +219,23 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 leftovers = find_leftovers(client, session.connector)
         return f"{says}. {describe_leftovers(names.connector, leftovers)}" if leftovers else says, refusals
 
-    def target(self, names: Names) -> Target:
-        """Where a run loads. Nothing is opened.
+    def plan(self, names: Names, **overrides: Any) -> tuple[Settings, Target]:  # noqa: ANN401 - settings differ in type
+        """What a run reads and where it loads. Nothing is opened.
 
         Args:
             names: Names of the connector.
+            overrides: Values that win over the resource's own fields; `None` keeps the field's value.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unsuitable.
         """
-        return self._target(names, self.settings(names))
+        settings = self.settings(names, **overrides)
+        return settings, self._target(names, settings)
+
+    def target(self, names: Names) -> Target:
+        """Where a run loads: see `plan`."""
+        return self.plan(names)[1]
 
     def _target(self, names: Names, settings: Settings) -> Target:
         fields = self._by_run_config(names)

@@ -12,8 +12,9 @@ from analytics_assets.api.settings import SECRETS, Settings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.assets.config import SyncConfig
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.automation.alerts import DEFAULT_UI_URL
 from analytics_assets.defs.automation.crons import DEFAULT_TIMEZONE, HOURLY, OF_RESOURCES, WEEKLY
+from analytics_assets.defs.automation.delivery import DEFAULT_UI_URL
+from analytics_assets.defs.automation.purge import KEEP_DAYS
 from analytics_assets.warehouse.duckdb_options import DUCKDB_MEMORY
 from analytics_assets.warehouse.pipeline import OWN_DEFAULTS
 from analytics_assets.warehouse.target import DUCKDB
@@ -93,6 +94,7 @@ def test_defaults_that_are_not_in_the_settings_are_those_of_the_code() -> None:
         ("dlt itself", ""),
         ("Destination", ""),
         ("Schedules: `[schedules]`", "schedules"),
+        ("History: `[history]`", "history"),
         ("Alerts: `[alerts]`", "alerts"),
     ],
 )
@@ -138,14 +140,19 @@ def test_what_changes_the_catalog_is_documented() -> None:
     assert defaults(TABLES["Resources and fields: `[sources.analytics]`"]) == dict.fromkeys(CHANGES_THE_CATALOG)
 
 
-def test_schedules_alerts_and_destination_have_the_defaults_that_are_documented() -> None:
+def test_schedules_history_alerts_and_destination_have_the_defaults_that_are_documented() -> None:
     assert defaults(TABLES["Schedules: `[schedules]`"]) == {
         "analytics_sync": HOURLY,
         "analytics_reconcile": WEEKLY,
         f"{OF_RESOURCES}.<resource>": None,
         "timezone": DEFAULT_TIMEZONE,
     }
-    assert defaults(TABLES["Alerts: `[alerts]`"]) == {"webhook_url": None, "ui_url": DEFAULT_UI_URL}
+    assert defaults(TABLES["History: `[history]`"]) == {"keep_days": KEEP_DAYS}
+    assert defaults(TABLES["Alerts: `[alerts]`"]) == {
+        "webhook_url": None,
+        "heartbeat_url": None,
+        "ui_url": DEFAULT_UI_URL,
+    }
     assert defaults(TABLES["Destination"])["destination_type"] == DUCKDB
 
 
@@ -159,4 +166,7 @@ def test_run_config_has_the_fields_and_defaults_that_are_documented() -> None:
 def test_the_resource_has_the_fields_and_defaults_that_are_documented() -> None:
     real = {name: field.default for name, field in AnalyticsResource.model_fields.items()}
     own = defaults(TABLES["The Dagster resource `analytics`"])
-    assert real == {**dict.fromkeys(key for key in Settings() if key != "connector"), **own}
+    documented = "has a field for every key of `[sources.analytics]` but `read_copy` and `read_copy_max_gb`"
+    assert documented in DOCS.read_text(encoding="utf-8")
+    without = {"connector", "read_copy", "read_copy_max_gb"}
+    assert real == {**dict.fromkeys(key for key in Settings() if key not in without), **own}

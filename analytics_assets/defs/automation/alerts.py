@@ -16,6 +16,7 @@ import dlt
 
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.response import NoResponseError
+from analytics_assets.api.settings import read_secret
 from analytics_assets.defs.automation.run_tags import RETRY_NUMBER, WILL_RETRY, selected_assets
 from analytics_assets.defs.names import Names
 
@@ -86,7 +87,7 @@ def build_alert_sensor(names: Names, jobs: Collection[str], assets: Collection[d
 
 def read_webhook_url() -> str | None:
     """The URL that alerts are posted to, or `None` if alerts are off."""
-    return dlt.secrets.get("alerts.webhook_url", str) or None
+    return read_secret("alerts.webhook_url")
 
 
 def will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

@@ -4,6 +4,7 @@ python -m analytics_assets sync
 python -m analytics_assets check
 python -m analytics_assets drop devices
 python -m analytics_assets dev --port 3000
+python -m analytics_assets watch --once
 """
 
 import argparse
@@ -26,6 +27,8 @@ from analytics_assets.api.mistakes import CatalogError
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.automation.scope import scope_of
+from analytics_assets.defs.automation.watch import watch
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.display.terminal import live_progress
 from analytics_assets.defs.quality.connection_check import check_connection
@@ -61,15 +64,21 @@ def main() -> None:
     former.add_argument("--yes", action="store_true", help="do not ask")
     ui = commands.add_parser("dev", help="run Dagster's UI, for browsers on this machine only, and Dagster's daemon")
     ui.add_argument("--port", type=int, default=3000, help="port of the UI (default: 3000)")
+    outside = commands.add_parser(
+        "watch", help="tell the webhook when Dagster's daemon is down, and when it is up again"
+    )
+    outside.add_argument("--once", action="store_true", help="print all that is wrong, and end with 1 if anything is")
     given = parser.parse_args()
     _keep_to_owner()
-    if given.command in {"sync", "dev"} and not Path(os.environ.get("DAGSTER_HOME", "")).is_absolute():
+    if given.command in {"sync", "dev", "watch"} and not Path(os.environ.get("DAGSTER_HOME", "")).is_absolute():
         sys.exit(
             "DAGSTER_HOME has to be the absolute path of a directory for Dagster's history. Create the directory, copy"
             " dagster.yaml into it, and set DAGSTER_HOME. `make demo` and `make dev` do so with .dagster."
         )
     if given.command == "dev":
         sys.exit(dev(given.port, _say))
+    if given.command == "watch":
+        watch(NAMES, scope_of(defs()), _say, once=given.once)
     signal.signal(signal.SIGINT, _interrupt)
     try:
         if given.command == "drop":

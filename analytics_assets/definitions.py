@@ -10,7 +10,9 @@ from analytics_assets.defs.assets.assets import build_assets
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import upstream_specs
 from analytics_assets.defs.automation.alerts import build_alert_sensor
+from analytics_assets.defs.automation.health import build_health
 from analytics_assets.defs.automation.schedules import build_jobs, build_schedules, read_crons
+from analytics_assets.defs.automation.scope import scope_of
 from analytics_assets.defs.automation.signs_of_life import build_watch
 from analytics_assets.defs.names import Names, find_name_mistakes, name_all
 from analytics_assets.defs.quality.checks import build_checks
@@ -62,7 +64,7 @@ def build_definitions(
     assets = [build_assets(names, crons.sync), *build_reports(names, reports)]
     jobs = [*build_jobs(names), build_check_job(names)]
     watched = {job.name for job in jobs}, {key for each in assets for key in each.keys}
-    return dg.Definitions(
+    own = dg.Definitions(
         assets=[*upstream_specs(names), *assets],
         asset_checks=[build_checks(names, crons.sync)],
         jobs=jobs,
@@ -70,3 +72,4 @@ def build_definitions(
         sensors=[build_alert_sensor(names, *watched), build_watch(names, *watched)],
         resources={names.resource_key: resource or AnalyticsResource()},
     )
+    return dg.Definitions.merge(own, dg.Definitions(sensors=[build_health(names, scope_of(own))]))

@@ -11,7 +11,7 @@ from analytics_assets.api.settings import SECRETS, Settings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.assets.config import SyncConfig
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.automation.alerts import DEFAULT_UI_URL
+from analytics_assets.defs.automation.delivery import DEFAULT_UI_URL
 from analytics_assets.defs.automation.schedules import DEFAULT_TIMEZONE, HOURLY, WEEKLY
 from analytics_assets.warehouse.duckdb_options import DUCKDB_MEMORY
 from analytics_assets.warehouse.target import DUCKDB
@@ -135,7 +135,11 @@ def test_schedules_alerts_and_destination_have_the_defaults_that_are_documented(
         "analytics_reconcile": WEEKLY,
         "timezone": DEFAULT_TIMEZONE,
     }
-    assert defaults(TABLES["Alerts: `[alerts]`"]) == {"webhook_url": None, "ui_url": DEFAULT_UI_URL}
+    assert defaults(TABLES["Alerts: `[alerts]`"]) == {
+        "webhook_url": None,
+        "heartbeat_url": None,
+        "ui_url": DEFAULT_UI_URL,
+    }
     assert defaults(TABLES["Destination"])["destination_type"] == DUCKDB
 
 

@@ -115,7 +115,7 @@ class Containers:
             self._start(name, [*json.loads(dockerfile("ENTRYPOINT")), *command], output) as process,
         ):
             try:
-                until(lambda: self._is_healthy(name, process, check), f"{name} is healthy", START_TIMEOUT, pause=0.5)
+                until(lambda: self._is_healthy(name, process, check), f"{name} is healthy", START_TIMEOUT, pause=1.5)
                 yield process
                 process.send_signal(signal.SIGTERM)
                 process.wait(START_TIMEOUT)
@@ -125,6 +125,13 @@ class Containers:
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
+
+    def output(self, name: str, *command: str) -> str:
+        """What a command prints in a container of a service, as with `docker compose run`."""
+        if not (self.root / name).exists():
+            self.prepare(name)
+        with self._start(name, list(command), subprocess.PIPE) as process:
+            return process.communicate()[0].decode()
 
     def _is_healthy(self, name: str, process: "subprocess.Popen[bytes]", check: list[str]) -> bool:
         assert process.poll() is None, f"{name} has ended"

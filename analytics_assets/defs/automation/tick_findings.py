@@ -1,0 +1,63 @@
+"""Which schedules and sensors do not do what they were switched on for."""
+
+from collections.abc import Iterator, Set
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick
+
+from analytics_assets.defs.automation.delivery import link_to
+from analytics_assets.defs.automation.findings import GRACE, Finding, Findings, minute
+from analytics_assets.defs.automation.scope import Scope
+
+
+def find_ticks(instance: dg.DagsterInstance, scope: Scope, told: Set[str], now: datetime) -> Findings:
+    """Schedules and sensors that were switched off or whose latest tick failed, and schedules that do not tick."""
+    found: dict[str, Finding] = {}
+    page = link_to("automation")
+    for name, state, latest in read_states(instance, scope):
+        off, ticks = f"off {name}", f"ticks {name}"
+        if not _is_on(state, scope):
+            # One that was never on has no state, or that of the code and no tick.
+            if state.status.value == "STOPPED" or latest:
+                says = f"{name} is switched off. If nobody meant to, switch it on. {page}"
+                found[off] = Finding(wrong=True, says=says, told=off in told)
+            continue
+        found[off] = Finding(wrong=False, says=f"{name} is switched on again.", told=off in told)
+        last = max(latest.timestamp if latest else 0.0, getattr(state.instigator_data, "start_timestamp", None) or 0.0)
+        since = datetime.fromtimestamp(last, UTC)
+        if name in scope.schedules and last and now - GRACE > scope.due(name, since):
+            wrong = f"has not ticked since {minute(since)}. Look whether Dagster's daemon runs, and what it logs"
+        elif latest and latest.status.value == "FAILURE":
+            wrong = f"has failed in its latest tick ({latest.error.cls_name if latest.error else 'no reason given'})"
+        elif latest is None or latest.status.value == "STARTED":
+            continue
+        else:
+            wrong = ""
+        says = f"{name} {wrong}. {page}" if wrong else f"{name} ticks again."
+        found[ticks] = Finding(bool(wrong), says, ticks in told)
+    return found
+
+
+def read_states(
+    instance: dg.DagsterInstance, scope: Scope
+) -> Iterator[tuple[str, InstigatorState, InstigatorTick | None]]:
+    """Yields each schedule and sensor that has a state, with its latest tick."""
+    newest: dict[str, tuple[InstigatorState, InstigatorTick | None]] = {}
+    for state in instance.all_instigator_state():
+        here = scope.location in {None, state.repository_selector.location_name}
+        if here and (state.name in scope.schedules or state.name in scope.sensors):
+            ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+            latest, other = ticks[0] if ticks else None, newest.get(state.name, (None, None))[1]
+            # A code location that was renamed leaves states that nothing ticks any more.
+            if state.name not in newest or (latest and (other is None or latest.timestamp > other.timestamp)):
+                newest[state.name] = state, latest
+    for name, (state, latest) in newest.items():
+        yield name, state, latest
+
+
+def _is_on(state: InstigatorState, scope: Scope) -> bool:
+    schedule = scope.schedules.get(state.name)
+    if state.status.value == "DECLARED_IN_CODE" and schedule:
+        return schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    return state.is_running

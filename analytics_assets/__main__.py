@@ -27,8 +27,8 @@ from analytics_assets.api.mistakes import CatalogError
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.automation.scope import scope_of
 from analytics_assets.defs.automation.watch import watch
+from analytics_assets.defs.automation.watched import watched_of
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.display.terminal import live_progress
 from analytics_assets.defs.quality.connection_check import check_connection
@@ -78,7 +78,7 @@ def main() -> None:
     if given.command == "dev":
         sys.exit(dev(given.port, _say))
     if given.command == "watch":
-        watch(NAMES, scope_of(defs()), _say, once=given.once)
+        watch(NAMES, watched_of(defs()), _say, once=given.once)
     signal.signal(signal.SIGINT, _interrupt)
     try:
         if given.command == "drop":
@@ -188,9 +188,10 @@ def drop(name: str, *, ask: bool) -> None:
             with (
                 analytics.session(NAMES, _say) as session,
                 advisory_locks(session, [name], analytics.busy_timeout),
-                session.client,
             ):
-                _drop(session, name, ask=ask)
+                with session.client:
+                    _drop(session, name, ask=ask)
+                session.publish()
     except (SettingsError, DestinationError) as error:
         sys.exit(redact(str(error), configured.secrets(NAMES.connector)))
 

@@ -11,9 +11,10 @@ from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import upstream_specs
 from analytics_assets.defs.automation.alerts import build_alert_sensor
 from analytics_assets.defs.automation.health import build_health
+from analytics_assets.defs.automation.purge import Scope, build_purge_job, build_purge_schedule
 from analytics_assets.defs.automation.schedules import build_jobs, build_schedules, read_crons
-from analytics_assets.defs.automation.scope import scope_of
 from analytics_assets.defs.automation.signs_of_life import build_watch
+from analytics_assets.defs.automation.watched import watched_of
 from analytics_assets.defs.names import Names, find_name_mistakes, name_all
 from analytics_assets.defs.quality.checks import build_checks
 from analytics_assets.defs.quality.connection_check import build_check_job
@@ -61,15 +62,19 @@ def build_definitions(
     """
     check_catalog(names.connector, chain(find_report_mistakes(names.connector, reports), find_name_mistakes(names)))
     crons = read_crons(names, sync_cron, reconcile_cron)
-    assets = [build_assets(names, crons.sync), *build_reports(names, reports)]
+    resource = resource or AnalyticsResource()
+    assets = [build_assets(names, crons.sync, resource), *build_reports(names, reports)]
+    checks = build_checks(names, crons.sync)
     jobs = [*build_jobs(names), build_check_job(names)]
-    watched = {job.name for job in jobs}, {key for each in assets for key in each.keys}
+    watched = {names.derived("purge"), *(job.name for job in jobs)}, {key for each in assets for key in each.keys}
+    upstream = {spec.key for spec in upstream_specs(names)}
+    scope = Scope(*watched, observed=upstream, checks={key for each in [*assets, checks] for key in each.check_keys})
     own = dg.Definitions(
         assets=[*upstream_specs(names), *assets],
-        asset_checks=[build_checks(names, crons.sync)],
-        jobs=jobs,
-        schedules=build_schedules(names, crons),
+        asset_checks=[checks],
+        jobs=[*jobs, build_purge_job(names, scope)],
+        schedules=[*build_schedules(names, crons), build_purge_schedule(names)],
         sensors=[build_alert_sensor(names, *watched), build_watch(names, *watched)],
-        resources={names.resource_key: resource or AnalyticsResource()},
+        resources={names.resource_key: resource},
     )
-    return dg.Definitions.merge(own, dg.Definitions(sensors=[build_health(names, scope_of(own))]))
+    return dg.Definitions.merge(own, dg.Definitions(sensors=[build_health(names, watched_of(own))]))

@@ -82,6 +82,7 @@ def begin_sync(
     """Yields resources in load order, to be synced one by one, while no other run syncs their tables.
 
     All tables are looked at before the first request. The listing of one that does not fit the catalog is not started.
+    At the end the copy for readers is made, also if a resource has failed: the others are loaded.
 
     Args:
         session: Where to load the rows.
@@ -99,8 +100,13 @@ def begin_sync(
             if leftovers := find_leftovers(client, session.connector):
                 session.log(describe_leftovers(session.connector, leftovers))
         held = {each.name for each, table in zip(resources, tables, strict=True) if not _can_load(table)}
-        with read_ahead(session.settings, resources, held) as listings:
-            yield list(map(Pending, listings, tables))
+        try:
+            with read_ahead(session.settings, resources, held) as listings:
+                yield list(map(Pending, listings, tables))
+        except Exception:
+            session.publish()
+            raise
+        session.publish()
 
 
 def _look_at_table(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TableState | Exception:

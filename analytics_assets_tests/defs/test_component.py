@@ -96,7 +96,8 @@ def test_attributes_name_choose_and_schedule(project: Any) -> None:
     assert (groups.group_name, list(groups.owners)) == ("sales", ["team:sales"])
     assert groups.metadata["dagster/table_name"] == "acme_raw.groups"
     assert groups.metadata["docs"] == dg.MetadataValue.url("https://docs.example.com")
-    assert shown["schedules"] == {"acme_sync": "*/15 * * * *", "acme_reconcile": "0 4 * * 6"}
+    crons = {"acme_sync": "*/15 * * * *", "acme_reconcile": "0 4 * * 6", "acme_purge": "15 4 * * *"}
+    assert shown["schedules"] == crons
     [resource] = [value for key, value in (definitions.resources or {}).items() if key == "acme_api"]
     assert (resource.base_url, resource.dialect) == ("https://api.example.com", "ninjaone")
 

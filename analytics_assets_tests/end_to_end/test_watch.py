@@ -23,7 +23,7 @@ from dagster._daemon.types import DaemonHeartbeat
 
 from analytics_assets import __main__ as command_line
 from analytics_assets.defs.automation import watch
-from analytics_assets.defs.automation.scope import scope_of
+from analytics_assets.defs.automation.watched import watched_of
 from analytics_assets_tests.servers.webhook import Webhook
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.commands import BIN
@@ -85,8 +85,8 @@ def test_a_schedule_that_is_switched_off_is_told_and_a_daemon_that_is_killed(
         switch_on(instance)
         until(lambda: len(webhook.posts) == 2, "the second text", 120)
         monkeypatch.setenv("DAGSTER_HOME", str(home))
-        scope = scope_of(defs())
-        until(lambda: watch.list_problems(NAMES, scope) == [], "all parts of the daemon", 120)
+        watched = watched_of(defs())
+        until(lambda: watch.list_problems(NAMES, watched) == [], "all parts of the daemon", 120)
     lines = [text.splitlines()[1] for text in webhook.texts]
     assert lines == [
         "analytics_sync is switched off. If nobody meant to, switch it on. http://localhost:3000/automation",
@@ -94,8 +94,8 @@ def test_a_schedule_that_is_switched_off_is_told_and_a_daemon_that_is_killed(
     ]
 
     monkeypatch.setattr(watch, "SILENCE", watch.SILENCE / 100)
-    until(lambda: watch.list_problems(NAMES, scope), "the silence of the daemon")
-    watch.look(NAMES, scope, set(), lambda _: None)
+    until(lambda: watch.list_problems(NAMES, watched), "the silence of the daemon")
+    watch.look(NAMES, watched, set(), lambda _: None)
     assert "Dagster's daemon is down: no heartbeat since 20" in webhook.texts[2]
 
 
@@ -108,10 +108,10 @@ def test_from_outside_the_daemon_is_told_to_be_down_to_hang_and_to_be_up_again(
     home: Path, instance: dg.DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(home))
-    scope, logged = scope_of(defs()), list[str]()
+    watched, logged = watched_of(defs()), list[str]()
 
     def look(told: set[str]) -> set[str]:
-        return watch.look(NAMES, scope, told, logged.append)
+        return watch.look(NAMES, watched, told, logged.append)
 
     down = look(set())
     assert look(down) == down
@@ -157,6 +157,6 @@ def test_storage_that_cannot_be_read_is_told_without_its_address(
     (home / "history").write_text("no directory", encoding="utf-8")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     logged = list[str]()
-    told = watch.look(NAMES, scope_of(defs()), set(), logged.append)
+    told = watch.look(NAMES, watched_of(defs()), set(), logged.append)
     assert told == {"storage"}
     assert str(home) not in webhook.texts[0]

@@ -12,6 +12,7 @@ from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.assets.config import SyncConfig
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.automation.delivery import DEFAULT_UI_URL
+from analytics_assets.defs.automation.purge import KEEP_DAYS
 from analytics_assets.defs.automation.schedules import DEFAULT_TIMEZONE, HOURLY, WEEKLY
 from analytics_assets.warehouse.duckdb_options import DUCKDB_MEMORY
 from analytics_assets.warehouse.target import DUCKDB
@@ -90,6 +91,7 @@ def test_defaults_that_are_not_in_the_settings_are_those_of_the_code() -> None:
         ("dlt itself", ""),
         ("Destination", ""),
         ("Schedules: `[schedules]`", "schedules"),
+        ("History: `[history]`", "history"),
         ("Alerts: `[alerts]`", "alerts"),
     ],
 )
@@ -129,12 +131,13 @@ def test_the_shipped_file_has_what_is_documented() -> None:
     assert shipped == {name: known.get(name) for name in shipped}
 
 
-def test_schedules_alerts_and_destination_have_the_defaults_that_are_documented() -> None:
+def test_schedules_history_alerts_and_destination_have_the_defaults_that_are_documented() -> None:
     assert defaults(TABLES["Schedules: `[schedules]`"]) == {
         "analytics_sync": HOURLY,
         "analytics_reconcile": WEEKLY,
         "timezone": DEFAULT_TIMEZONE,
     }
+    assert defaults(TABLES["History: `[history]`"]) == {"keep_days": KEEP_DAYS}
     assert defaults(TABLES["Alerts: `[alerts]`"]) == {
         "webhook_url": None,
         "heartbeat_url": None,
@@ -153,4 +156,7 @@ def test_run_config_has_the_fields_and_defaults_that_are_documented() -> None:
 def test_the_resource_has_the_fields_and_defaults_that_are_documented() -> None:
     real = {name: field.default for name, field in AnalyticsResource.model_fields.items()}
     own = defaults(TABLES["The Dagster resource `analytics`"])
-    assert real == {**dict.fromkeys(key for key in Settings() if key != "connector"), **own}
+    documented = "has a field for every key of `[sources.analytics]` but `read_copy` and `read_copy_max_gb`"
+    assert documented in DOCS.read_text(encoding="utf-8")
+    without = {"connector", "read_copy", "read_copy_max_gb"}
+    assert real == {**dict.fromkeys(key for key in Settings() if key not in without), **own}

@@ -2,7 +2,9 @@
 
 import linecache
 import warnings
+from dataclasses import replace
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import dagster as dg
@@ -45,8 +47,14 @@ def upstream_specs(names: Names) -> list[dg.AssetSpec]:
     ]
 
 
-def spec_attributes(names: Names, resource: Resource) -> dict[str, Any]:
-    """The attributes of an asset's spec that follow from the catalog."""
+def spec_attributes(names: Names, resource: Resource, configuration: str) -> dict[str, Any]:
+    """The attributes of an asset's spec that follow from the catalog.
+
+    Args:
+        names: Names of the connector.
+        resource: What the asset holds.
+        configuration: The configured settings, in Markdown.
+    """
     destination = destination_type()
     return {
         "key": names.asset_key(resource.name),
@@ -56,7 +64,9 @@ def spec_attributes(names: Names, resource: Resource) -> dict[str, Any]:
         "kinds": {"dlt", destination},
         "owners": [names.owner],
         "tags": tags(resource),
+        "code_version": code_version(resource),
         "metadata": {
+            "configuration": dg.MetadataValue.md(configuration),
             "dagster/table_name": names.table(resource),
             "dagster/column_schema": table_schema(names.connector, resource),
             "dagster/column_lineage": column_lineage(names, resource),
@@ -65,6 +75,13 @@ def spec_attributes(names: Names, resource: Resource) -> dict[str, Any]:
             **docs_link(names.connector),
         },
     }
+
+
+def code_version(resource: Resource) -> str:
+    """A text that changes with the declaration of a resource, but not with its descriptions."""
+    columns = tuple(replace(column, description="") for column in resource.columns)
+    declared = replace(resource, description="", limits=(), columns=columns)
+    return sha256(repr(declared).encode()).hexdigest()[:12]
 
 
 def describe(names: Names, resource: Resource) -> str:

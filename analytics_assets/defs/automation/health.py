@@ -16,10 +16,10 @@ from analytics_assets.defs.automation.delivery import give_heartbeat, tell
 from analytics_assets.defs.automation.findings import Finding, Findings, remember
 from analytics_assets.defs.automation.run_findings import OVER, find_failed_runs, find_unfinished_runs
 from analytics_assets.defs.automation.run_tags import tag_run
-from analytics_assets.defs.automation.scope import Scope
 from analytics_assets.defs.automation.signs_of_life import location_of
 from analytics_assets.defs.automation.table_findings import find_checks, find_freshness
 from analytics_assets.defs.automation.tick_findings import find_ticks
+from analytics_assets.defs.automation.watched import Watched
 from analytics_assets.defs.names import Names
 
 TICK = 30
@@ -29,12 +29,12 @@ MOST_LINES = 30
 """Most findings that one text has."""
 
 
-def build_health(names: Names, scope: Scope) -> dg.SensorDefinition:
+def build_health(names: Names, watched: Watched) -> dg.SensorDefinition:
     """The sensor `analytics_health`.
 
     Args:
         names: Names of the connector.
-        scope: What it watches.
+        watched: What it watches.
     """
 
     @dg.sensor(
@@ -49,14 +49,14 @@ def build_health(names: Names, scope: Scope) -> dg.SensorDefinition:
     )
     def health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         told = read_told(context.cursor)
-        here = replace(scope, location=location_of(context))
+        here = replace(watched, location=location_of(context))
         found = find_all(context.instance, here, told, datetime.now(UTC))
         news = {key: finding for key, finding in found.items() if finding.is_news}
         if not news:
             # Not in a tick with news, which must not be told again because a heartbeat fails.
             give_heartbeat()
             known = sum(finding.wrong for finding in found.values())
-            return dg.SkipReason(f"Nothing new. {scope.counted()} are watched; wrong, and told: {known}.")
+            return dg.SkipReason(f"Nothing new. {watched.counted()} are watched; wrong, and told: {known}.")
         tell(describe(names.connector.name, news.values()))
         _remember(context, told, news)
         return dg.SkipReason(f"Told {len(news)} things.")
@@ -64,21 +64,21 @@ def build_health(names: Names, scope: Scope) -> dg.SensorDefinition:
     return health
 
 
-def find_all(instance: dg.DagsterInstance, scope: Scope, told: Set[str], now: datetime) -> Findings:
+def find_all(instance: dg.DagsterInstance, watched: Watched, told: Set[str], now: datetime) -> Findings:
     """All findings.
 
     Args:
         instance: Where Dagster keeps what is looked at.
-        scope: What is watched.
+        watched: What is watched.
         told: Keys of the things that people know as wrong, failed runs excepted: these have a tag.
         now: The present.
     """
     return {
-        **find_checks(instance, scope, told),
-        **find_freshness(instance, scope, told),
-        **find_unfinished_runs(instance, scope, told, now),
-        **find_failed_runs(instance, scope, now),
-        **find_ticks(instance, scope, told, now),
+        **find_checks(instance, watched, told),
+        **find_freshness(instance, watched, told),
+        **find_unfinished_runs(instance, watched, told, now),
+        **find_failed_runs(instance, watched, now),
+        **find_ticks(instance, watched, told, now),
     }
 
 

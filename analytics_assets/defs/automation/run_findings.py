@@ -10,7 +10,7 @@ from analytics_assets.defs.automation.delivery import link_to
 from analytics_assets.defs.automation.findings import GRACE, Finding, Findings, minute
 from analytics_assets.defs.automation.run_tags import WILL_RETRY
 from analytics_assets.defs.automation.schedules import UNFINISHED
-from analytics_assets.defs.automation.scope import Scope
+from analytics_assets.defs.automation.watched import Watched
 
 OVER = "over "
 """Beginning of the tag `TOLD`, before the run's id, once it was told that the work of the run has been done since."""
@@ -25,12 +25,12 @@ MOST_RUNS = 100
 """Most failed runs that are looked at, the newest."""
 
 
-def find_unfinished_runs(instance: dg.DagsterInstance, scope: Scope, told: Set[str], now: datetime) -> Findings:
+def find_unfinished_runs(instance: dg.DagsterInstance, watched: Watched, told: Set[str], now: datetime) -> Findings:
     """Runs that take longer than the time between two ticks of their schedule, in the queue or at work."""
     found: dict[str, Finding] = {}
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run, since = record.dagster_run, record.create_timestamp
-        if not scope.has_run(run) or BACKFILL in run.tags or now - since <= scope.cadence(run.job_name, since):
+        if not watched.has_run(run) or BACKFILL in run.tags or now - since <= watched.cadence(run, since):
             continue
         key = f"unfinished {run.run_id}"
         if run.status is dg.DagsterRunStatus.QUEUED:
@@ -51,7 +51,7 @@ def find_unfinished_runs(instance: dg.DagsterInstance, scope: Scope, told: Set[s
     return found
 
 
-def find_failed_runs(instance: dg.DagsterInstance, scope: Scope, now: datetime) -> Findings:
+def find_failed_runs(instance: dg.DagsterInstance, watched: Watched, now: datetime) -> Findings:
     """Failed runs that nobody was told of, and those whose work has been done since."""
     found: dict[str, Finding] = {}
     still_broken: set[str] = set()
@@ -60,14 +60,14 @@ def find_failed_runs(instance: dg.DagsterInstance, scope: Scope, now: datetime) 
         run = record.dagster_run
         is_told, is_over = (run.tags.get(TOLD) == prefix + run.run_id for prefix in ("", OVER))
         will_be_retried = run.tags.get(WILL_RETRY) == "true"
-        if not scope.has_run(run) or is_over or (will_be_retried and not is_told):
+        if not watched.has_run(run) or is_over or (will_be_retried and not is_told):
             continue
         if run.job_name in still_broken:
             # By a newer run. What is told of the newest is enough.
             continue
         key = f"run {run.run_id}"
-        if _is_missing(instance, scope, record):
-            still_broken |= {run.job_name} & set(scope.jobs)
+        if _is_missing(instance, watched, record):
+            still_broken |= {run.job_name} & set(watched.jobs)
             if is_told or now.timestamp() - (record.end_time or 0) > GRACE.total_seconds():
                 found[key] = Finding(wrong=True, says=describe_failure(instance, run), told=is_told)
         elif is_told:
@@ -76,14 +76,14 @@ def find_failed_runs(instance: dg.DagsterInstance, scope: Scope, now: datetime) 
     return found
 
 
-def _is_missing(instance: dg.DagsterInstance, scope: Scope, record: dg.RunRecord) -> bool:
+def _is_missing(instance: dg.DagsterInstance, watched: Watched, record: dg.RunRecord) -> bool:
     """Whether something that a failed run was to do has not been done since."""
     run, kind = record.dagster_run, dg.DagsterEventType
     planned, done = (
         {entry.dagster_event.asset_key for entry in instance.all_logs(run.run_id, of_type=each) if entry.dagster_event}
         for each in (kind.ASSET_MATERIALIZATION_PLANNED, kind.ASSET_MATERIALIZATION)
     )
-    if failed := [key for key in scope.assets if key in planned - done]:
+    if failed := [key for key in watched.assets if key in planned - done]:
         latest = instance.get_latest_materialization_events(failed)
         return any((event := latest.get(key)) is None or event.timestamp < (record.end_time or 0) for key in failed)
     # It failed in something else than an asset.

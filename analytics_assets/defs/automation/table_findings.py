@@ -7,16 +7,16 @@ import dagster as dg
 from analytics_assets.defs.assets.specs import UNDECLARED
 from analytics_assets.defs.automation.delivery import link_to
 from analytics_assets.defs.automation.findings import Finding, Findings, minute
-from analytics_assets.defs.automation.scope import Scope
+from analytics_assets.defs.automation.watched import Watched
 
 SHOWN_FIELDS = 20
 """Most new fields that a text names."""
 
 
-def find_checks(instance: dg.DagsterInstance, scope: Scope, told: Set[str]) -> Findings:
+def find_checks(instance: dg.DagsterInstance, watched: Watched, told: Set[str]) -> Findings:
     """Checks of severity ERROR, by their latest evaluation, and fields that the API has begun to send."""
     found: dict[str, Finding] = {}
-    for check in scope.checks:
+    for check in watched.checks:
         record = instance.get_latest_asset_check_evaluation_record(check)
         evaluation = record.evaluation if record else None
         if not isinstance(evaluation, dg.AssetCheckEvaluation):
@@ -50,10 +50,10 @@ def _names(value: object) -> Iterable[object]:
     return value if isinstance(value, dict | list) else ()
 
 
-def find_freshness(instance: dg.DagsterInstance, scope: Scope, told: Set[str]) -> Findings:
+def find_freshness(instance: dg.DagsterInstance, watched: Watched, told: Set[str]) -> Findings:
     """Assets with a freshness policy, by what Dagster's daemon has found."""
     found: dict[str, Finding] = {}
-    for asset, record in instance.get_freshness_state_records(list(scope.assets)).items():
+    for asset, record in instance.get_freshness_state_records(list(watched.assets)).items():
         key, name, state = f"freshness {asset.to_user_string()}", asset.to_user_string(), record.freshness_state.value
         if state == "FAIL":
             says = (

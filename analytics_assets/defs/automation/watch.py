@@ -14,8 +14,8 @@ import dagster as dg
 from analytics_assets.defs.automation.delivery import AlertError, tell
 from analytics_assets.defs.automation.findings import Finding, Findings, minute, remember
 from analytics_assets.defs.automation.health import describe, find_all
-from analytics_assets.defs.automation.scope import Scope
 from analytics_assets.defs.automation.tick_findings import find_ticks, read_states
+from analytics_assets.defs.automation.watched import Watched
 from analytics_assets.defs.names import Names
 
 PAUSE = 30.0
@@ -26,17 +26,17 @@ SILENCE = timedelta(minutes=3)
 but the parts wait for code that is loaded."""
 
 
-def watch(names: Names, scope: Scope, log: Callable[[str], None], *, once: bool) -> NoReturn:
+def watch(names: Names, watched: Watched, log: Callable[[str], None], *, once: bool) -> NoReturn:
     """The command `watch`.
 
     Args:
         names: Names of the connector.
-        scope: What is watched.
+        watched: What is watched.
         log: Called with each text.
         once: Whether to look once, at all there is to watch, and to end with the exit status 1 if anything is wrong.
     """
     if once:
-        problems = list_problems(names, scope)
+        problems = list_problems(names, watched)
         for problem in problems:
             log(problem)
         sys.exit(1 if problems else 0)
@@ -46,16 +46,16 @@ def watch(names: Names, scope: Scope, log: Callable[[str], None], *, once: bool)
     log("Watching Dagster's daemon ...")
     told: set[str] = set()
     while True:
-        told = look(names, scope, told, log)
+        told = look(names, watched, told, log)
         time.sleep(PAUSE)
 
 
-def list_problems(names: Names, scope: Scope) -> list[str]:
+def list_problems(names: Names, watched: Watched) -> list[str]:
     """All that is wrong, with the daemon and with what the sensor `analytics_health` watches."""
 
     def find(instance: dg.DagsterInstance, now: datetime) -> Findings:
-        outside = _find_outside(names, scope, set(), instance, now)
-        return {**outside, **find_all(instance, scope, set(), now)}
+        outside = _find_outside(names, watched, set(), instance, now)
+        return {**outside, **find_all(instance, watched, set(), now)}
 
     found = _look(find, set())
     # Fields are news, and nothing that is wrong as long as they are there.
@@ -64,7 +64,7 @@ def list_problems(names: Names, scope: Scope) -> list[str]:
     )
 
 
-def look(names: Names, scope: Scope, told: set[str], log: Callable[[str], None]) -> set[str]:
+def look(names: Names, watched: Watched, told: set[str], log: Callable[[str], None]) -> set[str]:
     """Looks at the daemon, and tells what is wrong and what is right again.
 
     The rest is told by the sensor `analytics_health`, as long as that ticks.
@@ -72,7 +72,7 @@ def look(names: Names, scope: Scope, told: set[str], log: Callable[[str], None])
     Returns:
         What people know as wrong by now.
     """
-    found = _look(partial(_find_outside, names, scope, told), told)
+    found = _look(partial(_find_outside, names, watched, told), told)
     news = {key: finding for key, finding in found.items() if finding.is_news}
     if not news:
         return told
@@ -98,7 +98,9 @@ def _look(find: Callable[[dg.DagsterInstance, datetime], Findings], told: Set[st
     return {**found, key: Finding(wrong=False, says="Dagster's storage can be read again.", told=key in told)}
 
 
-def _find_outside(names: Names, scope: Scope, told: Set[str], instance: dg.DagsterInstance, now: datetime) -> Findings:
+def _find_outside(
+    names: Names, watched: Watched, told: Set[str], instance: dg.DagsterInstance, now: datetime
+) -> Findings:
     """The daemon by its heartbeats, and the sensor `analytics_health` by its ticks."""
     statuses = instance.get_daemon_statuses().values()
     beats = {each.daemon_type: each.last_heartbeat.timestamp for each in statuses if each.last_heartbeat}
@@ -116,7 +118,7 @@ def _find_outside(names: Names, scope: Scope, told: Set[str], instance: dg.Dagst
     if silent:
         # The sensor cannot tick then.
         return found
-    health = replace(scope, schedules={}, sensors=[names.derived("health")])
+    health = replace(watched, schedules={}, sensors=[names.derived("health")])
     found |= find_ticks(instance, health, told, now)
     for name, _, latest in read_states(instance, health):
         last = datetime.fromtimestamp(latest.timestamp, UTC) if latest else now

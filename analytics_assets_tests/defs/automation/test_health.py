@@ -29,8 +29,8 @@ from analytics_assets.defs.automation.delivery import AlertError, tell
 from analytics_assets.defs.automation.findings import Finding, remember
 from analytics_assets.defs.automation.health import MOST_LINES, describe
 from analytics_assets.defs.automation.run_findings import find_unfinished_runs
-from analytics_assets.defs.automation.scope import Scope, scope_of
 from analytics_assets.defs.automation.tick_findings import find_ticks
+from analytics_assets.defs.automation.watched import Watched, watched_of
 from analytics_assets.defs.names import name_all
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.servers.webhook import SECRET, Webhook
@@ -164,24 +164,24 @@ def wait_for(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, job: str
 def test_a_run_that_is_unfinished_when_its_next_tick_is_due_is_told_and_that_it_ends(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus, says: str
 ) -> None:
-    scope = scope_of(defs())
+    watched = watched_of(defs())
     run, weekly = wait_for(instance, status), wait_for(instance, status, "analytics_reconcile")
     wait_for(instance, status, "another team's")
     now = datetime.now(UTC)
-    assert not find_unfinished_runs(instance, scope, set(), now + timedelta(minutes=59))
-    found = find_unfinished_runs(instance, scope, set(), now + timedelta(minutes=61))
+    assert not find_unfinished_runs(instance, watched, set(), now + timedelta(minutes=59))
+    found = find_unfinished_runs(instance, watched, set(), now + timedelta(minutes=61))
     [(key, finding)] = found.items()
     assert finding.says.startswith(says)
     assert finding.says.endswith(f"ticks are skipped meanwhile. http://localhost:3000/runs/{run.run_id}")
-    assert set(find_unfinished_runs(instance, scope, set(), now + timedelta(days=8))) == {
+    assert set(find_unfinished_runs(instance, watched, set(), now + timedelta(days=8))) == {
         key,
         f"unfinished {weekly.run_id}",
     }
 
     told = remember(set(), found)
-    assert not find_unfinished_runs(instance, scope, told, now + timedelta(hours=3))[key].is_news
+    assert not find_unfinished_runs(instance, watched, told, now + timedelta(hours=3))[key].is_news
     instance.report_run_canceled(run)
-    over = find_unfinished_runs(instance, scope, told, now + timedelta(hours=4))
+    over = find_unfinished_runs(instance, watched, told, now + timedelta(hours=4))
     assert over[key].says == f"A run of analytics_sync ended: canceled. http://localhost:3000/runs/{run.run_id}"
     assert over[key].is_news
     assert remember(told, over) == set()
@@ -190,10 +190,16 @@ def test_a_run_that_is_unfinished_when_its_next_tick_is_due_is_told_and_that_it_
 def test_a_cron_with_long_pauses_is_judged_by_the_pause_that_a_run_is_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCHEDULES__ANALYTICS_SYNC", "0 8-18 * * 1-5")
     monkeypatch.setenv("SCHEDULES__TIMEZONE", "Europe/Berlin")
-    scope = scope_of(defs())
+    watched = watched_of(defs())
     # A Friday at 10:30 and at 18:30 in Berlin.
-    assert scope.cadence("analytics_sync", datetime(2026, 11, 27, 9, 30, tzinfo=UTC)) == timedelta(hours=1)
-    assert scope.cadence("analytics_sync", datetime(2026, 11, 27, 17, 30, tzinfo=UTC)) == timedelta(hours=62)
+    morning, evening = (datetime(2026, 11, 27, hour, 30, tzinfo=UTC) for hour in (9, 17))
+    run = dg.DagsterRun("analytics_sync")
+    assert watched.cadence(run, morning) == timedelta(hours=1)
+    assert watched.cadence(run, evening) == timedelta(hours=62)
+    # One that somebody launched from assets, and one that another schedule launched.
+    assert watched.cadence(dg.DagsterRun("__ASSET_JOB"), morning) == timedelta(hours=1)
+    weekly = run.with_tags({"dagster/schedule_name": "analytics_reconcile"})
+    assert watched.cadence(weekly, morning) == timedelta(days=7)
 
 
 def test_a_failed_run_is_told_by_the_sensor_if_the_alert_was_not_and_that_its_work_was_done(
@@ -250,7 +256,7 @@ def test_a_run_that_died_and_is_retried_is_over_once_the_retry_has_loaded(
 
 
 def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.DagsterInstance) -> None:
-    scope = scope_of(defs())
+    watched = watched_of(defs())
     now = datetime(2026, 11, 26, 9, 30, tzinfo=UTC)
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(HERE), "__repository__")
     origin = RemoteInstigatorOrigin(repository, "analytics_sync")
@@ -261,9 +267,9 @@ def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.
         stored = instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
         return instance.update_instigator_state(state) if stored else instance.add_instigator_state(state)
 
-    def tick(hours: int, status: TickStatus) -> None:
+    def tick(hours: int, status: TickStatus, error_name: str = "CodeLocationError") -> None:
         at = (now + timedelta(hours=hours, minutes=-30)).timestamp()
-        error = SerializableErrorInfo("", [], "CodeLocationError") if status is TickStatus.FAILURE else None
+        error = SerializableErrorInfo("", [], error_name) if status is TickStatus.FAILURE else None
         instance.create_tick(
             TickData(
                 state.instigator_origin_id,
@@ -277,7 +283,7 @@ def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.
         )
 
     def says(hours: float) -> dict[str, str]:
-        found = find_ticks(instance, scope, set(), now + timedelta(hours=hours))
+        found = find_ticks(instance, watched, set(), now + timedelta(hours=hours))
         return {key.partition(" ")[0]: finding.says for key, finding in found.items() if finding.wrong}
 
     # Never on, and reset to what the code says.
@@ -293,21 +299,23 @@ def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.
     assert says(2.6)["ticks"].startswith("analytics_sync has not ticked since 2026-11-26 10:00 UTC.")
     tick(2, TickStatus.FAILURE)
     assert says(2.6)["ticks"].startswith("analytics_sync has failed in its latest tick (CodeLocationError).")
-    tick(3, TickStatus.STARTED)
-    assert says(2.6) == {}
+    tick(3, TickStatus.FAILURE, "AlertError")
+    assert says(3.6) == {}
+    tick(4, TickStatus.STARTED)
+    assert says(4.6) == {}
     store(InstigatorStatus.STOPPED)
     assert says(9) == {
         "off": "analytics_sync is switched off. If nobody meant to, switch it on. http://localhost:3000/automation"
     }
     # That of another code location, which the same names may have.
-    assert not find_ticks(instance, replace(scope, location="elsewhere"), set(), now)
+    assert not find_ticks(instance, replace(watched, location="elsewhere"), set(), now)
 
 
 def test_each_connector_watches_its_own() -> None:
-    def scope(name: str) -> Scope:
-        return scope_of(defs(name_all(replace(EIGHT, name=name)), ()))
+    def watched(name: str) -> Watched:
+        return watched_of(defs(name_all(replace(EIGHT, name=name)), ()))
 
-    ours, theirs = scope("acme"), scope("umbrella")
+    ours, theirs = watched("acme"), watched("umbrella")
     assert not set(ours.assets) & set(theirs.assets)
     assert not set(ours.checks) & set(theirs.checks)
     assert sorted(ours.schedules) == ["acme_reconcile", "acme_sync"]

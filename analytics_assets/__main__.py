@@ -27,13 +27,15 @@ from analytics_assets.api.mistakes import CatalogError
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.automation.crons import ScheduleConfigError
 from analytics_assets.defs.automation.watch import watch
 from analytics_assets.defs.automation.watched import watched_of
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.display.terminal import live_progress
+from analytics_assets.defs.names import Names
 from analytics_assets.defs.quality.connection_check import check_connection
 from analytics_assets.dev import dev
-from analytics_assets.project import read_umask
+from analytics_assets.project import read_umask, use_dagster_home
 from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.leftovers import count_leftover, drop_leftover, find_heir, find_leftovers
@@ -41,7 +43,7 @@ from analytics_assets.warehouse.locks import advisory_locks
 from analytics_assets.warehouse.session import Session
 
 try:
-    from analytics_assets.definitions import NAMES, defs
+    from analytics_assets.definitions import defs, project_names
 except CatalogError as error:
     sys.exit(str(error))
 
@@ -70,21 +72,20 @@ def main() -> None:
     outside.add_argument("--once", action="store_true", help="print all that is wrong, and end with 1 if anything is")
     given = parser.parse_args()
     _keep_to_owner()
-    if given.command in {"sync", "dev", "watch"} and not Path(os.environ.get("DAGSTER_HOME", "")).is_absolute():
-        sys.exit(
-            "DAGSTER_HOME has to be the absolute path of a directory for Dagster's history. Create the directory, copy"
-            " dagster.yaml into it, and set DAGSTER_HOME. `make demo` and `make dev` do so with .dagster."
-        )
+    if given.command in {"sync", "dev", "watch"}:
+        _find_home()
     if given.command == "dev":
         sys.exit(dev(given.port, _say))
     if given.command == "watch":
-        watch(NAMES, watched_of(defs()), _say, once=given.once)
+        watch(project_names(), watched_of(defs()), _say, once=given.once)
     signal.signal(signal.SIGINT, _interrupt)
     try:
         if given.command == "drop":
             drop(given.resource, ask=not given.yes)
             return
         sys.exit(sync() if given.command == "sync" else check())
+    except (CatalogError, ScheduleConfigError, SettingsError) as error:
+        sys.exit(str(error))
     except TomlProviderReadException as error:
         # dlt reads several directories, and does not say which of the files it could not parse.
         files = " or ".join(path for path in error.full_paths if Path(path).exists())
@@ -94,6 +95,21 @@ def main() -> None:
 def _say(text: str) -> None:
     """Prints at once, for the person who waits."""
     print(text, flush=True)
+
+
+def _find_home() -> None:
+    try:
+        use_dagster_home(_say)
+    except OSError as error:
+        sys.exit(
+            f"Dagster's history needs a directory, and {error.filename} cannot be made: {error.strerror}. Set"
+            " DAGSTER_HOME to the absolute path of one."
+        )
+    if not Path(home := os.environ["DAGSTER_HOME"]).is_absolute():
+        sys.exit(
+            f"DAGSTER_HOME = {home!r} has to be an absolute path. Without the variable, Dagster's history is in"
+            " .dagster, beside .dlt."
+        )
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -112,14 +128,14 @@ def _keep_to_owner() -> None:
 
 def sync() -> int:
     """Runs `analytics_sync` on the instance of DAGSTER_HOME, and prints the outcome. Returns the exit status."""
-    console = Console()
-    job = defs().resolve_job_def(NAMES.sync)
+    console, names = Console(), project_names()
+    job = defs().resolve_job_def(names.sync)
     with dg.DagsterInstance.get() as instance, live_progress(console) if console.is_terminal else nullcontext():
         result = job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
         logged = instance.all_logs(result.run_id)
     if any(map(_is_interrupt, result.all_events)):
         _interrupt()
-    console.print(_table(result))
+    console.print(_table(names, result))
     for entry in logged:
         if entry.level == logging.WARNING and not entry.is_dagster_event:
             console.print(entry.user_message, style="yellow", markup=False, highlight=False)
@@ -147,14 +163,14 @@ def _is_interrupt(event: dg.DagsterEvent) -> bool:
 
 def check() -> int:
     """Prints a line for each resource and one for the destination; returns the exit status."""
-    console = Console(soft_wrap=True)
+    console, names = Console(soft_wrap=True), project_names()
     # Initializing it replaces each `EnvVar` by the variable's value, as a run does.
-    configured: AnalyticsResource = (defs().resources or {})[NAMES.resource_key]
+    configured: AnalyticsResource = (defs().resources or {})[names.resource_key]
     passed = True
     try:
         with configured.process_config_and_initialize_cm() as analytics:
             for verdict in check_connection(
-                NAMES, analytics, lambda text: console.print(text, markup=False, highlight=False)
+                names, analytics, lambda text: console.print(text, markup=False, highlight=False)
             ):
                 mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
                 console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
@@ -174,26 +190,32 @@ def drop(name: str, *, ask: bool) -> None:
         name: Name of the resource.
         ask: Whether to ask on the terminal first.
     """
-    if name in NAMES.connector.by_name:
+    names = project_names()
+    if name in names.connector.left_out:
+        sys.exit(
+            f"{name} is switched off by {names.connector.setting('resources')}, and its table stays for the day when it"
+            " is on again. To drop it for good, remove it from the catalog first."
+        )
+    if name in names.connector.by_name:
         sys.exit(
             f"{name} is in the catalog. Run with mode: rebuild to drop its table and load it anew; to drop it for"
             " good, remove it from the catalog first."
         )
-    configured: AnalyticsResource = (defs().resources or {})[NAMES.resource_key]
+    configured: AnalyticsResource = (defs().resources or {})[names.resource_key]
     try:
         with configured.process_config_and_initialize_cm() as analytics:
-            path = analytics.target(NAMES).duckdb_path
+            path = analytics.target(names).duckdb_path
             if path and not path.exists():
                 sys.exit(f"Nothing is left of a resource {name!r} in the warehouse: there is no file {path}.")
             with (
-                analytics.session(NAMES, _say) as session,
+                analytics.session(names, _say) as session,
                 advisory_locks(session, [name], analytics.busy_timeout),
             ):
                 with session.client:
                     _drop(session, name, ask=ask)
                 session.publish()
     except (SettingsError, DestinationError) as error:
-        sys.exit(redact(str(error), configured.secrets(NAMES.connector)))
+        sys.exit(redact(str(error), configured.secrets(names.connector)))
 
 
 def _drop(session: Session, name: str, *, ask: bool) -> None:
@@ -218,14 +240,14 @@ def _drop(session: Session, name: str, *, ask: bool) -> None:
     _say(f"Dropped: {what}.")
 
 
-def _table(result: dg.ExecuteInProcessResult) -> Table:
-    table = Table("Asset", title=f"Job {NAMES.sync}: assets {'/'.join(NAMES.prefix)}/...")
+def _table(names: Names, result: dg.ExecuteInProcessResult) -> Table:
+    table = Table("Asset", title=f"Job {names.sync}: assets {'/'.join(names.prefix)}/...")
     for heading in ("Rows loaded", "Rows in table", "Seconds"):
         table.add_column(heading, justify="right")
     table.add_column("Status")
     done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
-    for resource in NAMES.connector.resources:
-        key = NAMES.asset_key(resource.name)
+    for resource in names.connector.resources:
+        key = names.asset_key(resource.name)
         values: dict[str, Any] = {name: value.value for name, value in done.get(key, {}).items()}
         cells = [f"{values[name]:,}" if name in values else "" for name in ("rows_loaded", "dagster/row_count")]
         seconds = f"{values['seconds']:.1f}" if values else ""

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from dlt.common.configuration import resolve_configuration
 from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException, ValueNotSecretException
 
+from analytics_assets.api.configured import configure
 from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
-from analytics_assets.api.mistakes import check_catalog
 from analytics_assets.api.settings import DEMO, SECRETS, TOKEN_URLS, Settings, SettingsError, is_token
 from analytics_assets.api.values.timestamps import parse_timestamp
 
@@ -48,7 +48,7 @@ def read_settings(
     """Resolves the settings as dlt does, and checks them. The only I/O is to read `.dlt`.
 
     Args:
-        connector: The API that the settings are for.
+        connector: The API that the settings are for. That of the result is as it is configured (see `configure`).
         by_run_config: Names of those explicit values that come from run config. They may send the credentials only to
             the configured origin and to `allowed_hosts`.
         explicit: Values that win over dlt's configuration; `None` means not given.
@@ -58,7 +58,7 @@ def read_settings(
         SettingsError: A value is missing, malformed, unknown or out of bounds, or it would send the credentials to an
             origin that is not allowed.
     """
-    check_catalog(connector)
+    connector = configure(connector)
     given = {key: value for key, value in explicit.items() if value is not None}
     settings = _resolve(connector, given)
     if LEADS_ELSEWHERE.intersection(by_run_config):

@@ -31,6 +31,7 @@ from analytics_assets.warehouse.pipeline import (
     last_load_id,
     load_options,
     loads_once,
+    own_defaults,
     rows_loaded,
 )
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session
@@ -252,5 +253,6 @@ def _load(resource: Resource, session: Session, source: DltSource, *, into_empty
     # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh
     # dlt would never load the rows before that cursor again.
     refresh = "drop_resources" if into_empty else None
-    run(pipeline, source, {"refresh": refresh, **load_options(destination)})
+    with own_defaults(pipeline):
+        run(pipeline, source, {"refresh": refresh, **load_options(destination)})
     return pipeline

@@ -18,7 +18,7 @@ from analytics_assets.api.dialects.base import Dialect, Endpoint, Parent
 from analytics_assets.api.mistakes import CatalogError
 from analytics_assets.component import ComponentError
 from analytics_assets.definitions import defs
-from analytics_assets.defs.automation.schedules import ScheduleConfigError
+from analytics_assets.defs.automation.crons import ScheduleConfigError
 from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets_tests.servers.fake_api import TOKEN, FakeApi
 from analytics_assets_tests.support.checkout import CHECKOUT

@@ -7,6 +7,8 @@ dagster asset materialize --select "*" -m analytics_assets_tests.support.eight_c
 import dagster as dg
 
 import analytics_assets.__main__ as command_line
+from analytics_assets.api.configured import configure
+from analytics_assets.defs.names import Names, name_all
 from analytics_assets.project import use_project_config
 from analytics_assets_tests.support import eight
 
@@ -17,7 +19,12 @@ def defs() -> dg.Definitions:
     return eight.defs()
 
 
-command_line.__dict__.update(NAMES=eight.NAMES, defs=defs)
+def project_names() -> Names:
+    use_project_config()
+    return name_all(configure(eight.EIGHT))
+
+
+command_line.__dict__.update(project_names=project_names, defs=defs)
 
 if __name__ == "__main__":
     command_line.main()

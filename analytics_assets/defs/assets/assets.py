@@ -19,6 +19,7 @@ from analytics_assets.defs.assets.materialization import describe_sync, observe_
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.run_facts import run_facts, say_what, tabulate_configured, tabulate_settings
 from analytics_assets.defs.assets.specs import spec_attributes
+from analytics_assets.defs.automation.crons import Crons
 from analytics_assets.defs.automation.freshness import freshness_policy
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, RETRY_WHAT_FAILED, tag_run
 from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons, raise_interrupt
@@ -46,32 +47,33 @@ class AnalyticsTranslator(DagsterDltTranslator):
 
     Args:
         names: Names of the connector.
-        cron: When the assets are synced.
+        crons: When the assets are synced.
         configuration: The configured settings, in Markdown.
     """
 
-    def __init__(self, names: Names, cron: str, configuration: str) -> None:
+    def __init__(self, names: Names, crons: Crons, configuration: str) -> None:
         super().__init__()
-        self._names, self._cron, self._configuration = names, cron, configuration
+        self._names, self._crons, self._configuration = names, crons, configuration
 
     def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
         """The spec of the asset of one resource."""
         resource = self._names.connector.by_name[data.resource.name]
-        policy = freshness_policy(resource, self._cron)
-        attributes = spec_attributes(self._names, resource, self._configuration)
+        cron = self._crons.of(resource.name)
+        policy = freshness_policy(resource, cron)
+        attributes = spec_attributes(self._names, resource, cron, self._configuration)
         return super().get_asset_spec(data).replace_attributes(**attributes, freshness_policy=policy)
 
 
-def build_assets(names: Names, cron: str, resource: AnalyticsResource) -> dg.AssetsDefinition:
+def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.AssetsDefinition:
     """The definition of a connector's assets. Building it needs no credentials and makes no request.
 
     Args:
         names: Names of the connector.
-        cron: When the assets are synced; their freshness policies follow from it.
+        crons: When the assets are synced; their freshness policies follow from it.
         resource: The Dagster resource, of whose configuration the assets' pages tell.
     """
-    checks = find_checks(names, cron)
-    translator = AnalyticsTranslator(names, cron, tabulate_configured(names, resource))
+    checks = find_checks(names, crons)
+    translator = AnalyticsTranslator(names, crons, tabulate_configured(names, resource))
 
     @dlt_assets(
         dlt_source=source_shape(names.connector),

@@ -47,12 +47,13 @@ def upstream_specs(names: Names) -> list[dg.AssetSpec]:
     ]
 
 
-def spec_attributes(names: Names, resource: Resource, configuration: str) -> dict[str, Any]:
+def spec_attributes(names: Names, resource: Resource, cron: str, configuration: str) -> dict[str, Any]:
     """The attributes of an asset's spec that follow from the catalog.
 
     Args:
         names: Names of the connector.
         resource: What the asset holds.
+        cron: When the asset is synced.
         configuration: The configured settings, in Markdown.
     """
     destination = destination_type()
@@ -60,7 +61,7 @@ def spec_attributes(names: Names, resource: Resource, configuration: str) -> dic
         "key": names.asset_key(resource.name),
         "deps": [names.upstream_key(resource.name)],
         "group_name": names.group,
-        "description": describe(names, resource),
+        "description": describe(names, resource, cron),
         "kinds": {"dlt", destination},
         "owners": [names.owner],
         "tags": tags(resource),
@@ -84,8 +85,8 @@ def code_version(resource: Resource) -> str:
     return sha256(repr(declared).encode()).hexdigest()[:12]
 
 
-def describe(names: Names, resource: Resource) -> str:
-    """The description of an asset, in Markdown."""
+def describe(names: Names, resource: Resource, cron: str) -> str:
+    """The description of an asset that is synced by `cron`, in Markdown."""
     endpoint = configured_endpoint(names.connector, resource.name)
     key = ", ".join(f"`{name}`" for name in key_columns(resource))
     lines = [
@@ -94,6 +95,7 @@ def describe(names: Names, resource: Resource) -> str:
         f"- **Endpoint**: `{endpoint}`, rows: {endpoint.rows_are}",
         f"- **Pagination**: {endpoint.pagination_is}",
         f"- **Incremental**: {_incremental(resource)}",
+        f"- **Schedule**: `{cron}`, once its schedule is on",
         f"- **Deleted upstream**: {_deletions(resource)}",
         f"- **Table**: `{names.table(resource)}`, merged on {key}; nested values are JSON",
         *_sensitive(resource),
@@ -162,7 +164,9 @@ def code_reference(resource: Resource) -> dict[str, dg.CodeReferencesMetadataVal
     path = catalog.__file__
     needle = f'name="{resource.name}",'
     lines = (number for number, text in enumerate(linecache.getlines(path), 1) if text.strip() == needle)
-    if resource not in catalog.RESOURCES or (line := next(lines, None)) is None:
+    # What the configuration changes is declared there, too.
+    declared = any((each.name, each.description) == (resource.name, resource.description) for each in catalog.RESOURCES)
+    if not declared or (line := next(lines, None)) is None:
         return {}
     return {"dagster/code_references": file_reference(path, line, "Catalog entry")}
 

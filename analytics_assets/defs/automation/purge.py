@@ -15,8 +15,8 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
+from analytics_assets.defs.automation.crons import read_timezone
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY
-from analytics_assets.defs.automation.schedules import read_timezone
 from analytics_assets.defs.automation.signs_of_life import is_ours
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.names import Names

@@ -13,6 +13,7 @@ from analytics_assets.api.values.timestamps import CLOCK_SKEW
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import LONGEST_FIELD
 from analytics_assets.defs.automation.conditions import after_inputs
+from analytics_assets.defs.automation.crons import Crons
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
 from analytics_assets.defs.names import Names, given_resource
 from analytics_assets.defs.quality.rules import Check, checks_of, no_table
@@ -24,23 +25,23 @@ Checks = Mapping[dg.AssetCheckKey, tuple[Resource, Check]]
 """Checks and their resources, by key."""
 
 
-def find_checks(names: Names, cron: str) -> Checks:
-    """All checks of a connector whose assets are synced by `cron`."""
+def find_checks(names: Names, crons: Crons) -> Checks:
+    """All checks of a connector whose assets are synced by `crons`."""
     return {
         dg.AssetCheckKey(names.asset_key(resource.name), check.name): (resource, check)
         for resource in names.connector.resources
-        for check in checks_of(names, resource, cron)
+        for check in checks_of(names, resource, crons.of(resource.name))
     }
 
 
-def build_checks(names: Names, cron: str) -> dg.AssetChecksDefinition:
+def build_checks(names: Names, crons: Crons) -> dg.AssetChecksDefinition:
     """One step with all checks of all assets. It measures each table once for all its checks.
 
     Args:
         names: Names of the connector.
-        cron: When the assets are synced.
+        crons: When the assets are synced.
     """
-    checks = find_checks(names, cron)
+    checks = find_checks(names, crons)
     # If a resource fails, Dagster skips this step. The sync has judged the other tables then, but reports of a host, or
     # a run that died, are left to the condition.
     condition = after_inputs()

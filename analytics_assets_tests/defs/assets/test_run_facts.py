@@ -21,7 +21,7 @@ NOBODY = "http://127.0.0.1:1"
 def tags(project: Project, result: dg.ExecuteInProcessResult) -> dict[str, str]:
     run = project.instance.get_run_by_id(result.run_id)
     assert run
-    return run.tags
+    return dict(run.tags)
 
 
 def observations(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:

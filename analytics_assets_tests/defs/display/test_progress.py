@@ -78,11 +78,13 @@ def test_a_slow_resource_is_reported_while_nothing_comes_and_when_it_has_come(
 
 def test_what_is_left_is_estimated_from_a_last_run_of_the_same_kind(api: FakeApi, project: Project, log: Log) -> None:
     project.sync("organizations")
+
+    def wait_for_a_line(_: Request) -> None:
+        until(lambda: len(log.about("organizations")) > said, "line")
+
+    api.faults["organizations"] = [wait_for_a_line]
     for mode, is_estimated in (("incremental", True), ("full", False)):
         said = len(log.about("organizations"))
-        api.faults["organizations"] = [
-            lambda _, said=said: until(lambda: len(log.about("organizations")) > said, "line")
-        ]
         project.sync("organizations", config={"mode": mode})
         first = log.about("organizations")[said]
         assert ("45 of 45 rows left, if there are as many as last time" in first) is is_estimated

@@ -32,7 +32,7 @@ def check(**resource: Any) -> dict[str, Verdict]:
 
 @pytest.fixture
 def command_of_eight(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    monkeypatch.setattr(command_line, "NAMES", NAMES)
+    monkeypatch.setattr(command_line, "project_names", lambda: NAMES)
     monkeypatch.setattr(command_line, "defs", defs)
     return command_line.check
 

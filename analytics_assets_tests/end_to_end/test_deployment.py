@@ -14,14 +14,13 @@ import pytest
 import requests
 
 from analytics_assets.api.connector import SHIPPED
-from analytics_assets.definitions import NAMES
 from analytics_assets_tests.servers.fake_api import TOKEN, FakeApi
 from analytics_assets_tests.support.containers import Containers, compose, may_mount
 from analytics_assets_tests.support.needs import absent
 from analytics_assets_tests.support.postgres import create_database, postgres_binaries
 from analytics_assets_tests.support.project import Project, metadata
 from analytics_assets_tests.support.rows import policy
-from analytics_assets_tests.support.shipped import as_shipped
+from analytics_assets_tests.support.shipped import NAMES, as_shipped
 from analytics_assets_tests.support.waiting import until
 
 PASSWORD = "password-canary-51c7"

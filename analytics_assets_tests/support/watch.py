@@ -1,5 +1,6 @@
 """Sensors as the daemon has them tick."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -19,6 +20,8 @@ class Watch:
     instance: dg.DagsterInstance
     sensor: dg.SensorDefinition = field(default_factory=lambda: defs().resolve_sensor_def(SENSOR))
     cursor: str | None = None
+    requests: Sequence[dg.RunRequest] = ()
+    """What the last tick asked Dagster to run."""
 
     def tick(self, times: int = 1) -> str:
         """Ticks, and returns why the last tick launched nothing. The cursor stays if a tick fails, as in the daemon."""
@@ -33,6 +36,7 @@ class Watch:
             ) as context:
                 result = self.sensor.evaluate_tick(context)
                 self.cursor, reason = result.cursor, result.skip_message or ""
+                self.requests = result.run_requests or ()
         return reason
 
 

@@ -8,7 +8,7 @@ import dagster as dg
 from analytics_assets.defs.automation.alerts import TOLD, describe_failure, name_of
 from analytics_assets.defs.automation.delivery import link_to
 from analytics_assets.defs.automation.findings import GRACE, Finding, Findings, minute
-from analytics_assets.defs.automation.run_tags import WILL_RETRY
+from analytics_assets.defs.automation.run_tags import WILL_RETRY, assets_left
 from analytics_assets.defs.automation.schedules import UNFINISHED
 from analytics_assets.defs.automation.watched import Watched
 
@@ -78,12 +78,9 @@ def find_failed_runs(instance: dg.DagsterInstance, watched: Watched, now: dateti
 
 def _is_missing(instance: dg.DagsterInstance, watched: Watched, record: dg.RunRecord) -> bool:
     """Whether something that a failed run was to do has not been done since."""
-    run, kind = record.dagster_run, dg.DagsterEventType
-    planned, done = (
-        {entry.dagster_event.asset_key for entry in instance.all_logs(run.run_id, of_type=each) if entry.dagster_event}
-        for each in (kind.ASSET_MATERIALIZATION_PLANNED, kind.ASSET_MATERIALIZATION)
-    )
-    if failed := [key for key in watched.assets if key in planned - done]:
+    run = record.dagster_run
+    left = assets_left(instance, run)
+    if failed := [key for key in watched.assets if key in left]:
         latest = instance.get_latest_materialization_events(failed)
         return any((event := latest.get(key)) is None or event.timestamp < (record.end_time or 0) for key in failed)
     # It failed in something else than an asset.

@@ -16,6 +16,12 @@ WILL_RETRY = "dagster/will_retry"
 RETRY_NUMBER = "dagster/retry_number"
 """Key of the tag that counts the retries of a run."""
 
+RETRY_RUN = "dagster/auto_retry_run_id"
+"""Key of the tag by which a failed run names its retry."""
+
+PARENT = "dagster/parent_run_id"
+"""Key of the tag by which a retry names the run that failed."""
+
 _tagging = threading.Lock()
 
 
@@ -26,6 +32,16 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, tags: dict[str, str]) -> 
     """
     with _tagging:
         instance.add_run_tags(run_id, tags)
+
+
+def assets_left(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[dg.AssetKey | None]:
+    """The assets that a run was to materialize and has not."""
+    kind = dg.DagsterEventType
+    planned, done = (
+        {entry.dagster_event.asset_key for entry in instance.all_logs(run.run_id, of_type=each) if entry.dagster_event}
+        for each in (kind.ASSET_MATERIALIZATION_PLANNED, kind.ASSET_MATERIALIZATION)
+    )
+    return planned - done
 
 
 def selected_assets(run: dg.DagsterRun) -> set[dg.AssetKey]:

@@ -1,5 +1,7 @@
 """Signs of life: a sensor declares a run dead whose process is gone, so that no other run waits for it for ever.
 
+It also launches a retry that Dagster has promised and lost.
+
 Dagster's default launcher cannot tell whether the process of a run still exists. So a run renews a tag every ten
 seconds while it has the resource `analytics` open, and the sensor counts the ticks during which the tag did not change.
 """
@@ -15,6 +17,7 @@ import dagster as dg
 
 from analytics_assets.defs.automation.alerts import describe_death, mark_told
 from analytics_assets.defs.automation.delivery import AlertError, tell
+from analytics_assets.defs.automation.lost_retries import find_lost_retries, request_retry
 from analytics_assets.defs.automation.run_tags import selected_assets, tag_run
 from analytics_assets.defs.names import Names
 
@@ -33,8 +36,14 @@ SILENT_TICKS = 6
 The sensor counts ticks and compares no clocks: the clocks of two hosts differ, and a laptop that sleeps has no ticks.
 """
 
+LOST_TICKS = 2
+"""Ticks without the promised retry of a failed run after which it is lost. Dagster launches retries within seconds."""
+
 SILENT_MINUTES = SILENT_TICKS * TICK // 60
 """The same in minutes, for messages."""
+
+LOST = "failed"
+"""The sign of a failed run, in place of a sign of life."""
 
 WATCHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 """Statuses in which a run may hang for ever. `run_monitoring` in `dagster.yaml` limits the time of a start."""
@@ -83,14 +92,16 @@ def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.Asset
 
     @dg.sensor(
         name=names.derived("signs_of_life"),
+        job_name=names.sync,
         minimum_interval_seconds=TICK,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             f"Declares a run dead if it gives no sign of life for {SILENT_MINUTES} minutes, because its host went"
-            " down or its process was killed. A dead run no longer blocks other runs, and is retried."
+            " down or its process was killed. A dead run no longer blocks other runs, and is retried. Also launches"
+            " a retry that Dagster has lost."
         ),
     )
-    def watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         seen = _read_counts(context.cursor)
         counts: dict[str, tuple[str, int]] = {}
         dead = []
@@ -102,10 +113,22 @@ def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.Asset
                 counts[run.run_id] = sign, ticks + 1 if sign == before else 0
                 if counts[run.run_id][1] >= SILENT_TICKS:
                     dead.append(record)
+        at_work = len(counts) - len(dead)
+        lost = []
+        for run in find_lost_retries(context.instance):
+            if is_here(run, location_of(context)) and is_ours(run, jobs, assets):
+                counts[run.run_id] = LOST, seen.get(run.run_id, (None, -1))[1] + 1
+                if counts[run.run_id][1] == LOST_TICKS:
+                    context.log.warning(
+                        f"Dagster has not launched the retry of run {run.run_id}, so it is launched now."
+                    )
+                    lost.append(request_retry(context.instance, run, names.asset_keys()))
         context.update_cursor(json.dumps(counts))
         for record in dead:
             _declare_dead(context, record)
-        return dg.SkipReason(f"Runs at work: {len(counts) - len(dead)}, dead: {len(dead)}.")
+        if requests := list(filter(None, lost)):
+            return dg.SensorResult(run_requests=requests)
+        return dg.SkipReason(f"Runs at work: {at_work}, dead: {len(dead)}.")
 
     return watch
 

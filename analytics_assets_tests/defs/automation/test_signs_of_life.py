@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import AssetMaterializationPlannedData
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -40,6 +41,14 @@ def start(instance: dg.DagsterInstance, job: str = "analytics_sync", location: s
     run = instance.add_run(dg.DagsterRun(job, remote_job_origin=origin, **fields))
     instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", job_name=job), run.run_id)
     return run.run_id
+
+
+def plan(instance: dg.DagsterInstance, run_id: str, *resources: str) -> None:
+    """Has a run plan to materialize some assets."""
+    for name in resources:
+        data = AssetMaterializationPlannedData(asset_key(name))
+        event = dg.DagsterEvent.build_asset_materialization_planned_event("analytics_sync", "analytics_api", data)
+        instance.report_dagster_event(event, run_id)
 
 
 def last_words(instance: dg.DagsterInstance, run_id: str) -> str:
@@ -77,6 +86,33 @@ def test_a_run_that_died_before_its_first_sign_is_failed_and_retried(
     assert message.startswith("No sign of life from the process of this run for 3 minutes; the last: never. Its host")
     assert "its retry or the next sync loads the rest" in message
     watch.tick(FOR_EVER)
+
+
+def test_a_retry_that_dagster_has_lost_is_launched_once_for_what_failed(
+    instance: dg.DagsterInstance, watch: Watch, project: Project
+) -> None:
+    config = {"ops": {"analytics_api": {"config": {"mode": "full"}}}}
+    lost, retried, elsewhere, by_hand = (
+        start(instance, run_config=config, **fields) for fields in ({}, {}, {"location": "another"}, {"location": None})
+    )
+    for run_id in (lost, retried, elsewhere, by_hand):
+        plan(instance, run_id, "roles", "groups")
+        instance.report_run_failed(look_up(instance, run_id))
+        assert look_up(instance, run_id).tags["dagster/will_retry"] == "true"
+    # Dagster names the retry in the failed run.
+    tag_run(instance, retried, {"dagster/auto_retry_run_id": "its retry"})
+    watch.tick(signs_of_life.LOST_TICKS)
+    assert watch.requests == []
+    watch.tick()
+    [request] = watch.requests
+    assert request.asset_selection == [asset_key("groups"), asset_key("roles")]
+    assert request.run_config == config
+    assert request.tags["dagster/parent_run_id"] == lost
+    watch.tick(FOR_EVER)
+    assert watch.requests == []
+    # The job of the sensor has what is requested.
+    job = defs().resolve_job_def(watch.sensor.job_name or "")
+    assert set(job.asset_layer.executable_asset_keys) >= set(request.asset_selection or ())
 
 
 class LikeCelery(DefaultRunLauncher):

@@ -6,7 +6,8 @@ dagster asset materialize --select "*" -m analytics_assets_tests.support.eight_c
 
 import dagster as dg
 
-import analytics_assets.__main__ as command_line
+from analytics_assets import commands
+from analytics_assets.__main__ import main
 from analytics_assets.project import use_project_config
 from analytics_assets_tests.support import eight
 
@@ -17,7 +18,7 @@ def defs() -> dg.Definitions:
     return eight.defs()
 
 
-command_line.__dict__.update(NAMES=eight.NAMES, defs=defs)
+commands.__dict__.update(NAMES=eight.NAMES, defs=defs)
 
 if __name__ == "__main__":
-    command_line.main()
+    main()

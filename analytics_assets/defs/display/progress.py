@@ -73,6 +73,18 @@ class Stage:
             texts.append(waits)
         return ", ".join(texts)
 
+    def in_short(self) -> str:
+        """As `details`, in fewer words: for a terminal of 80 columns."""
+        stats = self.stats
+        texts = [count(stats.rows_read, "row")]
+        if not self.outcome and stats.total:
+            texts.append(f"{min(1, stats.rows_read / stats.total):.0%}")
+        if waits := self.waits_for():
+            texts.append(waits)
+        elif stats.retries:
+            texts.append(count(stats.retries, "retry").replace("retrys", "retries"))
+        return ", ".join(texts)
+
 
 class Progress:
     """How far the resources of a run are. They are loaded one after the other, while all of them are read ahead.

@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-import analytics_assets.__main__ as command_line
+from analytics_assets import commands
 from analytics_assets.api.catalog import Column
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.quality.connection_check import Verdict, check_connection
@@ -32,9 +32,9 @@ def check(**resource: Any) -> dict[str, Verdict]:
 
 @pytest.fixture
 def command_of_eight(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    monkeypatch.setattr(command_line, "NAMES", NAMES)
-    monkeypatch.setattr(command_line, "defs", defs)
-    return command_line.check
+    monkeypatch.setattr(commands, "NAMES", NAMES)
+    monkeypatch.setattr(commands, "defs", defs)
+    return commands.check
 
 
 def failed(verdicts: dict[str, Verdict]) -> dict[str, str]:

@@ -18,9 +18,10 @@ from analytics_assets.api.mistakes import CatalogError
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.display.errors import reason_of
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.display.terminal import live_progress
-from analytics_assets.defs.quality.connection_check import check_connection
+from analytics_assets.defs.quality.connection_check import Verdict, check_connection
 from analytics_assets.interrupts import describe_end, end, noticed
 from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.errors import DestinationError
@@ -98,25 +99,36 @@ def sync() -> int:
 
 
 def check() -> int:
-    """Prints a line for each resource and one for the destination; returns the exit status."""
+    """Prints a line for each resource, one for the destination, and what is next. Returns the exit status."""
     console = Console(soft_wrap=True)
     # Initializing it replaces each `EnvVar` by the variable's value, as a run does.
     configured: AnalyticsResource = (defs().resources or {})[NAMES.resource_key]
-    passed = True
+    # A wrong token fails all resources for the same reason, which is said once.
+    said: dict[str, str] = {}
+    verdicts: list[Verdict] = []
     try:
         with configured.process_config_and_initialize_cm() as analytics:
             for verdict in check_connection(
                 NAMES, analytics, lambda text: console.print(text, markup=False, highlight=False)
             ):
+                first = said.setdefault(reason_of(verdict.subject, verdict.says), verdict.subject)
+                is_repeated = first != verdict.subject and not verdict.passed
+                says = f"for the same reason as {first}" if is_repeated else verdict.says
                 mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
-                console.print(f"{mark}  {verdict.subject:<18}  {escape(verdict.says)}", highlight=False)
+                console.print(f"{mark}  {verdict.subject:<18}  {escape(says)}", highlight=False)
                 if verdict.advice:
                     console.print(verdict.advice, markup=False, highlight=False)
-                passed = passed and verdict.passed
+                verdicts.append(verdict)
     except SettingsError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 1
-    return 0 if passed else 1
+    passed = [verdict for verdict in verdicts if verdict.passed]
+    console.print(f"{len(passed)} of {len(verdicts)} ready.", highlight=False, end=" ")
+    if len(passed) == len(verdicts):
+        console.print("Next: [bold]make dev[/bold] opens Dagster's UI, where [bold]Materialize all[/bold] loads them.")
+        return 0
+    console.print("Next: correct what is said of the others, and check again.")
+    return 1
 
 
 def drop(name: str, *, ask: bool) -> None:

@@ -133,6 +133,24 @@ def test_a_cursor_has_to_be_in_a_row(api: FakeApi, project: Project) -> None:
     assert "none of 1 rows has the cursor 'updated'" in verdicts["groups"].says
 
 
+def test_a_wrong_token_is_said_once_with_what_is_next(
+    api: FakeApi, project: Project, command_of_eight: Callable[[], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for resource in PATHS:
+        api.answer_always(resource, Answer(401))
+    assert command_of_eight() == 1
+    said = capsys.readouterr().out
+    assert said.count("The API did not accept the token") == 1
+    assert said.count("for the same reason as organizations") == len(PATHS) - 1
+    assert said.splitlines()[-1].startswith("1 of 9 ready. Next: correct ")
+
+    message = failure_message(project.run())
+    assert (
+        message.count("software_products, activities: the API answered 401 Unauthorized. The API did not accept") == 1
+    )
+    assert message.count("401") == 1
+
+
 def test_rows_from_before_the_start_date_are_judged_too(api: FakeApi, project: Project) -> None:
     api.rows["activities"] = [activity(n, "2001-01-01T00:00:00Z", deviceId="no number") for n in range(1, 12)]
     assert "11 of 11 values of 'deviceId' do not fit its type bigint" in failed(check())["activities"]

@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 # A fixed version of uv, not the one on the PATH: another version may resolve, audit or describe the lock differently.
 UV_VERSION := 0.13.9
 UV := $(BIN)/uv
-DAGSTER_HOME := $(CURDIR)/.dagster
 PORT ?= 3000
 # Only their owner can read Dagster's history and the warehouse. With make dev UMASK=027 the group can read new files.
 UMASK ?= 077
 export UMASK
-DEMO_ENV := DAGSTER_HOME=$(DAGSTER_HOME) $(if $(DIALECT),SOURCES__ANALYTICS__DIALECT=$(DIALECT))
+# An empty DAGSTER_HOME is that of the project, .dagster, whatever the shell has.
+DEMO_ENV := DAGSTER_HOME= $(if $(DIALECT),SOURCES__ANALYTICS__DIALECT=$(DIALECT))
 
 # `make demo` loads the demo API into its own file, whatever .dlt configures.
 DEMO_ONLY := SOURCES__ANALYTICS__BASE_URL=demo DESTINATION_TYPE=$(or $(DESTINATION_TYPE),duckdb) \
@@ -34,13 +34,10 @@ $(VENV)/.installed: pyproject.toml uv.lock Makefile
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --extra dev --compile-bytecode --python $(BIN)/python --inexact
 	@touch $@
 
-$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
-	@umask $(UMASK); mkdir -p $(DAGSTER_HOME); cp $< $@
-
-demo: install $(DAGSTER_HOME)/dagster.yaml ## load the built-in demo API into DuckDB through Dagster (DIALECT=ninjaone for that wire format)
+demo: install ## load the built-in demo API into DuckDB through Dagster (DIALECT=ninjaone for that wire format)
 	$(DEMO_ENV) $(DEMO_ONLY) $(BIN)/python -m analytics_assets sync
 
-dev: install $(DAGSTER_HOME)/dagster.yaml ## run Dagster's UI on http://localhost:3000 (PORT=3001 for another port)
+dev: install ## run Dagster's UI on http://localhost:3000 (PORT=3001 for another port)
 	$(DEMO_ENV) $(BIN)/python -m analytics_assets dev --port $(PORT)
 
 test: install ## run the whole test suite, two tests at a time

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from analytics_assets.interrupts import end_at_once
-from analytics_assets.project import read_umask
+from analytics_assets.project import read_umask, use_dagster_home
 
 
 def main() -> None:
@@ -32,20 +32,37 @@ def main() -> None:
     ui.add_argument("--port", type=int, default=3000, help="port of the UI (default: 3000)")
     given = parser.parse_args()
     _keep_to_owner()
-    if given.command in {"sync", "dev"} and not Path(os.environ.get("DAGSTER_HOME", "")).is_absolute():
-        sys.exit(
-            "DAGSTER_HOME has to be the absolute path of a directory for Dagster's history. Create the directory, copy"
-            " dagster.yaml into it, and set DAGSTER_HOME. `make demo` and `make dev` do so with .dagster."
-        )
+    if given.command in {"sync", "dev"}:
+        _find_home()
     if given.command == "dev":
         from analytics_assets.dev import dev  # noqa: PLC0415 - the other commands start no server
 
-        sys.exit(dev(given.port, lambda text: print(text, flush=True)))
+        sys.exit(dev(given.port, _say))
     if sys.stderr.isatty():
         print("Loading Dagster and dlt, which takes a few seconds ...", file=sys.stderr, flush=True)
     from analytics_assets.commands import run  # noqa: PLC0415 - Ctrl-C is heeded, and something said, before it loads
 
     sys.exit(run(given))
+
+
+def _say(text: str) -> None:
+    """Prints at once, for the person who waits."""
+    print(text, flush=True)
+
+
+def _find_home() -> None:
+    try:
+        use_dagster_home(_say)
+    except OSError as error:
+        sys.exit(
+            f"Dagster's history needs a directory, and {error.filename} cannot be made: {error.strerror}. Set"
+            " DAGSTER_HOME to the absolute path of one."
+        )
+    if not Path(home := os.environ["DAGSTER_HOME"]).is_absolute():
+        sys.exit(
+            f"DAGSTER_HOME = {home!r} has to be an absolute path. Without the variable, Dagster's history is in"
+            " .dagster, beside .dlt."
+        )
 
 
 def _keep_to_owner() -> None:

@@ -18,9 +18,11 @@ from analytics_assets.api.mistakes import CatalogError
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.automation.crons import ScheduleConfigError
 from analytics_assets.defs.display.errors import reason_of
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.display.terminal import live_progress
+from analytics_assets.defs.names import Names
 from analytics_assets.defs.quality.connection_check import Verdict, check_connection
 from analytics_assets.interrupts import describe_end, end, noticed
 from analytics_assets.warehouse.access import describe_driver_error
@@ -30,7 +32,7 @@ from analytics_assets.warehouse.locks import advisory_locks
 from analytics_assets.warehouse.session import Session
 
 try:
-    from analytics_assets.definitions import NAMES, defs
+    from analytics_assets.definitions import defs, project_names
 except CatalogError as error:
     sys.exit(str(error))
 
@@ -53,6 +55,8 @@ def run(given: argparse.Namespace) -> int:
         return check()
     except _PressedError:
         end("Ended by Ctrl-C: this command loads nothing.")
+    except (CatalogError, ScheduleConfigError, SettingsError) as error:
+        sys.exit(str(error))
     except TomlProviderReadException as error:
         # dlt reads several directories, and does not say which of the files it could not parse.
         files = " or ".join(path for path in error.full_paths if Path(path).exists())
@@ -70,17 +74,17 @@ def _say(text: str) -> None:
 
 def sync() -> int:
     """Runs `analytics_sync` on the instance of DAGSTER_HOME, and prints the outcome. Returns the exit status."""
-    console = Console()
+    console, names = Console(), project_names()
     with noticed() as is_pressed:
         with live_progress(console) as bars:
             signal.signal(signal.SIGINT, lambda *_: end(describe_end(bars.loaded()), bars.stderr))
-            job = defs().resolve_job_def(NAMES.sync)
+            job = defs().resolve_job_def(names.sync)
             with bars.undisturbed(), dg.DagsterInstance.get() as instance:
                 result = job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
                 logged = instance.all_logs(result.run_id)
         if is_pressed():
             end(describe_end(bars.loaded()))
-    console.print(_table(result))
+    console.print(_table(names, result))
     for entry in logged:
         if entry.level == logging.WARNING and not entry.is_dagster_event:
             console.print(entry.user_message, style="yellow", markup=False, highlight=False)
@@ -100,16 +104,16 @@ def sync() -> int:
 
 def check() -> int:
     """Prints a line for each resource, one for the destination, and what is next. Returns the exit status."""
-    console = Console(soft_wrap=True)
+    console, names = Console(soft_wrap=True), project_names()
     # Initializing it replaces each `EnvVar` by the variable's value, as a run does.
-    configured: AnalyticsResource = (defs().resources or {})[NAMES.resource_key]
+    configured: AnalyticsResource = (defs().resources or {})[names.resource_key]
     # A wrong token fails all resources for the same reason, which is said once.
     said: dict[str, str] = {}
     verdicts: list[Verdict] = []
     try:
         with configured.process_config_and_initialize_cm() as analytics:
             for verdict in check_connection(
-                NAMES, analytics, lambda text: console.print(text, markup=False, highlight=False)
+                names, analytics, lambda text: console.print(text, markup=False, highlight=False)
             ):
                 first = said.setdefault(reason_of(verdict.subject, verdict.says), verdict.subject)
                 is_repeated = first != verdict.subject and not verdict.passed
@@ -125,7 +129,7 @@ def check() -> int:
     passed = [verdict for verdict in verdicts if verdict.passed]
     console.print(f"{len(passed)} of {len(verdicts)} ready.", highlight=False, end=" ")
     if len(passed) == len(verdicts):
-        console.print("Next: [bold]make dev[/bold] opens Dagster's UI, where [bold]Materialize all[/bold] loads them.")
+        console.print("Next: [bold]make dev[/bold] opens Dagster's UI; [bold]Materialize all[/bold] loads them.")
         return 0
     console.print("Next: correct what is said of the others, and check again.")
     return 1
@@ -138,25 +142,32 @@ def drop(name: str, *, ask: bool) -> None:
         name: Name of the resource.
         ask: Whether to ask on the terminal first.
     """
-    if name in NAMES.connector.by_name:
+    names = project_names()
+    if name in names.connector.left_out:
+        sys.exit(
+            f"{name} is switched off by {names.connector.setting('resources')}, and its table stays for the day when it"
+            " is on again. To drop it for good, remove it from the catalog first."
+        )
+    if name in names.connector.by_name:
         sys.exit(
             f"{name} is in the catalog. Run with mode: rebuild to drop its table and load it anew; to drop it for"
             " good, remove it from the catalog first."
         )
-    configured: AnalyticsResource = (defs().resources or {})[NAMES.resource_key]
+    configured: AnalyticsResource = (defs().resources or {})[names.resource_key]
     try:
         with configured.process_config_and_initialize_cm() as analytics:
-            path = analytics.target(NAMES).duckdb_path
+            path = analytics.target(names).duckdb_path
             if path and not path.exists():
                 sys.exit(f"Nothing is left of a resource {name!r} in the warehouse: there is no file {path}.")
             with (
-                analytics.session(NAMES, _say) as session,
+                analytics.session(names, _say) as session,
                 advisory_locks(session, [name], analytics.busy_timeout),
-                session.client,
             ):
-                _drop(session, name, ask=ask)
+                with session.client:
+                    _drop(session, name, ask=ask)
+                session.publish()
     except (SettingsError, DestinationError) as error:
-        sys.exit(redact(str(error), configured.secrets(NAMES.connector)))
+        sys.exit(redact(str(error), configured.secrets(names.connector)))
 
 
 def _drop(session: Session, name: str, *, ask: bool) -> None:
@@ -181,14 +192,14 @@ def _drop(session: Session, name: str, *, ask: bool) -> None:
     _say(f"Dropped: {what}.")
 
 
-def _table(result: dg.ExecuteInProcessResult) -> Table:
-    table = Table("Asset", title=f"Job {NAMES.sync}: assets {'/'.join(NAMES.prefix)}/...")
+def _table(names: Names, result: dg.ExecuteInProcessResult) -> Table:
+    table = Table("Asset", title=f"Job {names.sync}: assets {'/'.join(names.prefix)}/...")
     for heading in ("Rows loaded", "Rows in table", "Seconds"):
         table.add_column(heading, justify="right")
     table.add_column("Status")
     done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
-    for resource in NAMES.connector.resources:
-        key = NAMES.asset_key(resource.name)
+    for resource in names.connector.resources:
+        key = names.asset_key(resource.name)
         values: dict[str, Any] = {name: value.value for name, value in done.get(key, {}).items()}
         cells = [f"{values[name]:,}" if name in values else "" for name in ("rows_loaded", "dagster/row_count")]
         seconds = f"{values['seconds']:.1f}" if values else ""

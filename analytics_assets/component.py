@@ -59,6 +59,12 @@ class AnalyticsApiComponent(dg.Component, dg.Model, dg.Resolvable):
     reconcile_cron: str | None = Field(
         default=None, description="Cron of the full re-read. By default weekly.", examples=["30 3 * * 0"]
     )
+    resource_crons: dict[str, str] | None = Field(
+        default=None,
+        description="Crons of single resources, by name. By default those in schedules.resources of dlt's"
+        " configuration, or that of the sync.",
+        examples=[{"groups": "30 6 * * *"}],
+    )
     asset_prefix: list[str] | None = Field(
         default=None, description="Asset keys are [*asset_prefix, resource]. By default the name.", examples=[["crm"]]
     )
@@ -82,7 +88,8 @@ class AnalyticsApiComponent(dg.Component, dg.Model, dg.Resolvable):
             CatalogError: The connector or a name has mistakes.
             ComponentError: `connector` names no connector; `resources` or `dialect` something that it does not have;
                 or `base_url` is none.
-            ScheduleConfigError: A cron is not valid.
+            ScheduleConfigError: A cron is not valid, or names no resource.
+            SettingsError: A setting names something that the connector does not have, or does not fit it.
         """
         connector = self._connector()
         self._check_settings(connector)
@@ -103,6 +110,7 @@ class AnalyticsApiComponent(dg.Component, dg.Model, dg.Resolvable):
             resource=AnalyticsResource(base_url=self.base_url, dialect=self.dialect),
             sync_cron=self.sync_cron,
             reconcile_cron=self.reconcile_cron,
+            resource_crons=self.resource_crons,
             # The reports read tables of the shipped connector, and of no other that happens to have such a name.
             reports=[report for report in REPORTS if all(map(is_shipped, report.inputs))],
         )

@@ -1,16 +1,24 @@
 """What `dagster dev` loads: the code location `analytics_assets`. `build_definitions` is for other projects, too."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import dagster as dg
 
+from analytics_assets import own
+from analytics_assets.api.configured import configure
+from analytics_assets.api.connector import SHIPPED
 from analytics_assets.api.mistakes import check_catalog
 from analytics_assets.defs.assets.assets import build_assets
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import upstream_specs
 from analytics_assets.defs.automation.alerts import build_alert_sensor
-from analytics_assets.defs.automation.schedules import build_jobs, build_schedules, read_crons
+from analytics_assets.defs.automation.crons import check_names, read_crons
+from analytics_assets.defs.automation.purge import Scope, build_purge_job, build_purge_schedule
+from analytics_assets.defs.automation.schedules import build_jobs, build_schedules
 from analytics_assets.defs.automation.signs_of_life import build_watch
 from analytics_assets.defs.names import Names, find_name_mistakes, name_all
 from analytics_assets.defs.quality.checks import build_checks
@@ -18,28 +26,52 @@ from analytics_assets.defs.quality.connection_check import build_check_job
 from analytics_assets.defs.reports.assets import REPORTS, Report, build_reports, find_report_mistakes
 from analytics_assets.project import use_project_config
 
-NAMES = name_all()
-"""The shipped connector and its names."""
-
 # A mistake in the catalog is said as soon as anything loads it, with all the others.
-check_catalog(NAMES.connector, find_report_mistakes(NAMES.connector, REPORTS))
+check_catalog(SHIPPED, find_report_mistakes(SHIPPED, REPORTS))
+
+
+def project_names() -> Names:
+    """The shipped connector as it is configured, and its names. Reads `.dlt` and the environment, nothing else.
+
+    Raises:
+        SettingsError: A setting names something that the catalog does not have, or does not fit it.
+    """
+    use_project_config()
+    return name_all(configure(SHIPPED))
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All that the project shows in Dagster. Building it reads `.dlt` and the environment, nothing else."""
-    use_project_config()
+    """All that the project shows in Dagster, and what is added in `own/`.
+
+    Building the project's own part reads `.dlt` and the environment, nothing else.
+    """
+    names = project_names()
+    check_names(names)
     # Runs that are launched from assets, not from a job, have the location's executor.
     executor = dg.Definitions(executor=dg.in_process_executor)
-    return dg.Definitions.merge(build_definitions(NAMES, reports=REPORTS), executor)
+    return dg.Definitions.merge(build_definitions(names, reports=REPORTS), executor, *_own())
 
 
-def build_definitions(
+def _own() -> list[dg.Definitions]:
+    """What somebody has added in `own/`. Nothing is loaded while that has nothing to load."""
+    directory = Path(own.__file__).parent
+    if not {path.name for path in directory.iterdir()} - {"__init__.py", "__pycache__"}:
+        return []
+    with warnings.catch_warnings():
+        # Dagster's own loading of YAML and modules makes it warn of functions that may change.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return [dg.ComponentTree.from_module(own, directory.parents[1]).build_defs()]
+
+
+def build_definitions(  # noqa: PLR0913 - what a host may want to set in code
     names: Names,
     *,
     resource: AnalyticsResource | None = None,
     sync_cron: str | None = None,
     reconcile_cron: str | None = None,
+    resource_crons: Mapping[str, str] | None = None,
     reports: Sequence[Report] = (),
 ) -> dg.Definitions:
     """Returns the definitions of a connector, to be merged with others (`dg.Definitions.merge`).
@@ -51,22 +83,30 @@ def build_definitions(
         resource: The Dagster resource; by default one that takes every value from dlt's configuration.
         sync_cron: Cron of the sync, from which freshness policies follow; by default the configured one, or hourly.
         reconcile_cron: Cron of the reconcile; by default the configured one, or weekly.
-        reports: Tables to be made of the resources' tables by SQL.
+        resource_crons: Crons of single resources, by name; by default the configured ones, or that of the sync.
+        reports: Tables to be made of the resources' tables by SQL. One that reads a resource which is off is left out.
 
     Raises:
         CatalogError: The connector, a name or a report has mistakes. The message lists all of them.
+        SettingsError: A setting names something that the connector does not have, or does not fit it.
         ScheduleConfigError: A cron or the time zone is not valid.
     """
     check_catalog(names.connector, chain(find_report_mistakes(names.connector, reports), find_name_mistakes(names)))
-    crons = read_crons(names, sync_cron, reconcile_cron)
-    assets = [build_assets(names, crons.sync), *build_reports(names, reports)]
+    names = replace(names, connector=configure(names.connector))
+    reports = [report for report in reports if names.connector.left_out.isdisjoint(report.inputs)]
+    crons = read_crons(names, sync_cron, reconcile_cron, resource_crons)
+    resource = resource or AnalyticsResource()
+    assets = [build_assets(names, crons, resource), *build_reports(names, reports)]
+    checks = build_checks(names, crons)
     jobs = [*build_jobs(names), build_check_job(names)]
-    watched = {job.name for job in jobs}, {key for each in assets for key in each.keys}
+    watched = {names.derived("purge"), *(job.name for job in jobs)}, {key for each in assets for key in each.keys}
+    upstream = {spec.key for spec in upstream_specs(names)}
+    scope = Scope(*watched, observed=upstream, checks={key for each in [*assets, checks] for key in each.check_keys})
     return dg.Definitions(
         assets=[*upstream_specs(names), *assets],
-        asset_checks=[build_checks(names, crons.sync)],
-        jobs=jobs,
-        schedules=build_schedules(names, crons),
+        asset_checks=[checks],
+        jobs=[*jobs, build_purge_job(names, scope)],
+        schedules=[*build_schedules(names, crons), build_purge_schedule(names)],
         sensors=[build_alert_sensor(names, *watched), build_watch(names, *watched)],
-        resources={names.resource_key: resource or AnalyticsResource()},
+        resources={names.resource_key: resource},
     )

@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import quote
 
+from analytics_assets.project import shipped_file
+
 LOOPBACK = "127.0.0.1"
 
 START_TIMEOUT = 120
@@ -41,9 +43,8 @@ def dev(port: int, log: Callable[[str], None]) -> int:
     Returns:
         The exit status: 0 after Ctrl-C, 1 otherwise.
     """
-    checkout = Path(__file__).resolve().parents[1] / "workspace.yaml"
-    is_elsewhere = checkout.exists() and not Path("workspace.yaml").exists()
-    workspace = ["--workspace", str(checkout)] if is_elsewhere else []
+    own = Path("workspace.yaml").exists()
+    workspace = [] if own else ["--workspace", str(shipped_file("workspace.yaml"))]
     webserver = [sys.executable, "-m", "analytics_assets.webserver", "--host", LOOPBACK, "--port", str(port)]
     daemon = [str(Path(sys.executable).with_name("dagster-daemon")), "run"]
     with closing(socket.socket()) as probe:

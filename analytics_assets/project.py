@@ -1,6 +1,8 @@
 """Finds the project's directory on disk, whatever directory a process was started in."""
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -30,8 +32,38 @@ def read_umask() -> int:
 
 
 def use_project_config() -> None:
-    """Makes dlt read the project's `.dlt`. Call it before dlt reads its configuration.
+    """Makes dlt read the project's `.dlt`, and send no telemetry. Call it before dlt reads its configuration.
 
-    By default dlt looks in the current directory, and Dagster starts processes in any directory.
+    By default dlt looks in the current directory, and Dagster starts processes in any directory. The telemetry is set
+    in the environment, because dlt reads it before anybody can give it a default.
     """
     os.environ.setdefault("DLT_PROJECT_DIR", str(project_dir()))
+    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+
+
+def shipped_file(name: str) -> Path:
+    """One of the files `dagster.yaml` and `workspace.yaml`, which a wheel has in the package."""
+    packaged = Path(__file__).with_name(name)
+    return packaged if packaged.exists() else packaged.parents[1] / name
+
+
+def use_dagster_home(log: Callable[[str], None]) -> None:
+    """Gives Dagster's history a place, unless `DAGSTER_HOME` names one: `.dagster` in the project's directory.
+
+    The place gets a copy of the shipped `dagster.yaml`, and a new one when that changes.
+
+    Args:
+        log: Called with a sentence that says where the place is.
+
+    Raises:
+        OSError: The directory cannot be written to.
+    """
+    if os.environ.get("DAGSTER_HOME"):
+        return
+    home, shipped = project_dir() / ".dagster", shipped_file("dagster.yaml")
+    copy = home / shipped.name
+    home.mkdir(parents=True, exist_ok=True)
+    if not copy.exists() or copy.stat().st_mtime < shipped.stat().st_mtime:
+        shutil.copyfile(shipped, copy)
+    os.environ["DAGSTER_HOME"] = str(home)
+    log(f"Dagster's history is in {home}; set DAGSTER_HOME for another place.")

@@ -48,8 +48,6 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
     monkeypatch.setenv("RUNTIME__REQUEST_BACKOFF_FACTOR", "0")
-    # As shipped.
-    monkeypatch.setenv("LOAD__TRUNCATE_STAGING_DATASET", "true")
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """What Dagster sees of the project."""
 
 import ast
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +78,28 @@ def test_the_command_lines_accept_the_project(command: list[str], tmp_path: Path
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "analytics_assets" in result.stdout + result.stderr or command[0] == "dg"
+
+
+def test_what_dg_scaffolds_is_loaded_beside_the_rest(tmp_path: Path) -> None:
+    copy, home = tmp_path / "checkout", tmp_path / "home"
+    home.mkdir()
+    shutil.copytree(
+        CHECKOUT / "analytics_assets", copy / "analytics_assets", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy(CHECKOUT / "pyproject.toml", copy)
+
+    def dg_cli(*arguments: str) -> str:
+        environment = {**os.environ, "DAGSTER_HOME": str(home), "DG_TELEMETRY_DISABLED": "1", "PYTHONPATH": str(copy)}
+        command = [str(Path(sys.executable).with_name("dg")), *arguments]
+        result = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    dg_cli("scaffold", "defs", "dagster.asset", "mine.py")
+    dg_cli("scaffold", "defs", "dagster.schedule", "nightly.py")
+    # A file that uses the project's own definitions names the module: an imported `defs` would be loaded once more.
+    uses = "import analytics_assets.definitions as project\n\nNAMES = project.project_names()\n"
+    (copy / "analytics_assets" / "own" / "uses.py").write_text(uses, encoding="utf-8")
+    listed = json.loads(dg_cli("list", "defs", "--json"))
+    assert {"mine", "analytics/roles"} <= {asset["asset_key"] for asset in listed["assets"]}
+    assert {"nightly", "analytics_sync"} <= {schedule["name"] for schedule in listed["schedules"]}

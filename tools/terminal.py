@@ -22,7 +22,7 @@ from analytics_assets_tests.support.dagster_dev import PATIENCE
 
 COLUMNS, LINES = 80, 24
 CTRL_C = b"\x03"
-ERASED = re.compile(r"\x1b\[2K|\x1b\[1A|\x1b\[\?25[hl]|\r(?!\n)")
+ERASED = re.compile(r"\x1b\[2K|\x1b\[1A|\x1b\[\?25[hl]|\r")
 """What the live table sends before it is drawn anew."""
 
 
@@ -94,7 +94,7 @@ def _read(terminal: int, deadline: float) -> bytes:
 
 def _screen(output: bytes) -> str:
     """The first line, and what was drawn last."""
-    text = output.decode(errors="replace")
-    first, _, _ = text.partition("\r\n")
+    text = output.decode(errors="replace").replace("\r\n", "\n")
+    first, _, _ = text.partition("\n")
     *_, last = ERASED.split(text)
-    return "\n".join(filter(None, (first, last.replace(first, "").replace("^C", "").strip("\r\n"))))
+    return "\n".join(filter(None, (first, last.replace(first, "").replace("^C", "").strip("\n"))))

@@ -22,7 +22,7 @@ import dagster as dg
 from playwright.sync_api import FloatRect, Locator, Page, expect, sync_playwright
 
 from analytics_assets.api.values.columns import column_name
-from analytics_assets.definitions import NAMES
+from analytics_assets.defs.names import name_all
 from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.dagster_dev import PATIENCE, dagster_dev, find_chromium
@@ -35,6 +35,8 @@ PICTURES = CHECKOUT / "docs" / "images"
 WIDTH, HEIGHT = 1440, 900
 TALL = 1060
 """Height at which the whole graph fits in."""
+
+NAMES = name_all()
 
 SHOWN = next(
     (resource for resource in NAMES.connector.resources if resource.append_only),

@@ -74,7 +74,7 @@ class Connector:
                 )
 
     def only(self, names: Collection[str]) -> "Connector":
-        """Returns the connector with these resources alone.
+        """Returns the connector with these resources alone. A column that references another one references none.
 
         Raises:
             ValueError: A name is not that of a resource, or the resource's parent is not among the names.
@@ -83,6 +83,8 @@ class Connector:
             raise ValueError(
                 f"{self.name} has no resource {', '.join(sorted(unknown))}. It has {', '.join(sorted(self.by_name))}."
             )
+        if self.by_name.keys() <= set(names):
+            return self
         for dialect in self.dialects:
             for name in names:
                 parent = dialect.endpoints[name].parent
@@ -90,7 +92,7 @@ class Connector:
                     raise ValueError(f"{name} is listed {parent}: add {parent.resource!r} to resources.")
         return replace(
             self,
-            resources=tuple(resource for resource in self.resources if resource.name in names),
+            resources=tuple(_refer_to(resource, names) for resource in self.resources if resource.name in names),
             left_out=self.left_out | self.by_name.keys() - set(names),
             dialects=tuple(
                 replace(dialect, endpoints={name: dialect.endpoints[name] for name in self.by_name if name in names})
@@ -122,6 +124,18 @@ class Connector:
         ]
         choices = " or ".join(f'"{name}"' for name in names)
         return f" This looks like another dialect: set {self.setting('dialect')} = {choices}." if names else ""
+
+
+def _refer_to(resource: Resource, names: Collection[str]) -> Resource:
+    """The resource without references to others than these."""
+    if all(column.references in {None, *names} for column in resource.columns):
+        return resource
+    return replace(
+        resource,
+        columns=tuple(
+            column if column.references in names else replace(column, references=None) for column in resource.columns
+        ),
+    )
 
 
 SHIPPED = Connector("analytics", RESOURCES, (ANALYTICS, NINJAONE), DOCS_URL)

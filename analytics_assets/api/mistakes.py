@@ -156,10 +156,10 @@ def _of_columns(resource: Resource) -> Iterator[str]:
             )
         spellings.setdefault(name, column.name)
         if column.type not in TYPES:
-            near = OTHER_NAMES.get(str(column.type).lower()) or _nearest(column.type, TYPES)
+            near = OTHER_NAMES.get(str(column.type).lower()) or nearest(column.type, TYPES)
             yield (
                 f"the column {column.name!r} has the type {column.type!r:.60}, which is none of {', '.join(TYPES)}"
-                f"{_did_you_mean(near)}"
+                f"{did_you_mean(near)}"
             )
 
 
@@ -170,7 +170,7 @@ def _of_key(resource: Resource, columns: Mapping[str, Column]) -> Iterator[str]:
         if count > 1:
             yield f"the key names {name!r} twice"
         if name not in columns:
-            yield f"the key {name!r} is no declared column{_did_you_mean(_nearest(name, columns))}"
+            yield f"the key {name!r} is no declared column{did_you_mean(nearest(name, columns))}"
             continue
         if "." in name:
             yield f"the key {name!r} is a path; a key is a field of the row itself"
@@ -189,7 +189,7 @@ def _of_cursor(resource: Resource, columns: Mapping[str, Column]) -> Iterator[st
     if resource.cursor is None:
         return
     if resource.cursor not in columns:
-        near = _did_you_mean(_nearest(resource.cursor, columns))
+        near = did_you_mean(nearest(resource.cursor, columns))
         yield f"the cursor {resource.cursor!r} is no declared column{near}: declare it as a timestamp"
     elif (type_ := columns[resource.cursor].type) in TYPES and type_ != "timestamp":
         yield f"the cursor {resource.cursor!r} has the type {type_}, and a cursor is a timestamp"
@@ -201,7 +201,7 @@ def _of_references(resource: Resource, by_name: ByName) -> Iterator[str]:
             continue
         refers = f"the column {column.name!r} references {column.references!r}, "
         if column.references not in by_name:
-            yield f"{refers}which is no resource{_did_you_mean(_nearest(column.references, by_name))}"
+            yield f"{refers}which is no resource{did_you_mean(nearest(column.references, by_name))}"
         elif (parent := by_name[column.references]) is None:
             continue
         elif len(parent.key_names) > 1:
@@ -214,26 +214,29 @@ def _of_references(resource: Resource, by_name: ByName) -> Iterator[str]:
 
 def _of_paths(resource: Resource, columns: Mapping[str, Column]) -> Iterator[str]:
     for path in (*resource.hashed, *resource.dropped):
-        needed = [name for name in (*resource.key_names, resource.cursor) if name and _overlap(path, name)]
-        if needed:
+        if needed := _needed(resource, path):
             yield f"{path} is needed as it is: {needed[0]} is the key or the cursor"
     for path in resource.dropped:
         for name in columns:
-            if _leads_to(path, name):
+            if leads_to(path, name) and not _needed(resource, path):
                 yield f"{path} is dropped, so {name} can be no column: remove it from columns"
     for path in resource.hashed:
         for name, column in columns.items():
-            if _leads_to(path, name) and column.type not in {"json", "text"}:
+            if leads_to(path, name) and not _needed(resource, path) and column.type not in {"json", "text"}:
                 yield f"{path} is hashed to text, and the column {name} is {column.type}: declare it as text or json"
 
 
-def _leads_to(path: str, name: str) -> bool:
+def _needed(resource: Resource, path: str) -> list[str]:
+    return [name for name in (*resource.key_names, resource.cursor) if name and _overlap(path, name)]
+
+
+def leads_to(path: str, name: str) -> bool:
     """Whether a path names a field, or an object that it is in."""
     return f"{name}.".startswith(f"{path}.")
 
 
 def _overlap(path: str, name: str) -> bool:
-    return _leads_to(path, name) or _leads_to(name, path)
+    return leads_to(path, name) or leads_to(name, path)
 
 
 def _of_dialect(dialect: Dialect, by_name: ByName) -> Iterator[str]:
@@ -247,7 +250,7 @@ def _of_dialect(dialect: Dialect, by_name: ByName) -> Iterator[str]:
     yield from dialect.mistakes()
     for name, endpoint in endpoints.items():
         if name not in by_name:
-            yield f"the endpoint {name!r} belongs to no resource{_did_you_mean(_nearest(name, by_name))}"
+            yield f"the endpoint {name!r} belongs to no resource{did_you_mean(nearest(name, by_name))}"
         for each in _entries(endpoint, Endpoint):
             yield from (f"{name}: {mistake}" for mistake in each.mistakes())
             resource = by_name.get(name)
@@ -279,10 +282,12 @@ def _of_parent(resource: Resource, parent: Parent, by_name: ByName) -> Iterator[
                 )
 
 
-def _nearest(name: object, names: Iterable[str]) -> str | None:
+def nearest(name: object, names: Iterable[str]) -> str | None:
+    """The name among others that is spelled most alike, if one is."""
     found = get_close_matches(str(name), list(names), n=1)
     return found[0] if found else None
 
 
-def _did_you_mean(name: str | None) -> str:
+def did_you_mean(name: str | None) -> str:
+    """A question for the end of a message; empty without a name."""
     return f" (did you mean {name!r}?)" if name else ""

@@ -96,6 +96,10 @@ class Settings(BaseConfiguration):
     """Whether `base_url` may be unencrypted `http://` on another host than this machine."""
     duckdb_memory: str | None = None
     """Most memory that DuckDB uses, as DuckDB spells sizes (`1GB`); it puts the rest on disk. By default 512MB."""
+    read_copy: Any = True
+    """Whether a copy of the DuckDB file is made for readers, or the path of that copy; by default beside the file."""
+    read_copy_max_gb: float = 2
+    """Gigabytes of the DuckDB file above which no copy is made."""
     hash_key: TSecretStrValue | None = None
     """Secret key with which sensitive fields are hashed; needed if the catalog declares hashed fields."""
 

@@ -3,15 +3,16 @@
 import re
 from collections.abc import Collection
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dlt.common.configuration import resolve_configuration
 from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException, ValueNotSecretException
 
+from analytics_assets.api.configured import configure
 from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
-from analytics_assets.api.mistakes import check_catalog
 from analytics_assets.api.settings import DEMO, SECRETS, TOKEN_URLS, Settings, SettingsError, is_token
 from analytics_assets.api.values.timestamps import parse_timestamp
 
@@ -47,7 +48,7 @@ def read_settings(
     """Resolves the settings as dlt does, and checks them. The only I/O is to read `.dlt`.
 
     Args:
-        connector: The API that the settings are for.
+        connector: The API that the settings are for. That of the result is as it is configured (see `configure`).
         by_run_config: Names of those explicit values that come from run config. They may send the credentials only to
             the configured origin and to `allowed_hosts`.
         explicit: Values that win over dlt's configuration; `None` means not given.
@@ -57,7 +58,7 @@ def read_settings(
         SettingsError: A value is missing, malformed, unknown or out of bounds, or it would send the credentials to an
             origin that is not allowed.
     """
-    check_catalog(connector)
+    connector = configure(connector)
     given = {key: value for key, value in explicit.items() if value is not None}
     settings = _resolve(connector, given)
     if LEADS_ELSEWHERE.intersection(by_run_config):
@@ -91,6 +92,10 @@ def _resolve(connector: Connector, given: dict[str, Any]) -> Settings:
     settings.base_url = settings.base_url.strip().rstrip("/") or default
     for key in (*SECRETS, "token_url", "scope"):
         setattr(settings, key, (getattr(settings, key) or "").strip() or None)
+    if isinstance(settings.read_copy, str):
+        text = settings.read_copy.strip()
+        # What comes from the environment is a text.
+        settings.read_copy = {"true": True, "false": False, "": True}.get(text.lower(), text)
     return settings
 
 
@@ -155,11 +160,22 @@ def _check(settings: Settings) -> None:
         raise settings.error("max_response_mb", "is not above 0", settings.max_response_mb)
     if settings.duckdb_memory is not None and not MEMORY.fullmatch(settings.duckdb_memory):
         raise settings.error("duckdb_memory", "is no size such as 512MB, 1GB or 1GiB", settings.duckdb_memory)
+    _check_read_copy(settings)
     if settings.hash_key is not None and len(settings.hash_key) < SHORTEST_HASH_KEY:
         raise settings.error("hash_key", f"is shorter than {SHORTEST_HASH_KEY} characters")
     for key in ("max_deleted_share", "max_rescued_share"):
         if not 0 <= getattr(settings, key) <= 1:
             raise settings.error(key, "is not between 0 and 1", getattr(settings, key))
+
+
+def _check_read_copy(settings: Settings) -> None:
+    value = settings.read_copy
+    if not (isinstance(value, bool) or (isinstance(value, str) and Path(value).suffix and "://" not in value)):
+        raise settings.error(
+            "read_copy", "is neither true, nor false, nor the path of a file such as read.duckdb", value
+        )
+    if not settings.read_copy_max_gb > 0:
+        raise settings.error("read_copy_max_gb", "is not above 0", settings.read_copy_max_gb)
 
 
 def _check_credentials(settings: Settings) -> None:

@@ -41,6 +41,14 @@ class SyncStats:
     """Responses that held a list."""
     retries: int = 0
     """Attempts that repeat an earlier one."""
+    responses: int = 0
+    """Responses that came whole, whatever their status."""
+    seconds_to_respond: float = 0.0
+    """Sum of the seconds that these responses took."""
+    slowest_response: float = 0.0
+    """Seconds that the slowest of them took."""
+    status: int | None = None
+    """HTTP status of the last of them; `None` if none came."""
     body_bytes: int = 0
     """Bytes of decoded response bodies."""
     weight: int = 0
@@ -77,6 +85,13 @@ class SyncStats:
     """Waits of requests at the moment."""
     is_read: bool = False
     """Whether the listing has been read to its end."""
+
+    def count_response(self, status: int, seconds: float) -> None:
+        """Counts a response that came whole."""
+        self.responses += 1
+        self.seconds_to_respond += seconds
+        self.slowest_response = max(self.slowest_response, seconds)
+        self.status = status
 
     @contextmanager
     def waiting(self, why: str, seconds: float) -> Iterator[None]:

@@ -20,6 +20,7 @@ from analytics_assets.warehouse.credentials import secrets_of
 from analytics_assets.warehouse.destination import build_destination
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.pipeline import build_client
+from analytics_assets.warehouse.read_copy import publish
 from analytics_assets.warehouse.target import Target, read_target
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Session:
     """Directory of the pipelines. It is deleted when the session ends."""
     log: Callable[[str], None]
     """Called with messages for the person who watches the run."""
+    connection: "DuckDBPyConnection | None" = None
+    """The open connection, if the destination is a DuckDB file."""
 
     @property
     def connector(self) -> Connector:
@@ -58,6 +61,12 @@ class Session:
     def secrets(self) -> list[str]:
         """Values of the destination's configuration that no message may show."""
         return secrets_of(self.client.config)
+
+    def publish(self) -> None:
+        """Makes the copy for readers, where there is to be one (see `read_copy`). It never raises."""
+        target = self.target
+        if self.connection and target.duckdb_path and target.read_copy:
+            publish(self.connection, target.duckdb_path, target.read_copy, self.settings.read_copy_max_gb, self.log)
 
 
 @contextmanager
@@ -87,13 +96,13 @@ def open_session(
     log = log or logging.getLogger(__name__).warning
     with ExitStack() as stack:
         working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
-        opened: Any = credentials
+        connection = None
         if target.duckdb_path:
-            opened = stack.enter_context((connect or _open_duckdb)(target.duckdb_path, settings.duckdb_memory, log))
-        destination = build_destination(target, opened)
+            connection = stack.enter_context((connect or _open_duckdb)(target.duckdb_path, settings.duckdb_memory, log))
+        destination = build_destination(target, credentials if connection is None else connection)
         client = build_client(settings.connector, destination, working_dir)
         check_reachable(client)
-        yield Session(resolve_demo(settings), target, destination, client, working_dir, log)
+        yield Session(resolve_demo(settings), target, destination, client, working_dir, log, connection)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from analytics_assets.warehouse.pipeline import (
     last_load_id,
     load_options,
     loads_once,
+    own_defaults,
     rows_loaded,
 )
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session
@@ -82,6 +83,7 @@ def begin_sync(
     """Yields resources in load order, to be synced one by one, while no other run syncs their tables.
 
     All tables are looked at before the first request. The listing of one that does not fit the catalog is not started.
+    At the end the copy for readers is made, also if a resource has failed: the others are loaded.
 
     Args:
         session: Where to load the rows.
@@ -99,8 +101,13 @@ def begin_sync(
             if leftovers := find_leftovers(client, session.connector):
                 session.log(describe_leftovers(session.connector, leftovers))
         held = {each.name for each, table in zip(resources, tables, strict=True) if not _can_load(table)}
-        with read_ahead(session.settings, resources, held) as listings:
-            yield list(map(Pending, listings, tables))
+        try:
+            with read_ahead(session.settings, resources, held) as listings:
+                yield list(map(Pending, listings, tables))
+        except Exception:
+            session.publish()
+            raise
+        session.publish()
 
 
 def _look_at_table(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TableState | Exception:
@@ -246,5 +253,6 @@ def _load(resource: Resource, session: Session, source: DltSource, *, into_empty
     # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh
     # dlt would never load the rows before that cursor again.
     refresh = "drop_resources" if into_empty else None
-    run(pipeline, source, {"refresh": refresh, **load_options(destination)})
+    with own_defaults(pipeline):
+        run(pipeline, source, {"refresh": refresh, **load_options(destination)})
     return pipeline

@@ -10,6 +10,7 @@ from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.settings import Settings
 from analytics_assets.project import config_dir
 from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.read_copy import path_beside
 
 DUCKDB = "duckdb"
 
@@ -25,6 +26,8 @@ class Target:
     """dlt's name of the destination, such as `duckdb` or `postgres`."""
     duckdb_path: Path | None = None
     """Absolute path of the DuckDB file; `None` for every other destination."""
+    read_copy: Path | None = None
+    """Absolute path of the file's copy for readers; `None` if none is made."""
 
 
 def reports_schema(connector: Connector) -> str:
@@ -51,6 +54,7 @@ def read_target(settings: Settings, type_: str | None = None, credentials: str |
     Raises:
         DestinationError: The DuckDB database is in memory and would not outlive the run, or its name is that of a
             schema in it.
+        SettingsError: The copy for readers cannot have its path.
     """
     type_ = destination_type(type_)
     if type_ != DUCKDB:
@@ -65,15 +69,32 @@ def read_target(settings: Settings, type_: str | None = None, credentials: str |
             " DESTINATION__DUCKDB__CREDENTIALS to a path, or leave it out."
         )
     path = config_dir() / Path(name).expanduser()
-    dataset = settings.connector.dataset
-    # The schemas of a warehouse: the tables, dlt's staging tables, and the reports.
-    if path.stem.lower() in {dataset, f"{dataset}_staging", reports_schema(settings.connector)}:
+    if _is_schema(path, settings.connector):
         raise DestinationError(
             f"destination.duckdb.credentials = {name!r} cannot be used: DuckDB names a database after its file, and in"
             f" {path.stem!r} it could not tell the database from the schema of that name. Rename the file, for example"
             f" to {path.stem}_warehouse{path.suffix}."
         )
-    return Target(type_, path)
+    return Target(type_, path, _read_copy(settings, path))
+
+
+def _is_schema(path: Path, connector: Connector) -> bool:
+    """Whether a file is called like a schema of a warehouse: the tables, dlt's staging tables, and the reports."""
+    return path.stem.lower() in {connector.dataset, f"{connector.dataset}_staging", reports_schema(connector)}
+
+
+def _read_copy(settings: Settings, database: Path) -> Path | None:
+    if settings.read_copy is False:
+        return None
+    copy = path_beside(database)
+    if settings.read_copy is not True:
+        copy = config_dir() / Path(settings.read_copy).expanduser()
+    if copy.resolve() == database.resolve():
+        raise settings.error("read_copy", "is the warehouse itself", str(copy))
+    if _is_schema(copy, settings.connector):
+        problem = "is called like a schema in it, from which DuckDB could not tell the database"
+        raise settings.error("read_copy", problem, str(copy), "Give it the path of a file of another name.")
+    return copy
 
 
 def _duckdb_database() -> str | None:

@@ -18,7 +18,7 @@ from analytics_assets.api.dialects.base import Dialect, Endpoint, Parent
 from analytics_assets.api.mistakes import CatalogError
 from analytics_assets.component import ComponentError
 from analytics_assets.definitions import defs
-from analytics_assets.defs.automation.schedules import ScheduleConfigError
+from analytics_assets.defs.automation.crons import ScheduleConfigError
 from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets_tests.servers.fake_api import TOKEN, FakeApi
 from analytics_assets_tests.support.checkout import CHECKOUT
@@ -96,7 +96,8 @@ def test_attributes_name_choose_and_schedule(project: Any) -> None:
     assert (groups.group_name, list(groups.owners)) == ("sales", ["team:sales"])
     assert groups.metadata["dagster/table_name"] == "acme_raw.groups"
     assert groups.metadata["docs"] == dg.MetadataValue.url("https://docs.example.com")
-    assert shown["schedules"] == {"acme_sync": "*/15 * * * *", "acme_reconcile": "0 4 * * 6"}
+    crons = {"acme_sync": "*/15 * * * *", "acme_reconcile": "0 4 * * 6", "acme_purge": "15 4 * * *"}
+    assert shown["schedules"] == crons
     [resource] = [value for key, value in (definitions.resources or {}).items() if key == "acme_api"]
     assert (resource.base_url, resource.dialect) == ("https://api.example.com", "ninjaone")
 

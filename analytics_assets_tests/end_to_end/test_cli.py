@@ -56,6 +56,20 @@ def test_sync_says_what_failed_and_why(shipped_api: FakeApi, database: Path, tmp
     assert "check sources.analytics.api_key" in " ".join(result.stdout.split())
 
 
+def test_a_configured_catalog_is_that_of_the_commands(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__RESOURCES", RESOURCES[0])
+    dropped = run(tmp_path, *COMMANDS, "drop", RESOURCES[1])
+    assert dropped.returncode == 1
+    assert f"{RESOURCES[1]} is switched off by sources.analytics.resources, and its table stays" in dropped.stderr
+    monkeypatch.setenv("SOURCES__ANALYTICS__HASHED", f"{RESOURCES[0]}.nothing_of_the_sort")
+    wrong = run(tmp_path, *COMMANDS, "sync")
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("sources.analytics.hashed = ")
+    assert "Traceback" not in wrong.stderr
+
+
 @pytest.mark.parametrize("command", ["sync", "check"])
 def test_a_secret_in_the_file_that_git_keeps_is_refused_by_its_name(
     api: FakeApi, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str

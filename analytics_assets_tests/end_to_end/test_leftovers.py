@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from analytics_assets.api.connector import Connector
@@ -138,6 +139,10 @@ def test_the_command_asks_at_a_terminal(warehouse: Tables, tmp_path: Path) -> No
         assert "Drop it for good? [y/N]" in output
         assert code == status
         found = warehouse.execute("SELECT table_name FROM duckdb_tables() WHERE table_name = 'places'")
+        with duckdb.connect(str(tmp_path / "warehouse_read.duckdb"), read_only=True) as copy:
+            assert (
+                copy.execute("SELECT table_name FROM duckdb_tables() WHERE table_name = 'places'").fetchall() == found
+            )
         assert bool(found) is (left is not None)
 
 

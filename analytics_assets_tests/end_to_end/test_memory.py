@@ -10,12 +10,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from analytics_assets.definitions import NAMES
+from analytics_assets.defs.names import name_all
 from analytics_assets_tests.support.commands import LAUNCH, SHIPPED, materialize
 from benchmarks.events import EVENTS
 
 ROWS = 100_000
-THROUGH_DAGSTER = materialize(f"key:{'/'.join(NAMES.asset_key(EVENTS).path)}", SHIPPED)
+THROUGH_DAGSTER = materialize(f"key:{'/'.join(name_all().asset_key(EVENTS).path)}", SHIPPED)
 WITHOUT_DAGSTER = [sys.executable, "-m", "benchmarks.alone"]
 
 

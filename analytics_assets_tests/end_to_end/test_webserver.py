@@ -21,7 +21,7 @@ import requests
 from playwright.sync_api import sync_playwright
 
 from analytics_assets.api.connector import SHIPPED
-from analytics_assets_tests.servers.fake_api import TOKEN, FakeApi, serve
+from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.support.commands import run
 from analytics_assets_tests.support.dagster_dev import dagster_dev, find_chromium
 from analytics_assets_tests.support.needs import absent
@@ -34,7 +34,17 @@ LAUNCH = """mutation($job: String!, $config: RunConfigData!) {
     runConfigData: $config
   }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
 }"""
+LAUNCH_ASSETS = """mutation($assets: [AssetKeyInput!]!) {
+  launchPipelineExecution(executionParams: {
+    selector: {repositoryLocationName: "analytics_assets", repositoryName: "__repository__",
+      pipelineName: "__ASSET_JOB", assetSelection: $assets}
+  }) { ... on LaunchRunSuccess { run { runId } } }
+}"""
 RUNS = "{ runsOrError { ... on Runs { results { runId status } } } }"
+RETRIES = """{ runsOrError(filter: {tags: [{key: "dagster/retry_number", value: "1"}]}) { ... on Runs { results {
+  status parentRunId assetSelection { path } } } } }"""
+CHECKS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode { assetChecksOrError {
+  ... on AssetChecks { checks { executionForLatestMaterialization { runId status } } } } } } }"""
 LOGS = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
   ... on MessageEvent { message }
   ... on ExecutionStepFailureEvent { error { message stack } failureMetadata { description } }
@@ -60,6 +70,12 @@ class Ui:
         found = self.ask(RUNS).json()["data"]["runsOrError"]["results"]
         return {run["runId"]: run["status"] for run in found}
 
+    def checks(self, resource: str) -> set[tuple[str, str]]:
+        """In which run each check of a table was last evaluated, and what became of it."""
+        node = self.ask(CHECKS, key={"path": ["analytics", resource]}).json()["data"]["assetNodeOrError"]
+        found = [each["executionForLatestMaterialization"] for each in node["assetChecksOrError"]["checks"]]
+        return {(each["runId"], each["status"]) for each in found}
+
     def launch(self, job: str, config: dict[str, Any]) -> tuple[str, str]:
         """How a run ended, and all that its log says."""
         launched = self.ask(LAUNCH, job=job, config=config).json()["data"]["launchPipelineExecution"]
@@ -79,6 +95,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             "SOURCES__ANALYTICS__BASE_URL": api.url,
             "SOURCES__ANALYTICS__API_KEY": TOKEN,
             "OTHER_VARIABLE": OTHER,
+            "RUNTIME__REQUEST_BACKOFF_FACTOR": "0",
         }
         with dagster_dev(home, **configured) as url:
             yield Ui(url, api, elsewhere)
@@ -234,6 +251,32 @@ def test_run_config_may_name_the_configured_origin_and_the_demo(ui: Ui) -> None:
     assert len(ui.api.paths()) == len(RESOURCES)
 
 
+def test_a_run_of_assets_is_retried_by_the_daemon_for_what_failed(ui: Ui) -> None:
+    failing, loaded = RESOURCES[0], RESOURCES[1]
+    # As often as a run tries, so that the retry of the run succeeds.
+    ui.api.answer_with(failing, *[Answer(500)] * 4)
+    assets = [{"path": ["analytics", name]} for name in (failing, loaded)]
+    run_id = ui.ask(LAUNCH_ASSETS, assets=assets).json()["data"]["launchPipelineExecution"]["run"]["runId"]
+    until(lambda: ui.runs()[run_id] == "FAILURE", "the end of the run", 180, pause=0.2)
+    read = len(ui.api.asked(loaded))
+    # Dagster would show the checks of the loaded table as failed to execute, because their step was skipped.
+    evaluated_in, statuses = zip(*ui.checks(loaded), strict=True)
+    assert set(evaluated_in) == {run_id}
+    assert set(statuses) <= {"SUCCEEDED", "FAILED"}
+    assert ui.checks(failing) == {(run_id, "EXECUTION_FAILED")}
+
+    def retries() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = ui.ask(RETRIES).json()["data"]["runsOrError"]["results"]
+        return [run for run in found if run["parentRunId"] == run_id]
+
+    until(lambda: [run["status"] for run in retries()] == ["SUCCESS"], "the retry", 180, pause=0.2)
+    assert [each["path"][-1] for run in retries() for each in run["assetSelection"]] == [failing]
+    assert len(ui.api.asked(loaded)) == read
+    evaluated_in, statuses = zip(*ui.checks(failing), strict=True)
+    assert run_id not in evaluated_in
+    assert set(statuses) <= {"SUCCEEDED", "FAILED"}
+
+
 def test_ending_the_command_ends_all_its_processes(tmp_path: Path) -> None:
     with dagster_dev(tmp_path):
         # In a session of its own, so that it leads the group of all that it has started.
@@ -252,7 +295,7 @@ def is_left(group: int) -> bool:
     return True
 
 
-def test_a_missing_home_and_a_taken_port_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_home_and_a_taken_port_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-m", "analytics_assets", "dev", "--port"]
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
@@ -262,6 +305,6 @@ def test_a_missing_home_and_a_taken_port_are_named(tmp_path: Path, monkeypatch: 
     assert result.returncode == 1
     assert f"Port {port} cannot be had" in result.stdout
     assert "make dev PORT=3001" in result.stdout
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setenv("DAGSTER_HOME", "here")
     homeless = subprocess.run([*command, port], capture_output=True, text=True, check=False)
-    assert (homeless.returncode, homeless.stderr[:21]) == (1, "DAGSTER_HOME has to b")
+    assert (homeless.returncode, homeless.stderr[:21]) == (1, "DAGSTER_HOME = 'here'")

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
+from analytics_assets.api.configured import CHANGES_THE_CATALOG
 from analytics_assets.api.http import transport
 from analytics_assets.api.settings import SECRETS, Settings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.assets.config import SyncConfig
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.automation.alerts import DEFAULT_UI_URL
-from analytics_assets.defs.automation.schedules import DEFAULT_TIMEZONE, HOURLY, WEEKLY
+from analytics_assets.defs.automation.crons import DEFAULT_TIMEZONE, HOURLY, OF_RESOURCES, WEEKLY
+from analytics_assets.defs.automation.purge import KEEP_DAYS
 from analytics_assets.warehouse.duckdb_options import DUCKDB_MEMORY
+from analytics_assets.warehouse.pipeline import OWN_DEFAULTS
 from analytics_assets.warehouse.target import DUCKDB
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.eight import EIGHT
@@ -53,8 +56,8 @@ def literal(cell: str) -> Any:
     return None if cell == "none" else tomllib.loads(f"value = {cell.removeprefix('`').removesuffix('`')}")["value"]
 
 
-def defaults(rows: Mapping[str, Row], column: str = "default") -> dict[str, Any]:
-    return {name: literal(row[column]) for name, row in rows.items()}
+def defaults(rows: Mapping[str, Row]) -> dict[str, Any]:
+    return {name: literal(row["default"]) for name, row in rows.items()}
 
 
 def environment_of(rows: Mapping[str, Row], section: str = "") -> dict[str, tuple[str, str]]:
@@ -86,10 +89,12 @@ def test_defaults_that_are_not_in_the_settings_are_those_of_the_code() -> None:
     ("heading", "section"),
     [
         ("The API: `[sources.analytics]`", ".".join(EIGHT.section)),
+        ("Resources and fields: `[sources.analytics]`", ".".join(EIGHT.section)),
         ("Requests: `[runtime]`", "runtime"),
         ("dlt itself", ""),
         ("Destination", ""),
         ("Schedules: `[schedules]`", "schedules"),
+        ("History: `[history]`", "history"),
         ("Alerts: `[alerts]`", "alerts"),
     ],
 )
@@ -117,9 +122,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def test_the_shipped_file_has_what_is_documented() -> None:
     shipped = flat(tomllib.loads((CHECKOUT / ".dlt" / "config.toml").read_text(encoding="utf-8")))
-    of_dlt = defaults(TABLES["dlt itself"], "shipped")
-    assert {name: shipped.pop(name, None) for name in of_dlt} == of_dlt
-    # Whatever else it sets is the default, spelled out.
+    # Whatever it sets is the default, spelled out.
     known = flat(
         {
             "runtime": defaults(TABLES["Requests: `[runtime]`"]),
@@ -129,12 +132,22 @@ def test_the_shipped_file_has_what_is_documented() -> None:
     assert shipped == {name: known.get(name) for name in shipped}
 
 
-def test_schedules_alerts_and_destination_have_the_defaults_that_are_documented() -> None:
+def test_dlt_has_the_defaults_that_are_documented() -> None:
+    assert defaults(TABLES["dlt itself"]) == {"runtime.dlthub_telemetry": False, **OWN_DEFAULTS}
+
+
+def test_what_changes_the_catalog_is_documented() -> None:
+    assert defaults(TABLES["Resources and fields: `[sources.analytics]`"]) == dict.fromkeys(CHANGES_THE_CATALOG)
+
+
+def test_schedules_history_alerts_and_destination_have_the_defaults_that_are_documented() -> None:
     assert defaults(TABLES["Schedules: `[schedules]`"]) == {
         "analytics_sync": HOURLY,
         "analytics_reconcile": WEEKLY,
+        f"{OF_RESOURCES}.<resource>": None,
         "timezone": DEFAULT_TIMEZONE,
     }
+    assert defaults(TABLES["History: `[history]`"]) == {"keep_days": KEEP_DAYS}
     assert defaults(TABLES["Alerts: `[alerts]`"]) == {"webhook_url": None, "ui_url": DEFAULT_UI_URL}
     assert defaults(TABLES["Destination"])["destination_type"] == DUCKDB
 
@@ -149,4 +162,7 @@ def test_run_config_has_the_fields_and_defaults_that_are_documented() -> None:
 def test_the_resource_has_the_fields_and_defaults_that_are_documented() -> None:
     real = {name: field.default for name, field in AnalyticsResource.model_fields.items()}
     own = defaults(TABLES["The Dagster resource `analytics`"])
-    assert real == {**dict.fromkeys(key for key in Settings() if key != "connector"), **own}
+    documented = "has a field for every key of `[sources.analytics]` but `read_copy` and `read_copy_max_gb`"
+    assert documented in DOCS.read_text(encoding="utf-8")
+    without = {"connector", "read_copy", "read_copy_max_gb"}
+    assert real == {**dict.fromkeys(key for key in Settings() if key not in without), **own}

@@ -13,7 +13,7 @@ import pytest
 
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.api.dialects.base import Dialect
-from analytics_assets.definitions import NAMES, defs
+from analytics_assets.definitions import defs
 from analytics_assets.defs.reports.assets import REPORTS, Report
 from analytics_assets.demo.data import LISTINGS
 from analytics_assets_tests.project.test_configuration_docs import API
@@ -22,7 +22,7 @@ from analytics_assets_tests.support.eight import EIGHT
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.refreshing import refreshed
 from analytics_assets_tests.support.rows import activity, location, organization, script
-from analytics_assets_tests.support.shipped import as_shipped
+from analytics_assets_tests.support.shipped import NAMES, as_shipped
 from tools.tour import DOCUMENT, document
 
 SPECIFICATION = "analytics_assets_tests/support/specification.py"

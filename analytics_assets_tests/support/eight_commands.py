@@ -8,6 +8,8 @@ import dagster as dg
 
 from analytics_assets import commands
 from analytics_assets.__main__ import main
+from analytics_assets.api.configured import configure
+from analytics_assets.defs.names import Names, name_all
 from analytics_assets.project import use_project_config
 from analytics_assets_tests.support import eight
 
@@ -18,7 +20,12 @@ def defs() -> dg.Definitions:
     return eight.defs()
 
 
-commands.__dict__.update(NAMES=eight.NAMES, defs=defs)
+def project_names() -> Names:
+    use_project_config()
+    return name_all(configure(eight.EIGHT))
+
+
+commands.__dict__.update(project_names=project_names, defs=defs)
 
 if __name__ == "__main__":
     main()

@@ -24,12 +24,19 @@ class Sensor:
         return {_name(each.key) for each in result.results if each.true_subset.size}
 
 
-def tick_before_each_sync(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, set[Any]]]:
-    """Lets a sensor tick in the middle of runs; returns the list in which it then says what it would do."""
+def tick_before_each_sync(
+    sensor: Sensor, monkeypatch: pytest.MonkeyPatch, dies_at: str | None = None
+) -> list[tuple[str, set[Any]]]:
+    """Lets a sensor tick in the middle of runs; returns the list in which it then says what it would do.
+
+    A run that comes to the resource `dies_at` is interrupted.
+    """
     asked_for: list[tuple[str, set[Any]]] = []
 
     def tick_and_sync(pending: Pending, *arguments: Any, **options: Any) -> Any:
         asked_for.append((pending.listing.resource.name, sensor.tick()))
+        if pending.listing.resource.name == dies_at:
+            raise KeyboardInterrupt
         return sync(pending, *arguments, **options)
 
     monkeypatch.setattr("analytics_assets.defs.assets.assets.sync", tick_and_sync)

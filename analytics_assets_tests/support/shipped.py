@@ -9,11 +9,14 @@ import duckdb
 
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.api.values.columns import column_name
-from analytics_assets.definitions import NAMES
+from analytics_assets.defs.names import name_all
 from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets.demo.exchange import Row
 from analytics_assets.demo.made_up import make_rows
 from analytics_assets_tests.support.project import Project
+
+NAMES = name_all()
+"""The shipped connector and its names, whatever is configured."""
 
 RESOURCES = [resource.name for resource in SHIPPED.resources]
 DIALECTS = list(SHIPPED.dialects_by_name)

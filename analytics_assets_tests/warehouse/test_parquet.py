@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import dlt
 import pytest
 
 from analytics_assets.warehouse.parquet import DEDUPLICATED
@@ -23,7 +24,11 @@ def test_the_first_load_is_appended_and_the_next_is_merged(
     api.rows["policies"][2] = policy(3, "2024-06-01T00:00:00Z", name="Edited")
     project.sync("policies")
     assert disposition(project, "policies") == "merge"
+    # Rows that are merged are not kept twice, unless it is configured so, and pipelines of a host are left alone.
     assert has_staging_table(project, "policies")
+    assert project.query("SELECT count(*) FROM analytics_staging.policies") == [(0,)]
+    assert dlt.config.get("load.truncate_staging_dataset") is None
+    assert dlt.config.get("extract.futures_poll_interval") is None
     assert project.query("SELECT name FROM analytics.policies WHERE id = 3") == [("Edited",)]
 
     project.sync("policies", config={"mode": "rebuild"})
@@ -33,6 +38,15 @@ def test_the_first_load_is_appended_and_the_next_is_merged(
     project.query("DELETE FROM analytics.policies")
     project.sync("policies")
     assert project.ids("policies") == [row["id"] for row in api.rows["policies"]]
+
+
+def test_dlts_own_keys_win(api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOAD__TRUNCATE_STAGING_DATASET", "false")
+    project.sync("roles")
+    api.rows["roles"].append({**api.rows["roles"][0], "id": 900})
+    project.sync("roles", config={"mode": "full"})
+    [[kept]] = project.query("SELECT count(*) FROM analytics_staging.roles")
+    assert kept
 
 
 @pytest.mark.parametrize("undeclared", [None, 30, 70], ids=["tables", "rows between", "rows at the end"])

@@ -30,11 +30,20 @@ from analytics_assets.api.http.event_loop import background
 from analytics_assets.api.http.origin import is_loopback
 from analytics_assets.api.http.redirects import KEEP_METHOD, REDIRECTS, follow, without, without_secrets
 from analytics_assets.api.http.request import ApiRequest, Credentials
-from analytics_assets.api.http.response import ApiResponse, LargeResponseError, NoResponseError, RefusedResponseError
+from analytics_assets.api.http.response import (
+    ApiResponse,
+    LargeResponseError,
+    NoResponseError,
+    RefusedResponseError,
+    UnreachableError,
+)
 from analytics_assets.api.redaction import redact
 
 BROKEN_OFF = "error reading a body from connection"
 """pyreqwest's message if the connection broke in the middle of a body; it is absent if the body itself is wrong."""
+
+UNREACHABLE = (ConnectError, ConnectTimeoutError)
+"""pyreqwest's errors if no connection comes about."""
 
 MOST_HOPS = 10
 """Redirects that are followed for one request."""
@@ -65,7 +74,7 @@ async def send(
         max_bytes: Most bytes of the decoded body.
 
     Raises:
-        NoResponseError: No response arrived, or not the whole of it.
+        NoResponseError: No response arrived, or not the whole of it; `UnreachableError` if not even a connection did.
         RefusedResponseError: The response leads to another origin, or exceeds `max_bytes`.
     """
     shown = request.path_and_query
@@ -112,7 +121,7 @@ async def post_for_token(url: str, body: bytes, headers: Mapping[str, str], read
             five times as long.
 
     Raises:
-        NoResponseError: No response arrived, or not the whole of it.
+        NoResponseError: No response arrived, or not the whole of it; `UnreachableError` if not even a connection did.
         RefusedResponseError: The response exceeds `MOST_TOKEN_BYTES`.
     """
     request = _client(Url(url), read_timeout).post(url).headers(headers).body_bytes(body)
@@ -171,7 +180,8 @@ async def _send(  # noqa: PLR0913, PLR0917 - a request, and the limits of its re
             del raw
     except RequestError as error:
         # The client quotes the URL, which may hold an API key.
-        raise NoResponseError(redact(_explain_failure(error, url, read_timeout), secrets)) from None
+        kind = UnreachableError if isinstance(error, UNREACHABLE) else NoResponseError
+        raise kind(redact(_explain_failure(error, url, read_timeout), secrets)) from None
     except BuilderError as error:
         problem = redact(str(error), secrets)
         raise RefusedResponseError(f"{method} {shown_url} led to a URL that cannot be requested: {problem}") from None
@@ -202,7 +212,7 @@ def _explain_failure(error: RequestError, url: str, read_timeout: float) -> str:
         )
     if not isinstance(error, BodyDecodeError | ReadError):
         # Without the path, all resources fail with the same text, which is then shown once.
-        server = Url(url).origin_ascii if isinstance(error, ConnectError | ConnectTimeoutError) else url
+        server = Url(url).origin_ascii if isinstance(error, UNREACHABLE) else url
         return f"No answer from {server}: {text}. Check the setting base_url and the network."
     if BROKEN_OFF in causes:
         return f"The connection broke in the middle of an answer of {url}, in every attempt: {text}."

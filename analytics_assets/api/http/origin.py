@@ -1,10 +1,11 @@
 """The origin of a URL (scheme, host and port), which decides where a secret may go."""
 
 import ipaddress
-import json
 import re
 from functools import lru_cache
 from urllib.parse import urlsplit
+
+from analytics_assets.api.entries import read_entries
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -43,12 +44,8 @@ def read_origins(configured: object) -> frozenset[str]:
     Raises:
         ValueError: An entry is no origin.
     """
-    if isinstance(configured, str):
-        text = configured.strip()
-        configured = json.loads(text) if text.startswith("[") else text.split(",")
-    entries = configured if isinstance(configured, list) else [configured]
     found = set()
-    for entry in filter(None, (str(each or "").strip() for each in entries)):
+    for entry in read_entries(configured):
         origin = origin_of(entry if "://" in entry else f"https://{entry}")
         if origin is None:
             raise ValueError(f"{entry!r} is no origin")

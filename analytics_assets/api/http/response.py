@@ -8,6 +8,10 @@ class NoResponseError(ConnectionError):
     """No whole response arrived, in any attempt."""
 
 
+class UnreachableError(NoResponseError):
+    """No connection came about, in any attempt: the host is unknown, refuses, or does not react."""
+
+
 class RefusedResponseError(ValueError):
     """A response that is refused whatever its content: it leads to another origin, or is too large."""
 

@@ -134,14 +134,17 @@ class Transport:
             raise
         self._next_start = monotonic() + self._interval
         stats.requests += 1
+        began = monotonic()
         # The API works on a request that was sent even if nobody needs the response any more. So the request counts as
         # in flight until its response has come, and a cancellation does not end it.
         sent = asyncio.ensure_future(send())
         sent.add_done_callback(self._land)
         try:
-            return await asyncio.shield(sent)
+            response = await asyncio.shield(sent)
         except NoResponseError as error:
             return error
+        stats.count_response(response.status, monotonic() - began)
+        return response
 
     def _land(self, sent: "asyncio.Future[ApiResponse]") -> None:
         self._in_flight.release()

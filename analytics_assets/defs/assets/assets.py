@@ -2,7 +2,7 @@
 
 import gc
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -15,15 +15,19 @@ from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import source_shape
 from analytics_assets.defs.assets.config import Mode, RunConfigError, SyncConfig
-from analytics_assets.defs.assets.materialization import describe_sync
+from analytics_assets.defs.assets.materialization import describe_sync, observe_endpoint, rows_last_time
 from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.run_facts import run_facts, say_what, tabulate_configured, tabulate_settings
 from analytics_assets.defs.assets.specs import spec_attributes
+from analytics_assets.defs.automation.crons import Crons
 from analytics_assets.defs.automation.freshness import freshness_policy
-from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
+from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, RETRY_WHAT_FAILED, tag_run
 from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons, raise_interrupt
 from analytics_assets.defs.display.progress import Progress, count
 from analytics_assets.defs.names import Names, given_resource
+from analytics_assets.defs.quality.checks import Checks, evaluate_in_sync, find_checks
 from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.session import Session
 from analytics_assets.warehouse.sync import Run, Synced, begin_sync, sync
 
 with warnings.catch_warnings():
@@ -35,46 +39,52 @@ HEAVY = 100_000_000
 """Estimated bytes of a resource's rows, above which garbage is collected before the next resource is loaded."""
 
 
+Events = Iterator[dg.MaterializeResult[Any] | dg.AssetObservation | dg.AssetCheckEvaluation]
+
+
 class AnalyticsTranslator(DagsterDltTranslator):
     """Fills the spec of an asset from the catalog.
 
     Args:
         names: Names of the connector.
-        cron: When the assets are synced.
+        crons: When the assets are synced.
+        configuration: The configured settings, in Markdown.
     """
 
-    def __init__(self, names: Names, cron: str) -> None:
+    def __init__(self, names: Names, crons: Crons, configuration: str) -> None:
         super().__init__()
-        self._names, self._cron = names, cron
+        self._names, self._crons, self._configuration = names, crons, configuration
 
     def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
         """The spec of the asset of one resource."""
         resource = self._names.connector.by_name[data.resource.name]
-        policy = freshness_policy(resource, self._cron)
-        attributes = spec_attributes(self._names, resource)
+        cron = self._crons.of(resource.name)
+        policy = freshness_policy(resource, cron)
+        attributes = spec_attributes(self._names, resource, cron, self._configuration)
         return super().get_asset_spec(data).replace_attributes(**attributes, freshness_policy=policy)
 
 
-def build_assets(names: Names, cron: str) -> dg.AssetsDefinition:
+def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.AssetsDefinition:
     """The definition of a connector's assets. Building it needs no credentials and makes no request.
 
     Args:
         names: Names of the connector.
-        cron: When the assets are synced; their freshness policies follow from it.
+        crons: When the assets are synced; their freshness policies follow from it.
+        resource: The Dagster resource, of whose configuration the assets' pages tell.
     """
+    checks = find_checks(names, crons)
+    translator = AnalyticsTranslator(names, crons, tabulate_configured(names, resource))
 
     @dlt_assets(
         dlt_source=source_shape(names.connector),
         # A pipeline would create its working directory here; each run makes pipelines and a directory of its own.
         dlt_pipeline=None,  # type: ignore[arg-type]
         name=names.op,
-        dagster_dlt_translator=AnalyticsTranslator(names, cron),
+        dagster_dlt_translator=translator,
         pool=names.pool,
     )
     @given_resource(names)
-    def analytics_api(
-        context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource
-    ) -> Iterator[dg.MaterializeResult[Any]]:
+    def analytics_api(context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource) -> Events:
         wanted = context.selected_asset_keys
         selected = [each for each in names.connector.resources if names.asset_key(each.name) in wanted]
         failures: dict[str, str] = {}
@@ -84,35 +94,45 @@ def build_assets(names: Names, cron: str) -> dg.AssetsDefinition:
             # Before `config.reading()`, whose errors show the values of start and end: they may come from a variable.
             analytics.check_run_config(names)
             reading, overrides = config.reading(), config.overrides()
+            settings, target = analytics.plan(names, **overrides)
+            facts = run_facts(config.mode, reading, settings, target)
+            context.log.info(say_what(facts, [each.name for each in selected]))
+            context.log.info(f"The settings of this run:\n{tabulate_settings(settings, target)}")
+            _tag(names, context, facts)
+            by_hand = analytics.leads_elsewhere(names)
             with (
                 first_lines_only(),
                 analytics.session(names, context.log.warning, **overrides) as session,
                 begin_sync(session, selected, analytics.busy_timeout) as pending,
             ):
-                progress = Progress([each.listing for each in pending], context.log.info)
+                last_time = {
+                    each.name: rows_last_time(context.instance, names.asset_key(each.name), facts) for each in selected
+                }
+                progress = Progress([each.listing for each in pending], context.log.info, last_time)
                 for each in pending:
                     listing = each.listing
                     name = listing.resource.name
                     progress.begin(name)
+                    run, done = run_by_dagster(context, translator), None
                     try:
-                        done = sync(
-                            each, session, reading, rebuild=config.mode is Mode.rebuild, run=run_by_dagster(context)
-                        )
-                        metadata = describe_sync(names, done, session, [*listing.secrets(), *session.secrets])
+                        done = sync(each, session, reading, rebuild=config.mode is Mode.rebuild, run=run)
+                        metadata = describe_sync(names, done, session, [*listing.secrets(), *session.secrets], facts)
                     except Exception as error:  # noqa: BLE001 - a resource that fails must not fail the others
                         raise_interrupt(error)
                         failures[name] = explain(error, (*listing.secrets(), *session.secrets))
-                        permanent = permanent and is_permanent(error)
+                        permanent = permanent and is_permanent(error, by_hand=by_hand)
                         context.log.error(f"{name} failed: {failures[name].removeprefix(f'{name}: ')}")
-                        progress.end(name)
-                    else:
-                        progress.end(name, done)
+                    progress.end(name, done)
+                    yield from observe_endpoint(names, listing, failures.get(name))
+                    if done:
                         _log_outcome(context, done)
-                        yield dg.MaterializeResult(asset_key=names.asset_key(name), metadata=metadata)
-                    if name in failures or listing.stats.weight > HEAVY:
+                        yield _materialize(names, context, done, metadata)
+                    if not done or listing.stats.weight > HEAVY:
                         # The error, or dlt's pipes, hold the rows in reference cycles.
                         gc.collect()
                 context.log.info(f"What this run did:\n{progress.summary()}")
+                if failures:
+                    yield from _check_the_others(names, context, session, checks, failures)
         except (SettingsError, RunConfigError, DestinationError) as error:
             if not isinstance(error, DestinationError):
                 tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
@@ -123,14 +143,54 @@ def build_assets(names: Names, cron: str) -> dg.AssetsDefinition:
                 tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
             raise dg.Failure(_summary(failures, len(selected)), metadata=failures)
 
-    return analytics_api
+    return _without_internals(analytics_api)
 
 
-def run_by_dagster(context: dg.AssetExecutionContext) -> Run:
+def _without_internals(assets: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """The assets without objects of dagster-dlt, which the UI shows as unserializable and each run is given anew."""
+
+    def keep(metadata: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in metadata.items() if not name.startswith("dagster_dlt/")}
+
+    for output in assets.op.output_defs:
+        # Dagster adds the metadata of the outputs to that of the specs.
+        own: Any = output.metadata
+        for name in own.keys() - keep(own).keys():
+            del own[name]
+    return assets.map_asset_specs(lambda spec: spec.replace_attributes(metadata=keep(spec.metadata)))
+
+
+def _tag(names: Names, context: dg.AssetExecutionContext, facts: Mapping[str, str]) -> None:
+    """Tags the run with what it was given, and with how to retry it: only runs of a job have the tags of a job."""
+    own = {f"{names.connector.name}/{name}": value for name, value in facts.items()}
+    tag_run(context.instance, context.run.run_id, RETRY_WHAT_FAILED | own)
+
+
+def _materialize(
+    names: Names, context: dg.AssetExecutionContext, done: Synced, metadata: Mapping[str, Any]
+) -> dg.MaterializeResult[Any]:
+    # Dagster would take the code version for the version of the data, and rows that came since for none.
+    version = dg.DataVersion(context.run.run_id)
+    return dg.MaterializeResult(asset_key=names.asset_key(done.resource.name), metadata=metadata, data_version=version)
+
+
+def _check_the_others(
+    names: Names, context: dg.AssetExecutionContext, session: Session, checks: Checks, failed: Container[str]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    try:
+        yield from list(evaluate_in_sync(names, context, session, checks, failed))
+    except Exception as error:  # noqa: BLE001 - the message of the run is about the resources that failed
+        raise_interrupt(error)
+        why = explain(error, (*session.settings.secrets(), *session.secrets))
+        context.log.error(f"The checks of the other tables could not be evaluated: {why}")
+
+
+def run_by_dagster(context: dg.AssetExecutionContext, translator: DagsterDltTranslator) -> Run:
     """Runs pipelines through Dagster's resource for dlt. Its own result is dropped: `describe_sync` says more."""
 
     def run(pipeline: dlt.Pipeline, source: DltSource, options: Mapping[str, Any]) -> None:
-        list(DagsterDltResource().run(context=context, dlt_source=source, dlt_pipeline=pipeline, **options))
+        given: Any = {"dlt_source": source, "dlt_pipeline": pipeline, "dagster_dlt_translator": translator}
+        list(DagsterDltResource().run(context=context, **given, **options))
 
     return run
 

@@ -1,11 +1,13 @@
 """The metadata of a materialization: what Dagster stores of a sync."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 from dlt.destinations.exceptions import DatabaseException
 
 from analytics_assets.api.catalog import Resource
+from analytics_assets.api.listing import Listing
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.defs.assets.specs import LONGEST_FIELD, UNDECLARED, column_lineage, table_schema
@@ -17,8 +19,13 @@ from analytics_assets.warehouse.sync import Synced
 
 Metadata = dict[str, Any]
 
+NEW_ONLY = "what is new"
+"""What a sync reads that requests new rows only."""
 
-def describe_sync(names: Names, done: Synced, session: Session, secrets: list[str | None]) -> Metadata:
+
+def describe_sync(
+    names: Names, done: Synced, session: Session, secrets: list[str | None], facts: Mapping[str, str]
+) -> Metadata:
     """The metadata of a materialization. Dagster plots the numbers.
 
     dagster-dlt's own metadata is not used: it names files that are gone, and its column schema loses names
@@ -29,6 +36,7 @@ def describe_sync(names: Names, done: Synced, session: Session, secrets: list[st
         done: The sync to describe.
         session: Its session. Previews read the table through its client.
         secrets: Values that no text may show.
+        facts: What the run was given, as `run_facts` says.
     """
     resource, stats = done.resource, done.stats
     metadata: Metadata = {
@@ -49,16 +57,61 @@ def describe_sync(names: Names, done: Synced, session: Session, secrets: list[st
         "bytes": stats.body_bytes,
         "seconds": round(done.seconds, 3),
         "rows_per_second": round(stats.rows_read / done.seconds, 1),
-        UNDECLARED: {
-            redact(field, secrets)[:LONGEST_FIELD]: redact(name, secrets) for field, name in done.undeclared.items()
-        },
         "reads": _reads(done, session),
-        "destination": str(session.target.duckdb_path or session.target.type),
+        **facts,
         **_cursors(stats),
     }
+    if done.undeclared:
+        metadata[UNDECLARED] = {
+            redact(field, secrets)[:LONGEST_FIELD]: redact(name, secrets) for field, name in done.undeclared.items()
+        }
     if session.settings.endpoint(resource.name).parent:
         metadata["parents_gone"] = stats.parents_gone
     return metadata | (_samples(resource, session, secrets) if done.has_table else {})
+
+
+def observe_endpoint(names: Names, listing: Listing, problem: str | None = None) -> Iterator[dg.AssetObservation]:
+    """Yields what a sync has seen of the endpoint of a resource; nothing if it sent no request.
+
+    Args:
+        names: Names of the connector.
+        listing: The listing that was read.
+        problem: Why the resource failed, without secrets.
+    """
+    stats = listing.stats
+    if not stats.requests:
+        return
+    metadata: Metadata = {
+        "requests": stats.requests,
+        "retries": stats.retries,
+        "rows": stats.rows_read,
+        "bytes": stats.body_bytes,
+    }
+    if stats.responses:
+        metadata |= {
+            "status": stats.status,
+            "latency_mean_seconds": round(stats.seconds_to_respond / stats.responses, 4),
+            "latency_max_seconds": round(stats.slowest_response, 4),
+        }
+    if problem:
+        metadata["problem"] = problem
+    yield dg.AssetObservation(names.upstream_key(listing.resource.name), metadata=metadata)
+
+
+def rows_last_time(instance: dg.DagsterInstance, key: dg.AssetKey, facts: Mapping[str, str]) -> int | None:
+    """Rows that the last sync of an asset has read, if it read all that the API lists, and was given the same.
+
+    They estimate the rows of a listing whose API does not say how many it has.
+    """
+    event = instance.get_latest_materialization_event(key)
+    last = event.asset_materialization if event else None
+    if last is None:
+        return None
+    values: dict[str, Any] = {name: value.value for name, value in last.metadata.items()}
+    if values.get("reads") == NEW_ONLY or any(values.get(name) != value for name, value in facts.items()):
+        return None
+    rows: int | None = values.get("rows_read")
+    return rows
 
 
 def _reads(done: Synced, session: Session) -> str:
@@ -66,7 +119,7 @@ def _reads(done: Synced, session: Session) -> str:
     if done.is_complete:
         return "everything"
     by_the_api = endpoint.since_param is not None or endpoint.newest_first
-    return "what is new" if by_the_api else "reads everything, loads what is new"
+    return NEW_ONLY if by_the_api else "reads everything, loads what is new"
 
 
 def _cursors(stats: SyncStats) -> Metadata:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from analytics_assets.warehouse.access import check_writable
 from analytics_assets.warehouse.duckdb_options import duckdb_options
 from analytics_assets.warehouse.errors import CatalogChangeError, DestinationError
 from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
+from analytics_assets.warehouse.read_copy import path_beside, publish
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session, open_session, scratch_file
 from analytics_assets.warehouse.table_state import find_refusals
 from analytics_assets.warehouse.target import DEMO_DATABASE, DUCKDB, Target, read_target
@@ -143,6 +145,12 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         given = {key: value for key, value in overrides.items() if value is not None}
         return read_settings(names.connector, self._by_run_config(names), **own | given)
 
+    def leads_elsewhere(self, names: Names) -> bool:
+        """Whether run config leads this run to another URL than the configured one."""
+        urls = self._by_run_config(names).get("base_url"), dlt.config.get(names.connector.setting("base_url"), str)
+        given, configured = (url.rstrip("/") if isinstance(url, str) else url for url in urls)
+        return given is not None and given != (configured or DEMO)
+
     def _by_run_config(self, names: Names) -> Mapping[str, Any]:
         """The fields that run config sets."""
         return self._run_config.get("resources", {}).get(names.resource_key, {}).get("config") or {}
@@ -169,8 +177,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unknown, unsuitable, busy or out of reach.
         """
-        settings = self.settings(names, **overrides)
-        target = self._target(names, settings)
+        settings, target = self.plan(names, **overrides)
         with open_session(settings, target, self.destination_credentials, log=log, connect=self._connect) as session:
             yield session
 
@@ -204,17 +211,23 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 leftovers = find_leftovers(client, session.connector)
         return f"{says}. {describe_leftovers(names.connector, leftovers)}" if leftovers else says, refusals
 
-    def target(self, names: Names) -> Target:
-        """Where a run loads. Nothing is opened.
+    def plan(self, names: Names, **overrides: Any) -> tuple[Settings, Target]:  # noqa: ANN401 - settings differ in type
+        """What a run reads and where it loads. Nothing is opened.
 
         Args:
             names: Names of the connector.
+            overrides: Values that win over the resource's own fields; `None` keeps the field's value.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unsuitable.
         """
-        return self._target(names, self.settings(names))
+        settings = self.settings(names, **overrides)
+        return settings, self._target(names, settings)
+
+    def target(self, names: Names) -> Target:
+        """Where a run loads: see `plan`."""
+        return self.plan(names)[1]
 
     def _target(self, names: Names, settings: Settings) -> Target:
         fields = self._by_run_config(names)
@@ -225,7 +238,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             and "destination_credentials" not in fields
         ):
             # Run config asks for the demo where a real API is configured: made-up rows must not land among real ones.
-            return read_target(settings, DUCKDB, DEMO_DATABASE)
+            return _copied_beside(read_target(settings, DUCKDB, DEMO_DATABASE))
         target = read_target(settings, self.destination_type, self.destination_credentials)
         if "." in target.type and "destination_type" in fields:
             raise DestinationError(
@@ -238,11 +251,11 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 f" no other place for the rows. Set destination.{target.type}.credentials in .dlt/secrets.toml, or"
                 f" as DESTINATION__{target.type.upper()}__CREDENTIALS in the environment."
             )
-        return target
+        return _copied_beside(target) if "destination_credentials" in fields else target
 
     @contextmanager
     def duckdb(self, names: Names, log: Callable[[str], None]) -> "Iterator[DuckDBPyConnection]":
-        """Opens the DuckDB file of the destination for SQL.
+        """Opens the DuckDB file of the destination for SQL. At the end the copy for readers is made.
 
         Args:
             names: Names of the connector.
@@ -258,6 +271,8 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             raise DestinationError(f"Reports need DuckDB, and the destination is {target.type}.")
         with self._connect(target.duckdb_path, settings.duckdb_memory, log) as connection:
             yield connection
+            if target.read_copy:
+                publish(connection, target.duckdb_path, target.read_copy, settings.read_copy_max_gb, log)
 
     @contextmanager
     def _connect(self, path: Path, memory: str | None, log: Callable[[str], None]) -> "Iterator[DuckDBPyConnection]":
@@ -274,6 +289,13 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             closing(connection),
         ):
             yield connection
+
+
+def _copied_beside(target: Target) -> Target:
+    """The target with its copy for readers beside it: a configured path is for the configured file alone."""
+    if target.duckdb_path is None or target.read_copy is None:
+        return target
+    return replace(target, read_copy=path_beside(target.duckdb_path))
 
 
 def _is_for_real(connector: Connector) -> bool:

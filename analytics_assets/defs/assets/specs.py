@@ -2,7 +2,9 @@
 
 import linecache
 import warnings
+from dataclasses import replace
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import dagster as dg
@@ -46,18 +48,27 @@ def upstream_specs(names: Names) -> list[dg.AssetSpec]:
     ]
 
 
-def spec_attributes(names: Names, resource: Resource) -> dict[str, Any]:
-    """The attributes of an asset's spec that follow from the catalog."""
+def spec_attributes(names: Names, resource: Resource, cron: str, configuration: str) -> dict[str, Any]:
+    """The attributes of an asset's spec that follow from the catalog.
+
+    Args:
+        names: Names of the connector.
+        resource: What the asset holds.
+        cron: When the asset is synced.
+        configuration: The configured settings, in Markdown.
+    """
     destination = destination_type()
     return {
         "key": names.asset_key(resource.name),
         "deps": [names.upstream_key(resource.name)],
         "group_name": names.group,
-        "description": describe(names, resource),
+        "description": describe(names, resource, cron),
         "kinds": {"dlt", destination},
         "owners": [names.owner],
         "tags": tags(resource),
+        "code_version": code_version(resource),
         "metadata": {
+            "configuration": dg.MetadataValue.md(configuration),
             "dagster/table_name": names.table(resource),
             "dagster/column_schema": table_schema(names.connector, resource),
             "dagster/column_lineage": column_lineage(names, resource),
@@ -68,8 +79,15 @@ def spec_attributes(names: Names, resource: Resource) -> dict[str, Any]:
     }
 
 
-def describe(names: Names, resource: Resource) -> str:
-    """The description of an asset, in Markdown.
+def code_version(resource: Resource) -> str:
+    """A text that changes with the declaration of a resource, but not with its descriptions."""
+    columns = tuple(replace(column, description="") for column in resource.columns)
+    declared = replace(resource, description="", limits=(), columns=columns)
+    return sha256(repr(declared).encode()).hexdigest()[:12]
+
+
+def describe(names: Names, resource: Resource, cron: str) -> str:
+    """The description of an asset that is synced by `cron`, in Markdown.
 
     Its first paragraph is plain text, because the UI shows the beginning of it as it is.
     """
@@ -81,6 +99,7 @@ def describe(names: Names, resource: Resource) -> str:
         f"- **Rows**: {endpoint.rows_are}",
         f"- **Pagination**: {endpoint.pagination_is}",
         f"- **Incremental**: {_incremental(resource)}",
+        f"- **Schedule**: `{cron}`, once its schedule is on",
         f"- **Deleted upstream**: {_deletions(resource)}",
         f"- **Table**: merged on {key}; nested values are JSON",
         *_sensitive(resource),
@@ -158,7 +177,9 @@ def code_reference(resource: Resource) -> dict[str, dg.CodeReferencesMetadataVal
     path = catalog.__file__
     needle = f'name="{resource.name}",'
     lines = (number for number, text in enumerate(linecache.getlines(path), 1) if text.strip() == needle)
-    if resource not in catalog.RESOURCES or (line := next(lines, None)) is None:
+    # What the configuration changes is declared there, too.
+    declared = any((each.name, each.description) == (resource.name, resource.description) for each in catalog.RESOURCES)
+    if not declared or (line := next(lines, None)) is None:
         return {}
     return {"dagster/code_references": file_reference(path, line, "Catalog entry")}
 

@@ -8,7 +8,7 @@ NO_RUN_RETRY = {"dagster/max_retries": "0"}
 """Tag of a run that would fail again. Dagster's run retries (`dagster.yaml`) skip it."""
 
 RETRY_WHAT_FAILED = {"dagster/retry_strategy": "FROM_ASSET_FAILURE"}
-"""Tag of a job. A retried run syncs only the resources that failed."""
+"""Tag of the jobs, and of each run that has begun to sync. A retried run syncs only the resources that failed."""
 
 WILL_RETRY = "dagster/will_retry"
 """Key of the tag by which Dagster says whether it retries a failed run."""

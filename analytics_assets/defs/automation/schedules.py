@@ -1,27 +1,14 @@
 """The jobs, and the schedules that run them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dagster as dg
-import dlt
-from croniter import croniter
 
 from analytics_assets.defs.assets.config import Mode
-from analytics_assets.defs.automation.run_tags import RETRY_WHAT_FAILED
+from analytics_assets.defs.automation.crons import Crons, read_timezone
+from analytics_assets.defs.automation.run_tags import RETRY_WHAT_FAILED, selected_assets
 from analytics_assets.defs.names import Names
-
-HOURLY = "0 * * * *"
-"""Default cron of the sync: people want activities on the same day, and a sync without new rows is a few hundred small
-requests."""
-
-WEEKLY = "30 3 * * 0"
-"""Default cron of the reconcile, between two hourly syncs on Sunday night: deletions, and edits that no cursor shows,
-wait a week at most."""
-
-DEFAULT_TIMEZONE = "UTC"
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -31,64 +18,6 @@ UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 """Statuses of a run for which the next tick of its schedule is skipped."""
-
-
-class ScheduleConfigError(ValueError):
-    """A configured cron expression or time zone is not valid."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crons:
-    """When the schedules of a connector tick."""
-
-    sync: str
-    reconcile: str
-
-
-def read_crons(names: Names, sync: str | None = None, reconcile: str | None = None) -> Crons:
-    """The crons of both schedules: those that are given, else `[schedules]` of dlt's configuration, else the defaults.
-
-    The keys are the schedules' names: `SCHEDULES__ANALYTICS_SYNC` in the environment.
-
-    Raises:
-        ScheduleConfigError: A text is not a cron expression.
-    """
-    for argument, given in (("sync_cron", sync), ("reconcile_cron", reconcile)):
-        if given and not _is_cron(given):
-            raise ScheduleConfigError(f"{argument} = {given!r:.60} is not a cron expression such as {HOURLY!r}.")
-    return Crons(sync or _read_cron(names.sync, HOURLY), reconcile or _read_cron(names.reconcile, WEEKLY))
-
-
-def _is_cron(text: str) -> bool:
-    # Dagster takes no seconds.
-    return croniter.is_valid(text) and len(text.split()) <= 5
-
-
-def _read_cron(schedule: str, default: str) -> str:
-    cron = dlt.config.get(f"schedules.{schedule}", str) or default
-    if not _is_cron(cron):
-        raise ScheduleConfigError(
-            f"schedules.{schedule} = {cron!r} is not a cron expression such as {default!r}. Set it in [schedules] of"
-            f" .dlt/config.toml, or as SCHEDULES__{schedule.upper()}."
-        )
-    return cron
-
-
-def read_timezone() -> str:
-    """The time zone of both schedules: `timezone` in `[schedules]` (`SCHEDULES__TIMEZONE`), or UTC.
-
-    Raises:
-        ScheduleConfigError: The configured name is not a time zone.
-    """
-    timezone = dlt.config.get("schedules.timezone", str) or DEFAULT_TIMEZONE
-    try:
-        ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ScheduleConfigError(
-            f"schedules.timezone = {timezone!r} is not a time zone such as 'Europe/Berlin'. Set it in [schedules] of"
-            " .dlt/config.toml, or as SCHEDULES__TIMEZONE."
-        ) from error
-    return timezone
 
 
 def build_jobs(names: Names) -> list[Any]:
@@ -126,22 +55,50 @@ def build_jobs(names: Names) -> list[Any]:
 
 
 def build_schedules(names: Names, crons: Crons) -> list[dg.ScheduleDefinition]:
-    """The schedules of the sync and the reconcile. Both are stopped until somebody switches them on in the UI."""
-    return [_schedule(names.sync, crons.sync), _schedule(names.reconcile, crons.reconcile)]
+    """The schedules of the sync and the reconcile. All are stopped until somebody switches them on in the UI.
+
+    Resources with another cron than the rest have a schedule of their own, one for each cron. It is named after the
+    first of them. If all resources have such crons, the schedule of the rest has nothing to do, and does not exist.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names.connector.by_name:
+        groups.setdefault(crons.of(name), []).append(name)
+    rest = groups.pop(crons.sync, [])
+    schedules = [_schedule(f"{names.sync}_{found[0]}", names, cron, found) for cron, found in groups.items()]
+    if rest:
+        schedules.insert(0, _schedule(names.sync, names, crons.sync, rest if groups else []))
+    return [*schedules, _schedule(names.reconcile, names, crons.reconcile, [], names.reconcile)]
 
 
-def _schedule(name: str, cron: str) -> dg.ScheduleDefinition:
+def _schedule(
+    name: str, names: Names, cron: str, resources: Sequence[str], job: str | None = None
+) -> dg.ScheduleDefinition:
+    """A schedule of a job, by default the sync.
+
+    Args:
+        name: Name of the schedule.
+        names: Names of the connector.
+        cron: When it ticks.
+        resources: Names of the resources that its runs are for; empty for all.
+        job: Name of the job.
+    """
+    job_name = job or names.sync
+    keys = [names.asset_key(resource) for resource in resources] or None
+    for_them = f" for {', '.join(resources)}" if resources else ""
+
     @dg.schedule(
         name=name,
-        job_name=name,
+        job_name=job_name,
         cron_schedule=cron,
         execution_timezone=read_timezone(),
-        description=f"Runs {name}, unless a run of it is unfinished.",
+        description=f"Runs {job_name}{for_them}, unless a run of it {'for one of them ' if keys else ''}is unfinished.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        unfinished = dg.RunsFilter(job_name=name, statuses=UNFINISHED)
-        if runs := context.instance.get_runs(unfinished, limit=1):
-            return dg.SkipReason(f"Run {runs[0].run_id} of {name} is {runs[0].status.value.lower()}.")
-        return dg.RunRequest()
+        for run in context.instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED)):
+            theirs = selected_assets(run)
+            # A run without a selection is for all.
+            if not (keys and theirs) or theirs.intersection(keys):
+                return dg.SkipReason(f"Run {run.run_id} of {job_name} is {run.status.value.lower()}.")
+        return dg.RunRequest(asset_selection=keys)
 
     return tick

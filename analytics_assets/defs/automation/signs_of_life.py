@@ -95,7 +95,7 @@ def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.Asset
         dead = []
         for record in context.instance.get_run_records(dg.RunsFilter(statuses=WATCHED)):
             run = record.dagster_run
-            if _is_here(run, context) and _is_ours(run, jobs, assets):
+            if _is_here(run, context) and is_ours(run, jobs, assets):
                 sign = _last_sign(context.instance, run)
                 before, ticks = seen.get(run.run_id, (None, 0))
                 counts[run.run_id] = sign, ticks + 1 if sign == before else 0
@@ -123,7 +123,7 @@ def _is_here(run: dg.DagsterRun, context: dg.SensorEvaluationContext) -> bool:
     return origin is None or (here is not None and origin.location_name == here.location_name)
 
 
-def _is_ours(run: dg.DagsterRun, jobs: Collection[str], assets: Collection[dg.AssetKey]) -> bool:
+def is_ours(run: dg.DagsterRun, jobs: Collection[str], assets: Collection[dg.AssetKey]) -> bool:
     """Whether a run is one of `jobs`, or of some of `assets` and their checks only."""
     selected = selected_assets(run)
     return run.job_name in jobs or (bool(selected) and selected <= set(assets))

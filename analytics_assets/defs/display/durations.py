@@ -12,7 +12,7 @@ def describe_duration(duration: timedelta) -> str:
     """A duration in its two largest units, such as `2 years 150 days`, `19 minutes` or `0 seconds`."""
     seconds = int(duration.total_seconds())
     largest = next((index for index, (_, size) in enumerate(UNITS) if seconds >= size), len(UNITS) - 1)
-    texts = []
+    texts: list[str] = []
     for name, size in UNITS[largest : largest + 2]:
         number, seconds = divmod(seconds, size)
         if number or (name == "second" and not texts):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from analytics_assets.api.http.errors import PayloadError, StatusError
-from analytics_assets.api.http.response import NoResponseError, RefusedResponseError
+from analytics_assets.api.http.response import NoResponseError, RefusedResponseError, UnreachableError
 from analytics_assets.api.pagination.base import PaginationError
 from analytics_assets.api.redaction import redact
 from analytics_assets.warehouse.deletions import ShrunkListingError
@@ -61,13 +61,24 @@ def reason_of(name: str, why: str) -> str:
     return REQUEST.sub("the API answered", why.removeprefix(f"{name}: "))
 
 
-def is_permanent(error: Exception) -> bool:
+def is_permanent(error: Exception, *, by_hand: bool = False) -> bool:
     """Whether another run would fail the same way.
 
-    The API refused a request with a status from 400 to 499 but 429 (too many requests), or the catalog has changed.
+    The API refused a request with a status from 400 to 499 but 429 (too many requests), or the catalog has changed. A
+    URL that a person typed for one run is wrong if nothing is there, or if what answers is no such API. The configured
+    API has served before: it may be starting anew, or the network is down, so that another run is worth it.
+
+    Args:
+        error: The raised error. Its chain of causes is searched.
+        by_hand: Whether run config leads the run to another URL than the configured one.
     """
-    statuses = [cause.status for cause in _causes(error) if isinstance(cause, StatusError)]
-    return isinstance(error, CatalogChangeError) or any(400 <= status < 500 and status != 429 for status in statuses)
+    causes = list(_causes(error))
+    statuses = [cause.status for cause in causes if isinstance(cause, StatusError)]
+    return (
+        isinstance(error, CatalogChangeError)
+        or any(400 <= status < 500 and status != 429 for status in statuses)
+        or (by_hand and any(isinstance(cause, UnreachableError | PayloadError) for cause in causes))
+    )
 
 
 def raise_interrupt(error: Exception) -> None:

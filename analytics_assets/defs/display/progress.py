@@ -1,6 +1,6 @@
 """The progress of a run: lines in its log while it works, a table at its end, and the source of the live display."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
@@ -26,6 +26,8 @@ class Stage:
     """Name of the resource."""
     stats: SyncStats
     """What was counted so far while the listing was read."""
+    last_time: int | None = None
+    """Rows that the listing had last time, if it was read in the same way; they estimate a total that nobody says."""
     outcome: str = ""
     """`MATERIALIZED` or `FAILED`; empty until the sync of the resource is over."""
     began: float = 0.0
@@ -66,19 +68,29 @@ class Stage:
         stats = self.stats
         texts = [count(stats.pages, "page"), count(stats.rows_read, "row"), f"{self.rows_per_second:,.0f} rows/s"]
         if stats.total is not None:
-            texts.append(f"{max(0, stats.total - stats.rows_read):,} of {stats.total:,} rows left")
+            texts.append(self._left(stats.total))
+        elif self.last_time is not None and self.last_time > stats.rows_read:
+            texts.append(f"{self._left(self.last_time)}, if there are as many as last time")
         if stats.retries:
             texts.append(f"retries: {stats.retries}, after {stats.seconds_waited:.0f} s of waiting")
         if waits := self.waits_for():
             texts.append(waits)
         return ", ".join(texts)
 
+    def _left(self, total: int) -> str:
+        left, speed = max(0, total - self.stats.rows_read), self.rows_per_second
+        return f"{left:,} of {total:,} rows left" + (f", about {left / speed:,.0f} s" if left and speed else "")
+
     def in_short(self) -> str:
         """As `details`, in fewer words: for a terminal of 80 columns."""
         stats = self.stats
         texts = [count(stats.rows_read, "row")]
-        if not self.outcome and stats.total:
-            texts.append(f"{min(1, stats.rows_read / stats.total):.0%}")
+        # Without a total of the API's, last time's is an estimate.
+        total = self.last_time if stats.total is None else stats.total
+        if not self.outcome and total and total > stats.rows_read:
+            texts.append(f"{stats.rows_read / total:.0%}")
+            if self.rows_per_second:
+                texts.append(f"about {(total - stats.rows_read) / self.rows_per_second:,.0f} s left")
         if waits := self.waits_for():
             texts.append(waits)
         elif stats.retries:
@@ -92,9 +104,13 @@ class Progress:
     Lines are logged by the run's own thread, while it waits for rows: Dagster's log works in no other thread.
     """
 
-    def __init__(self, listings: Iterable[Listing], log: Callable[[str], None]) -> None:
+    def __init__(
+        self, listings: Iterable[Listing], log: Callable[[str], None], last_time: Mapping[str, int | None]
+    ) -> None:
         self._listings = {listing.resource.name: listing for listing in listings}
-        self.stages = {name: Stage(name, listing.stats) for name, listing in self._listings.items()}
+        self.stages = {
+            name: Stage(name, listing.stats, last_time.get(name)) for name, listing in self._listings.items()
+        }
         self._log = log
         if watcher := WATCHER.get():
             watcher(self)

@@ -57,7 +57,7 @@ def check_connection(names: Names, analytics: AnalyticsResource, log: Callable[[
         destination = Verdict(DESTINATION, passed=True, says=says)
     except Exception as error:  # noqa: BLE001 - each destination's driver, and dlt, have errors of their own
         destination = Verdict(DESTINATION, passed=False, says=explain(error, secrets))
-    for finding in probe(resolve_demo(settings), names.connector.resources):
+    for finding in probe(resolve_demo(settings), settings.connector.resources):
         name, hidden = finding.resource.name, (*secrets, *finding.secrets)
         problem = finding.error or refusals.get(name)
         says = explain(problem, hidden).removeprefix(f"{name}: ") if problem else redact(_describe(finding), hidden)

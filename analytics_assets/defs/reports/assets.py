@@ -106,8 +106,8 @@ REPORTS = (
 
 
 def find_report_mistakes(connector: Connector, reports: Sequence[Report]) -> Iterator[str]:
-    """Yields what is wrong in reports: inputs that the connector does not have."""
-    names = {resource.name for resource in connector.resources if isinstance(resource, Resource)}
+    """Yields what is wrong in reports: inputs that the connector neither has nor has left out."""
+    names = {resource.name for resource in connector.resources if isinstance(resource, Resource)} | connector.left_out
     for report in reports:
         for name in report.inputs:
             if name not in names:

@@ -10,8 +10,9 @@ import pytest
 from analytics_assets.api import catalog
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import SHIPPED
-from analytics_assets.definitions import NAMES
 from analytics_assets.defs.assets.specs import code_reference, describe
+from analytics_assets.defs.automation.crons import HOURLY
+from analytics_assets.defs.names import name_all
 from analytics_assets_tests.servers.fake_api import ENDPOINTS, FakeApi
 from analytics_assets_tests.support.eight import EIGHT, RESOURCES, asset_key, defs, upstream_key
 from analytics_assets_tests.support.project import Project, metadata
@@ -71,7 +72,7 @@ def test_a_shipped_resource_leads_to_its_entry_and_says_its_limits(resource: Res
     assert reference.file_path == catalog.__file__
     assert f'"{resource.name}"' in line
     assert resource.limits
-    assert all(limit in describe(NAMES, resource) for limit in resource.limits)
+    assert all(limit in describe(name_all(), resource, HOURLY) for limit in resource.limits)
 
 
 def test_the_schema_survives_a_run_with_names_types_and_descriptions(api: FakeApi, project: Project) -> None:

@@ -1,16 +1,20 @@
-"""The two schedules."""
+"""The schedules: the sync, the reconcile, and one for each other cron that a resource has."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import dlt
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from analytics_assets.defs.automation.schedules import ScheduleConfigError
-from analytics_assets_tests.support.eight import RESOURCES, asset_key, defs
+from analytics_assets.definitions import build_definitions
+from analytics_assets.defs.automation.crons import ScheduleConfigError, check_names
+from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.eight import BY_NAME, NAMES, RESOURCES, asset_key, defs
+from analytics_assets_tests.support.project import Project
 
 
 @pytest.fixture
@@ -19,11 +23,13 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield local
 
 
-def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> str:
+def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, *resources: str) -> str:
     # Dagster lets no run be queued without a remote origin.
     location = RegisteredCodeLocationOrigin("analytics_assets")
     origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), "analytics_sync")
-    return instance.add_run(dg.DagsterRun("analytics_sync", status=status, remote_job_origin=origin)).run_id
+    selection = frozenset(map(asset_key, resources)) or None
+    run = dg.DagsterRun("analytics_sync", status=status, remote_job_origin=origin, asset_selection=selection)
+    return instance.add_run(run).run_id
 
 
 def tick(instance: dg.DagsterInstance, name: str) -> Any:
@@ -79,9 +85,78 @@ def test_cron_and_timezone_are_configuration(monkeypatch: pytest.MonkeyPatch) ->
     assert schedule.execution_timezone == "Europe/Berlin"
 
 
+def test_resources_of_the_same_cron_share_a_schedule_and_their_freshness_follows(
+    monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance, project: Project, api: FakeApi
+) -> None:
+    for name in ("GROUPS", "ACTIVITIES"):
+        monkeypatch.setenv(f"SCHEDULES__RESOURCES__{name}", "*/15 * * * *")
+    monkeypatch.setenv("SCHEDULES__RESOURCES__ROLES", "0 6 * * *")
+    definitions = defs()
+    schedules = [definitions.resolve_schedule_def(schedule.name) for schedule in definitions.schedules or ()]
+    assert {schedule.name: schedule.cron_schedule for schedule in schedules} == {
+        "analytics_sync": "0 * * * *",
+        "analytics_sync_activities": "*/15 * * * *",
+        "analytics_sync_roles": "0 6 * * *",
+        "analytics_reconcile": "30 3 * * 0",
+    }
+    assert {schedule.job_name for schedule in schedules} == {"analytics_sync", "analytics_reconcile"}
+    specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
+    policies: dict[str, Any] = {
+        name: specs[asset_key(name)].freshness_policy for name in ("activities", "policies", "roles")
+    }
+    assert {name: policy.warn_window.to_timedelta() for name, policy in policies.items()} == {
+        "activities": timedelta(minutes=45),
+        "policies": timedelta(hours=2.25),
+        "roles": timedelta(hours=48.25),
+    }
+    assert "`*/15 * * * *`" in str(specs[asset_key("activities")].description)
+    window = next(
+        spec.description
+        for checks in definitions.asset_checks or ()
+        for spec in checks.check_specs
+        if spec.name == "cursor_freshness" and spec.asset_key == asset_key("activities")
+    )
+    assert "1:15:00" in str(window)
+
+    # What a tick asks for runs with its checks, and blocks ticks for the same resources only.
+    [request] = tick(instance, "analytics_sync_activities").run_requests or []
+    assert set(request.asset_selection or ()) == {asset_key("activities"), asset_key("groups")}
+    [rest] = tick(instance, "analytics_sync").run_requests or []
+    others = {asset_key(name) for name in BY_NAME} - {*(request.asset_selection or ()), asset_key("roles")}
+    assert set(rest.asset_selection or ()) == others
+    result = project.sync("activities", "groups")
+    checked = {evaluation.asset_key for evaluation in result.get_asset_check_evaluations()}
+    assert checked == set(request.asset_selection or ())
+
+    run_id = add_run(instance, dg.DagsterRunStatus.STARTED, "groups", "policies")
+    assert run_id in str(tick(instance, "analytics_sync_activities").skip_message)
+    assert run_id in str(tick(instance, "analytics_sync").skip_message)
+    assert tick(instance, "analytics_sync_roles").run_requests
+    add_run(instance, dg.DagsterRunStatus.QUEUED)
+    assert not tick(instance, "analytics_sync_roles").run_requests
+
+
+def test_the_schedule_of_the_rest_is_left_out_if_there_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in BY_NAME:
+        monkeypatch.setenv(f"SCHEDULES__RESOURCES__{name.upper()}", "0 6 * * *")
+    names = {schedule.name for schedule in defs().schedules or ()}
+    assert names == {"analytics_sync_organizations", "analytics_reconcile"}
+
+
+def test_a_resource_that_does_not_exist_has_no_cron() -> None:
+    with pytest.raises(ScheduleConfigError, match=r"resource_crons: 'group' is no resource .*did you mean 'groups'"):
+        build_definitions(NAMES, resource_crons={"group": "0 6 * * *"})
+    with (
+        dlt.config.values({"schedules.resources.activity": "0 6 * * *"}),
+        pytest.raises(ScheduleConfigError, match=r"schedules.resources: 'activity' is no resource of analytics"),
+    ):
+        check_names(NAMES)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("SCHEDULES__RESOURCES__GROUPS", "often", "Set groups in .schedules.resources. of .dlt/config.toml, or as SCH"),
         ("SCHEDULES__ANALYTICS_SYNC", "often", "analytics_sync = 'often' is not a cron"),
         ("SCHEDULES__TIMEZONE", "Atlantis", "timezone = 'Atlantis' is not a time zone"),
     ],

@@ -10,6 +10,7 @@ from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import IN_TURN, PATHS, Answer, FakeApi
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.rows import organization
+from analytics_assets_tests.support.waiting import until
 
 PATIENCE = 120
 """Seconds after which a test gives up on a line."""
@@ -73,6 +74,20 @@ def test_a_slow_resource_is_reported_while_nothing_comes_and_when_it_has_come(
     project.sync("organizations", "roles")
     assert log.about("organizations")[0].startswith("organizations: reading: 1 page, 0 rows, 0 rows/s")
     assert log.about("organizations")[-1].startswith("organizations: loading: 4 pages, 45 rows, ")
+
+
+def test_what_is_left_is_estimated_from_a_last_run_of_the_same_kind(api: FakeApi, project: Project, log: Log) -> None:
+    project.sync("organizations")
+
+    def wait_for_a_line(_: Request) -> None:
+        until(lambda: len(log.about("organizations")) > said, "line")
+
+    api.faults["organizations"] = [wait_for_a_line]
+    for mode, is_estimated in (("incremental", True), ("full", False)):
+        said = len(log.about("organizations"))
+        project.sync("organizations", config={"mode": mode})
+        first = log.about("organizations")[said]
+        assert ("45 of 45 rows left, if there are as many as last time" in first) is is_estimated
 
 
 def test_a_wait_is_reported_with_what_is_waited_for(api: FakeApi, project: Project, log: Log) -> None:

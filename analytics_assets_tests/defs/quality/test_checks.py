@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from analytics_assets.api.catalog import Column
-from analytics_assets.defs.automation.schedules import HOURLY
+from analytics_assets.defs.automation.crons import HOURLY, WEEKLY, Crons
 from analytics_assets.defs.quality.checks import build_checks
 from analytics_assets.defs.quality.rules import checks_of
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
@@ -78,7 +78,7 @@ def test_a_sync_of_some_resources_checks_these_only(api: FakeApi, project: Proje
 
 
 def test_the_step_does_not_block_the_assets_and_needs_the_warehouse_for_itself() -> None:
-    definition = build_checks(NAMES, HOURLY)
+    definition = build_checks(NAMES, Crons(HOURLY, WEEKLY))
     assert definition.node_def.name == "analytics_checks"
     assert definition.op.pool == "analytics_warehouse"
     for spec in definition.check_specs:
@@ -260,18 +260,27 @@ def test_a_warehouse_that_cannot_be_opened_is_said_without_its_secrets(
     assert "pw-canary" not in message
 
 
-def test_the_checks_that_a_failed_run_has_skipped_are_asked_for_after_it(api: FakeApi, project: Project) -> None:
+def test_a_failed_resource_leaves_only_its_own_checks_to_be_evaluated(api: FakeApi, project: Project) -> None:
     sensor = Sensor(project.instance, dg.AssetSelection.all_asset_checks())
     sensor.tick()
     project.sync()
     assert sensor.tick() == set()
 
-    api.answer_always("policies", Answer(403))
+    api.answer_always("organizations", Answer(403))
+    api.rows["locations"] += [location(300, organizationId=300)]
     failed = project.run()
     assert not failed.success
-    assert failed.get_asset_check_evaluations() == []
-    assert sensor.tick() == {key for key in EXPECTED if key[0] != "policies"}
+    found = evaluations(failed)
+    assert set(found) == {key for key in EXPECTED if key[0] != "organizations"}
+    # By the table of organizations that is there from before.
+    assert list(wrong(found)) == [("locations", "organization_exists")]
     assert sensor.tick() == set()
+
+
+def test_a_failed_run_evaluates_no_more_checks_than_it_was_launched_for(api: FakeApi, project: Project) -> None:
+    api.answer_always("policies", Answer(403))
+    assert set(evaluations(project.run("roles", "policies"))) == {key for key in EXPECTED if key[0] == "roles"}
+    assert evaluations(project.run("policies")) == {}
 
 
 def test_checks_that_a_run_may_still_evaluate_are_asked_for_only_if_it_does_not(
@@ -279,10 +288,10 @@ def test_checks_that_a_run_may_still_evaluate_are_asked_for_only_if_it_does_not(
 ) -> None:
     sensor = Sensor(project.instance, dg.AssetSelection.all_asset_checks())
     sensor.tick()
-    asked_for = tick_before_each_sync(sensor, monkeypatch)
-    api.answer_with("roles", Answer(403))
+    asked_for = tick_before_each_sync(sensor, monkeypatch, dies_at="roles")
     assert not project.run("groups", "roles").success
     assert asked_for == [("groups", set()), ("roles", set())]
     assert sensor.tick() == {key for key in EXPECTED if key[0] == "groups"}
+    tick_before_each_sync(sensor, monkeypatch)
     project.sync("groups", "roles")
     assert sensor.tick() == set()

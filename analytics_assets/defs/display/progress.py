@@ -49,6 +49,11 @@ class Stage:
         return LOADING if self.stats.is_read else READING
 
     @property
+    def expected(self) -> int | None:
+        """Rows that the listing has, as the API says or as it had last time; `None` if neither is known."""
+        return self.last_time if self.stats.total is None else self.stats.total
+
+    @property
     def rows_per_second(self) -> float:
         """Rows read per second since the sync began. Rows that were read ahead count as well."""
         seconds = self.seconds or monotonic() - self.began
@@ -85,12 +90,11 @@ class Stage:
         """As `details`, in fewer words: for a terminal of 80 columns."""
         stats = self.stats
         texts = [count(stats.rows_read, "row")]
-        # Without a total of the API's, last time's is an estimate.
-        total = self.last_time if stats.total is None else stats.total
+        total = self.expected
         if not self.outcome and total and total > stats.rows_read:
             texts.append(f"{stats.rows_read / total:.0%}")
-            if self.rows_per_second:
-                texts.append(f"about {(total - stats.rows_read) / self.rows_per_second:,.0f} s left")
+            if speed := self.rows_per_second:
+                texts.append(f"about {(total - stats.rows_read) / speed:,.0f} s left")
         if waits := self.waits_for():
             texts.append(waits)
         elif stats.retries:

@@ -72,8 +72,8 @@ class LiveProgress(Progress):
             return [self._starting]
         for task, stage in zip(self.tasks, self._stages, strict=False):
             is_over = bool(stage.outcome)
-            # Without a total (the API does not say how many rows there are), the bar moves to and fro.
-            total = 1 if is_over or not stage.began else stage.stats.total
+            # Without a total (nobody knows how many rows there are), the bar moves to and fro.
+            total = 1 if is_over or not stage.began else stage.expected
             details = stage.details() if self._wide else stage.in_short()
             self.update(
                 task.id,

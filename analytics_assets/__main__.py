@@ -4,6 +4,7 @@ python -m analytics_assets sync
 python -m analytics_assets check
 python -m analytics_assets drop devices
 python -m analytics_assets dev --port 3000
+python -m analytics_assets watch --once
 """
 
 import argparse
@@ -30,9 +31,13 @@ def main() -> None:
     former.add_argument("--yes", action="store_true", help="do not ask")
     ui = commands.add_parser("dev", help="run Dagster's UI, for browsers on this machine only, and Dagster's daemon")
     ui.add_argument("--port", type=int, default=3000, help="port of the UI (default: 3000)")
+    outside = commands.add_parser(
+        "watch", help="tell the webhook when Dagster's daemon is down, and when it is up again"
+    )
+    outside.add_argument("--once", action="store_true", help="print all that is wrong, and end with 1 if anything is")
     given = parser.parse_args()
     _keep_to_owner()
-    if given.command in {"sync", "dev"}:
+    if given.command in {"sync", "dev", "watch"}:
         _find_home()
     if given.command == "dev":
         from analytics_assets.dev import dev  # noqa: PLC0415 - the other commands start no server

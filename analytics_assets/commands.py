@@ -1,4 +1,4 @@
-"""What the commands `sync`, `check` and `drop` do. To import it takes seconds, since it imports Dagster and dlt."""
+"""What the commands but `dev` do. To import this module takes seconds, because it imports Dagster and dlt."""
 
 import argparse
 import logging
@@ -19,6 +19,8 @@ from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.automation.crons import ScheduleConfigError
+from analytics_assets.defs.automation.watch import watch
+from analytics_assets.defs.automation.watched import watched_of
 from analytics_assets.defs.display.errors import reason_of
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.display.terminal import live_progress
@@ -48,6 +50,8 @@ def run(given: argparse.Namespace) -> int:
     try:
         if given.command == "sync":
             return sync()
+        if given.command == "watch":
+            watch(project_names(), watched_of(defs()), _say, once=given.once)
         signal.signal(signal.SIGINT, _raise_pressed)
         if given.command == "drop":
             drop(given.resource, ask=not given.yes)

@@ -17,9 +17,11 @@ from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import upstream_specs
 from analytics_assets.defs.automation.alerts import build_alert_sensor
 from analytics_assets.defs.automation.crons import check_names, read_crons
+from analytics_assets.defs.automation.health import build_health
 from analytics_assets.defs.automation.purge import Scope, build_purge_job, build_purge_schedule
 from analytics_assets.defs.automation.schedules import build_jobs, build_schedules
 from analytics_assets.defs.automation.signs_of_life import build_watch
+from analytics_assets.defs.automation.watched import watched_of
 from analytics_assets.defs.names import Names, find_name_mistakes, name_all
 from analytics_assets.defs.quality.checks import build_checks
 from analytics_assets.defs.quality.connection_check import build_check_job
@@ -102,7 +104,7 @@ def build_definitions(  # noqa: PLR0913 - what a host may want to set in code
     watched = {names.derived("purge"), *(job.name for job in jobs)}, {key for each in assets for key in each.keys}
     upstream = {spec.key for spec in upstream_specs(names)}
     scope = Scope(*watched, observed=upstream, checks={key for each in [*assets, checks] for key in each.check_keys})
-    return dg.Definitions(
+    watchable = dg.Definitions(
         assets=[*upstream_specs(names), *assets],
         asset_checks=[checks],
         jobs=[*jobs, build_purge_job(names, scope)],
@@ -110,3 +112,4 @@ def build_definitions(  # noqa: PLR0913 - what a host may want to set in code
         sensors=[build_alert_sensor(names, *watched), build_watch(names, *watched)],
         resources={names.resource_key: resource},
     )
+    return dg.Definitions.merge(watchable, dg.Definitions(sensors=[build_health(names, watched_of(watchable))]))

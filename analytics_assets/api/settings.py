@@ -25,6 +25,9 @@ TOKEN_URLS = ("access_token_url", "auth_endpoint")
 
 SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key"})
 
+NO_FIELDS = frozenset({"read_copy", "read_copy_max_gb"})
+"""Settings that are no fields of the Dagster resource, so that run config cannot set them."""
+
 
 class SettingsError(ValueError):
     """A setting that cannot work. The message names the key, the value (unless it is a secret) and the remedy.
@@ -42,10 +45,11 @@ class SettingsError(ValueError):
     ) -> None:
         shown = "" if value is None or key in SECRETS else f" = {value!r}"
         file = ".dlt/secrets.toml" if key in SECRETS else ".dlt/config.toml"
-        remedy = remedy or (
-            f"Set it in [{'.'.join(section)}] of {file}, as {'__'.join((*section, key)).upper()} in the environment, or"
-            f" as {key} of the Dagster resource."
+        variable = f"{'__'.join((*section, key)).upper()} in the environment"
+        field = (
+            f", as {variable}, or as {key} of the Dagster resource." if key not in NO_FIELDS else f", or as {variable}."
         )
+        remedy = remedy or f"Set it in [{'.'.join(section)}] of {file}{field}"
         super().__init__(f"{'.'.join((*section, key))}{shown} {problem}. {remedy}")
 
 

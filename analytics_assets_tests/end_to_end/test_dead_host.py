@@ -119,14 +119,15 @@ class Host:
         return run
 
     def await_recovery(self, run_id: str) -> str:
-        """Waits until the dead run has failed, has been told of and a later one has succeeded; returns the alert."""
+        """Waits until the dead run has failed, a later one has succeeded, and both were told; returns the alert."""
         until(
             lambda: look_up(self.instance, run_id).status is dg.DagsterRunStatus.FAILURE, "the end of the dead run", 420
         )
-        until(lambda: any(run_id in text for text in self.webhook.texts), "the alert", 120)
+        until(lambda: any(f"Run {run_id} " in text for text in self.webhook.texts), "the alert", 120)
         succeeded = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS])
         until(lambda: self.instance.get_runs(succeeded), "a sync that succeeds", 180)
-        return next(text for text in self.webhook.texts if run_id in text)
+        until(lambda: any("had failed. What it was to do" in text for text in self.webhook.texts), "its end", 120)
+        return next(text for text in self.webhook.texts if f"Run {run_id} " in text)
 
     def is_loaded(self) -> bool:
         return loaded_keys(self.home / "demo.duckdb", LAST) == keys(LAST, self.api.rows[LAST])

@@ -8,12 +8,12 @@ import pytest
 
 from analytics_assets.api.configured import CHANGES_THE_CATALOG
 from analytics_assets.api.http import transport
-from analytics_assets.api.settings import SECRETS, Settings
+from analytics_assets.api.settings import NO_FIELDS, SECRETS, Settings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.assets.config import SyncConfig
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.automation.alerts import DEFAULT_UI_URL
 from analytics_assets.defs.automation.crons import DEFAULT_TIMEZONE, HOURLY, OF_RESOURCES, WEEKLY
+from analytics_assets.defs.automation.delivery import DEFAULT_UI_URL
 from analytics_assets.defs.automation.purge import KEEP_DAYS
 from analytics_assets.warehouse.duckdb_options import DUCKDB_MEMORY
 from analytics_assets.warehouse.pipeline import OWN_DEFAULTS
@@ -148,7 +148,11 @@ def test_schedules_history_alerts_and_destination_have_the_defaults_that_are_doc
         "timezone": DEFAULT_TIMEZONE,
     }
     assert defaults(TABLES["History: `[history]`"]) == {"keep_days": KEEP_DAYS}
-    assert defaults(TABLES["Alerts: `[alerts]`"]) == {"webhook_url": None, "ui_url": DEFAULT_UI_URL}
+    assert defaults(TABLES["Alerts: `[alerts]`"]) == {
+        "webhook_url": None,
+        "heartbeat_url": None,
+        "ui_url": DEFAULT_UI_URL,
+    }
     assert defaults(TABLES["Destination"])["destination_type"] == DUCKDB
 
 
@@ -164,5 +168,4 @@ def test_the_resource_has_the_fields_and_defaults_that_are_documented() -> None:
     own = defaults(TABLES["The Dagster resource `analytics`"])
     documented = "has a field for every key of `[sources.analytics]` but `read_copy` and `read_copy_max_gb`"
     assert documented in DOCS.read_text(encoding="utf-8")
-    without = {"connector", "read_copy", "read_copy_max_gb"}
-    assert real == {**dict.fromkeys(key for key in Settings() if key not in without), **own}
+    assert real == {**dict.fromkeys(key for key in Settings() if key not in {"connector", *NO_FIELDS}), **own}

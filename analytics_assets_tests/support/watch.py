@@ -1,4 +1,4 @@
-"""The sensor that looks after runs, as the daemon has it tick, and waiting for what it does."""
+"""Sensors as the daemon has them tick."""
 
 from dataclasses import dataclass, field
 
@@ -14,22 +14,26 @@ SENSOR = NAMES.derived("signs_of_life")
 
 @dataclass
 class Watch:
-    """The sensor, as the daemon has it tick in the code location `analytics_assets`."""
+    """A sensor in the code location `analytics_assets`: by default the one that declares runs dead."""
 
     instance: dg.DagsterInstance
     sensor: dg.SensorDefinition = field(default_factory=lambda: defs().resolve_sensor_def(SENSOR))
     cursor: str | None = None
 
-    def tick(self, times: int = 1) -> None:
+    def tick(self, times: int = 1) -> str:
+        """Ticks, and returns why the last tick launched nothing. The cursor stays if a tick fails, as in the daemon."""
+        reason = ""
         for _ in range(times):
             with dg.SensorEvaluationContext(
                 None,
                 instance=self.instance,
                 cursor=self.cursor,
-                sensor_name=SENSOR,
+                sensor_name=self.sensor.name,
                 code_location_origin=RegisteredCodeLocationOrigin(HERE),
             ) as context:
-                self.cursor = self.sensor.evaluate_tick(context).cursor
+                result = self.sensor.evaluate_tick(context)
+                self.cursor, reason = result.cursor, result.skip_message or ""
+        return reason
 
 
 def look_up(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun:

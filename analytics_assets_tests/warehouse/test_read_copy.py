@@ -238,7 +238,11 @@ def test_a_kill_while_it_is_copied_leaves_the_former_copy_and_the_next_run_tidie
     [
         ("read_copy", "off", "read_copy = 'off' is neither true, nor false, nor the path of a file such as"),
         ("read_copy", "s3://bucket/read.db", "is neither true, nor false, nor the path"),
-        ("read_copy", "{database}", "is the warehouse itself. Set it in [sources.analytics]"),
+        (
+            "read_copy",
+            "{database}",
+            "is the warehouse itself. Set it in [sources.analytics] of .dlt/config.toml, or as SOURCES__",
+        ),
         ("read_copy", "elsewhere/analytics.db", "is called like a schema in it"),
         ("read_copy_max_gb", "0", "read_copy_max_gb = 0.0 is not above 0"),
         ("read_copy_max_gb", "much", "read_copy_max_gb = 'much' is not a number"),

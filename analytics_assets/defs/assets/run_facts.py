@@ -119,6 +119,8 @@ def _configured_destination(settings: Settings, resource: AnalyticsResource) -> 
     type_ = destination_type(explicit)
     if resource.destination_credentials is not None:
         return type_
+    # Its path is not checked yet, and is no part of the destination.
+    settings.read_copy = False
     try:
         return describe_target(read_target(settings, type_))
     except DestinationError:

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from analytics_assets.defs.automation.alerts import deliver, describe_death, read_webhook_url
+from analytics_assets.defs.automation.alerts import describe_death, mark_told
+from analytics_assets.defs.automation.delivery import AlertError, tell
 from analytics_assets.defs.automation.run_tags import selected_assets, tag_run
 from analytics_assets.defs.names import Names
 
@@ -95,7 +96,7 @@ def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.Asset
         dead = []
         for record in context.instance.get_run_records(dg.RunsFilter(statuses=WATCHED)):
             run = record.dagster_run
-            if _is_here(run, context) and is_ours(run, jobs, assets):
+            if is_here(run, location_of(context)) and is_ours(run, jobs, assets):
                 sign = _last_sign(context.instance, run)
                 before, ticks = seen.get(run.run_id, (None, 0))
                 counts[run.run_id] = sign, ticks + 1 if sign == before else 0
@@ -117,10 +118,15 @@ def _read_counts(cursor: str | None) -> dict[str, tuple[str, int]]:
         return {}
 
 
-def _is_here(run: dg.DagsterRun, context: dg.SensorEvaluationContext) -> bool:
-    """Whether a run belongs to this code location, or to the command line, which has none."""
-    origin, here = run.remote_job_origin, context.code_location_origin
-    return origin is None or (here is not None and origin.location_name == here.location_name)
+def location_of(context: dg.SensorEvaluationContext) -> str | None:
+    """The name of the code location that a sensor stands in."""
+    return context.code_location_origin.location_name if context.code_location_origin else None
+
+
+def is_here(run: dg.DagsterRun, location: str | None) -> bool:
+    """Whether a run belongs to a code location, or to the command line, which has none."""
+    origin = run.remote_job_origin
+    return origin is None or origin.location_name == location
 
 
 def is_ours(run: dg.DagsterRun, jobs: Collection[str], assets: Collection[dg.AssetKey]) -> bool:
@@ -155,5 +161,10 @@ def _declare_dead(context: dg.SensorEvaluationContext, record: dg.RunRecord) -> 
         return
     context.instance.report_run_failed(run, message)
     # Dagster calls the failure alert only for runs of a code location, not for those of the command line.
-    if run.remote_job_origin is None and (webhook_url := read_webhook_url()):
-        deliver(webhook_url, describe_death(run, message))
+    if run.remote_job_origin is None:
+        try:
+            tell(describe_death(run, message))
+            mark_told(context.instance, run.run_id)
+        except AlertError as error:
+            # The sensor analytics_health tells it later.
+            context.log.warning(str(error))

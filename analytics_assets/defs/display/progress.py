@@ -5,8 +5,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 
-from tabulate import tabulate
-
 from analytics_assets.api.listing import Listing
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.warehouse.sync import Synced
@@ -16,6 +14,9 @@ EVERY = 5.0
 
 QUEUED, READING, LOADING, MATERIALIZED, FAILED = "queued", "reading", "loading", "materialized", "failed"
 """The states of a resource, in their order."""
+
+HEAD = ["resource", "outcome", "loaded", "read", "deleted", "rescued", "requests", "retries", "seconds"]
+"""Columns of the table at the end of a run."""
 
 
 @dataclass(slots=True)
@@ -135,8 +136,20 @@ class Progress:
 
     def summary(self) -> str:
         """A table of all resources, in Markdown that is readable as plain text."""
-        head = ["resource", "outcome", "loaded", "read", "marked deleted", "rescued", "requests", "retries", "seconds"]
-        return tabulate(map(_cells, self.stages.values()), head, "pipe", intfmt=",", floatfmt=".1f", missingval="")
+        rows = [HEAD, *map(_cells, self.stages.values())]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        # tabulate pads numbers so much that the log of the UI, in a window of 1440 pixels, would wrap each line.
+        lines = [
+            " | ".join(
+                cell.rjust(width) if place > 1 else cell.ljust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        rule = "|".join(
+            f"{'-' * (width + 1)}:" if place > 1 else f":{'-' * (width + 1)}" for place, width in enumerate(widths)
+        )
+        return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])
 
     def _look(self, stage: Stage) -> None:
         now = monotonic()
@@ -156,7 +169,8 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _cells(stage: Stage) -> list[object]:
+def _cells(stage: Stage) -> list[str]:
     stats = stage.stats
     numbers = (stage.loaded, stats.rows_read, stage.deleted, stats.values_rescued, stats.requests, stats.retries)
-    return [stage.name, stage.state, *numbers, stage.seconds]
+    texts = ["" if number is None else f"{number:,}" for number in numbers]
+    return [stage.name, stage.state, *texts, f"{stage.seconds:.1f}"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from analytics_assets.defs.automation.alerts import AlertError, deliver
+from analytics_assets.defs.automation.delivery import AlertError, tell
 from analytics_assets_tests.servers.fake_api import PATHS, TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.servers.webhook import Webhook
 from analytics_assets_tests.support.commands import check
@@ -133,10 +133,10 @@ def test_an_alert_says_that_the_bundle_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, webhook: Webhook
 ) -> None:
     # With a patience that no other test has, as a process keeps its clients.
-    monkeypatch.setattr("analytics_assets.defs.automation.alerts.WEBHOOK_TIMEOUT", 4.125)
+    monkeypatch.setattr("analytics_assets.defs.automation.delivery.WEBHOOK_TIMEOUT", 4.125)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
     with pytest.raises(AlertError, match=r"did not take the alert: REQUESTS_CA_BUNDLE = .* cannot be read"):
-        deliver(webhook.url, "text")
+        tell("text")
 
 
 def test_a_redirect_from_http_to_https_of_the_host_is_followed_and_never_back(

@@ -100,6 +100,12 @@ def test_an_api_that_is_not_there_is_tried_again_unless_a_person_typed_its_url(
     assert f"No answer from {NOBODY}" in seen["problem"]
 
 
+def test_a_wrong_setting_is_not_tried_again_by_a_run_of_checks_either(project: Project) -> None:
+    result = project.run(job="analytics_verify", run_config=resource_config(dialect="klingon"))
+    assert not result.success
+    assert tags(project, result)["dagster/max_retries"] == "0"
+
+
 def spec_of(name: str, resource: AnalyticsResource | None = None) -> dg.AssetSpec:
     definitions = build_definitions(NAMES, resource=resource)
     return next(spec for spec in definitions.resolve_all_asset_specs() if spec.key == asset_key(name))

@@ -13,7 +13,7 @@ import pytest
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from analytics_assets.defs.automation import alerts
+from analytics_assets.defs.automation import alerts, delivery
 from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi
 from analytics_assets_tests.servers.webhook import SECRET, Webhook
 from analytics_assets_tests.support.eight import NAMES, asset_key, defs
@@ -24,8 +24,9 @@ SENSOR = NAMES.derived("failure_alert")
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DELIVERY_PAUSE", "WEBHOOK_TIMEOUT", "RETRY_DECISION_TIMEOUT"):
-        monkeypatch.setattr(alerts, name, 0.3)
+    monkeypatch.setattr(alerts, "RETRY_DECISION_TIMEOUT", 0.3)
+    for name in ("DELIVERY_PAUSE", "WEBHOOK_TIMEOUT"):
+        monkeypatch.setattr(delivery, name, 0.3)
 
 
 @dataclass
@@ -232,21 +233,15 @@ def test_an_unexplained_error_is_posted_by_its_type_alone(
 
 
 @NO_RETRIES
-def test_nothing_happens_before_it_is_configured(
-    api: FakeApi,
-    watched: Watched,
-    webhook: Webhook,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_a_sensor_without_a_webhook_says_so_as_a_failed_tick(api: FakeApi, watched: Watched) -> None:
     assert defs().resolve_sensor_def(SENSOR).default_status is dg.DefaultSensorStatus.RUNNING
-    monkeypatch.delenv("ALERTS__WEBHOOK_URL")
-    assert defs().resolve_sensor_def(SENSOR).default_status is dg.DefaultSensorStatus.STOPPED
     api.answer_always("policies", Answer(403))
-    watched.project.run("policies")
-    watched.tick()
-    assert "set ALERTS__WEBHOOK_URL" in capfd.readouterr().err
-    assert webhook.posts == []
+    run_id = watched.project.run("policies").run_id
+    [reaction] = watched.tick().dagster_run_reactions
+    said = str(reaction.error)
+    assert "Nobody was told this, because there is no webhook: set ALERTS__WEBHOOK_URL, or [alerts] webhook_url" in said
+    assert "- policies: GET /v2/policies answered 403 Forbidden." in said
+    assert f"/runs/{run_id}" in said
 
 
 @NO_RETRIES

@@ -92,7 +92,11 @@ def test_resources_of_the_same_cron_share_a_schedule_and_their_freshness_follows
         monkeypatch.setenv(f"SCHEDULES__RESOURCES__{name}", "*/15 * * * *")
     monkeypatch.setenv("SCHEDULES__RESOURCES__ROLES", "0 6 * * *")
     definitions = defs()
-    schedules = [definitions.resolve_schedule_def(schedule.name) for schedule in definitions.schedules or ()]
+    schedules = [
+        definitions.resolve_schedule_def(schedule.name)
+        for schedule in definitions.schedules or ()
+        if schedule.name != NAMES.derived("purge")
+    ]
     assert {schedule.name: schedule.cron_schedule for schedule in schedules} == {
         "analytics_sync": "0 * * * *",
         "analytics_sync_activities": "*/15 * * * *",
@@ -140,7 +144,7 @@ def test_the_schedule_of_the_rest_is_left_out_if_there_is_no_rest(monkeypatch: p
     for name in BY_NAME:
         monkeypatch.setenv(f"SCHEDULES__RESOURCES__{name.upper()}", "0 6 * * *")
     names = {schedule.name for schedule in defs().schedules or ()}
-    assert names == {"analytics_sync_organizations", "analytics_reconcile"}
+    assert names - {NAMES.derived("purge")} == {"analytics_sync_organizations", "analytics_reconcile"}
 
 
 def test_a_resource_that_does_not_exist_has_no_cron() -> None:

@@ -9,15 +9,19 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
-from analytics_assets.defs.automation import signs_of_life
+from analytics_assets.defs.automation import run_findings, signs_of_life
 from analytics_assets.defs.automation.run_tags import tag_run
 from analytics_assets.defs.automation.signs_of_life import ALIVE, SILENT_TICKS, alive
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.servers.webhook import Webhook
-from analytics_assets_tests.support.eight import asset_key
+from analytics_assets_tests.support.eight import NAMES, asset_key, defs
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.waiting import until
 from analytics_assets_tests.support.watch import HERE, Watch, look_up
@@ -73,6 +77,46 @@ def test_a_run_that_died_before_its_first_sign_is_failed_and_retried(
     assert message.startswith("No sign of life from the process of this run for 3 minutes; the last: never. Its host")
     assert "its retry or the next sync loads the rest" in message
     watch.tick(FOR_EVER)
+
+
+class LikeCelery(DefaultRunLauncher):
+    """Says of a task whose worker was killed that it runs, as Celery does: nobody has reported its end."""
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:  # noqa: ARG002 - Dagster's signature
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+def test_a_launcher_that_takes_a_dead_run_for_alive_is_not_believed(home: Path) -> None:
+    """Dagster's monitoring believes it, until the maximum runtime."""
+    with (home / "dagster.yaml").open("a", encoding="utf-8") as file:
+        file.write(f"\nrun_launcher:\n  module: {__name__}\n  class: LikeCelery\n")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        run_id = start(instance)
+        with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace:
+            assert list(execute_run_monitoring_iteration(workspace, logging.getLogger(__name__))) == [None]
+        assert look_up(instance, run_id).status is STARTED
+        Watch(instance).tick(SILENT_TICKS + 1)
+        assert look_up(instance, run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_dead_run_that_nobody_can_be_told_of_is_told_by_the_other_sensor(
+    instance: dg.DagsterInstance, watch: Watch, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_findings, "GRACE", timedelta(0))
+    health = Watch(instance, defs().resolve_sensor_def(NAMES.derived("health")))
+    run_id = start(instance, location=None, tags={"dagster/max_retries": "0"})
+    monkeypatch.delenv("ALERTS__WEBHOOK_URL")
+    watch.tick(SILENT_TICKS + 1)
+    assert look_up(instance, run_id).status is dg.DagsterRunStatus.FAILURE
+    monkeypatch.setenv("ALERTS__WEBHOOK_URL", webhook.url)
+    health.tick(2)
+    [text] = webhook.texts
+    assert "\nNo sign of life from the process of this run for 3 minutes" in text
+    assert text.endswith(f"/runs/{run_id}")
 
 
 def test_the_sensor_is_on_by_default_and_ticks_often_enough(watch: Watch) -> None:

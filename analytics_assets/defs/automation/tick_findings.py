@@ -1,0 +1,69 @@
+"""Which schedules and sensors do not do what they were switched on for."""
+
+from collections.abc import Iterator, Set
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick
+
+from analytics_assets.defs.automation.delivery import AlertError, link_to
+from analytics_assets.defs.automation.findings import GRACE, Finding, Findings, minute
+from analytics_assets.defs.automation.watched import Watched
+
+
+def find_ticks(instance: dg.DagsterInstance, watched: Watched, told: Set[str], now: datetime) -> Findings:
+    """Schedules and sensors that were switched off or whose latest tick failed, and schedules that do not tick."""
+    found: dict[str, Finding] = {}
+    page = link_to("automation")
+    for name, state, latest in read_states(instance, watched):
+        off, ticks = f"off {name}", f"ticks {name}"
+        if not _is_on(state, watched):
+            # One that was never on has no state, or that of the code and no tick.
+            if state.status.value == "STOPPED" or latest:
+                says = f"{name} is switched off. If nobody meant to, switch it on. {page}"
+                found[off] = Finding(wrong=True, says=says, told=off in told)
+            continue
+        found[off] = Finding(wrong=False, says=f"{name} is switched on again.", told=off in told)
+        last = max(latest.timestamp if latest else 0.0, getattr(state.instigator_data, "start_timestamp", None) or 0.0)
+        since = datetime.fromtimestamp(last, UTC)
+        if name in watched.schedules and last and now - GRACE > watched.due(name, since):
+            wrong = f"has not ticked since {minute(since)}. Look whether Dagster's daemon runs, and what it logs"
+        elif latest is None or latest.status.value == "STARTED" or (cause := _cause(latest)) == AlertError.__name__:
+            # In a tick that could not tell something, that is what is wrong, and it is told later.
+            continue
+        elif cause:
+            wrong = f"has failed in its latest tick ({cause})"
+        else:
+            wrong = ""
+        says = f"{name} {wrong}. {page}" if wrong else f"{name} ticks again."
+        found[ticks] = Finding(bool(wrong), says, ticks in told)
+    return found
+
+
+def read_states(
+    instance: dg.DagsterInstance, watched: Watched
+) -> Iterator[tuple[str, InstigatorState, InstigatorTick | None]]:
+    """Yields each schedule and sensor that has a state, with its latest tick."""
+    newest: dict[str, tuple[InstigatorState, InstigatorTick | None]] = {}
+    for state in instance.all_instigator_state():
+        here = watched.location in {None, state.repository_selector.location_name}
+        if here and (state.name in watched.schedules or state.name in watched.sensors):
+            ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+            latest, other = ticks[0] if ticks else None, newest.get(state.name, (None, None))[1]
+            # A code location that was renamed leaves states that nothing ticks any more.
+            if state.name not in newest or (latest and (other is None or latest.timestamp > other.timestamp)):
+                newest[state.name] = state, latest
+    for name, (state, latest) in newest.items():
+        yield name, state, latest
+
+
+def _cause(tick: InstigatorTick) -> str | None:
+    """The class of the error that a tick has failed with."""
+    return (tick.error.cause or tick.error).cls_name if tick.error else None
+
+
+def _is_on(state: InstigatorState, watched: Watched) -> bool:
+    schedule = watched.schedules.get(state.name)
+    if state.status.value == "DECLARED_IN_CODE" and schedule:
+        return schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    return state.is_running

@@ -1,0 +1,128 @@
+"""The command `watch`: tells from outside what Dagster's daemon cannot tell, because it is down or hangs."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Set
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import NoReturn
+
+import dagster as dg
+
+from analytics_assets.defs.automation.delivery import AlertError, tell
+from analytics_assets.defs.automation.findings import Finding, Findings, minute, remember
+from analytics_assets.defs.automation.health import describe, find_all
+from analytics_assets.defs.automation.tick_findings import find_ticks, read_states
+from analytics_assets.defs.automation.watched import Watched
+from analytics_assets.defs.names import Names
+
+PAUSE = 30.0
+"""Seconds between two looks."""
+
+SILENCE = timedelta(minutes=3)
+"""How long a part of the daemon may give no heartbeat, and the sensor may not tick. Both are due every thirty seconds,
+but the parts wait for code that is loaded."""
+
+
+def watch(names: Names, watched: Watched, log: Callable[[str], None], *, once: bool) -> NoReturn:
+    """The command `watch`.
+
+    Args:
+        names: Names of the connector.
+        watched: What is watched.
+        log: Called with each text.
+        once: Whether to look once, at all there is to watch, and to end with the exit status 1 if anything is wrong.
+    """
+    if once:
+        problems = list_problems(names, watched)
+        for problem in problems:
+            log(problem)
+        sys.exit(1 if problems else 0)
+    # As systemd and Docker end it, or Ctrl-C.
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: sys.exit(0))
+    log("Watching Dagster's daemon ...")
+    told: set[str] = set()
+    while True:
+        told = look(names, watched, told, log)
+        time.sleep(PAUSE)
+
+
+def list_problems(names: Names, watched: Watched) -> list[str]:
+    """All that is wrong, with the daemon and with what the sensor `analytics_health` watches."""
+
+    def find(instance: dg.DagsterInstance, now: datetime) -> Findings:
+        outside = _find_outside(names, watched, set(), instance, now)
+        return {**outside, **find_all(instance, watched, set(), now)}
+
+    found = _look(find, set())
+    # Fields are news, and nothing that is wrong as long as they are there.
+    return list(
+        {finding.says: None for key, finding in found.items() if finding.wrong and not key.startswith("field ")}
+    )
+
+
+def look(names: Names, watched: Watched, told: set[str], log: Callable[[str], None]) -> set[str]:
+    """Looks at the daemon, and tells what is wrong and what is right again.
+
+    The rest is told by the sensor `analytics_health`, as long as that ticks.
+
+    Returns:
+        What people know as wrong by now.
+    """
+    found = _look(partial(_find_outside, names, watched, told), told)
+    news = {key: finding for key, finding in found.items() if finding.is_news}
+    if not news:
+        return told
+    text = describe(names.connector.name, news.values())
+    log(text)
+    try:
+        tell(text)
+    except AlertError as error:
+        log(str(error).splitlines()[0])
+        return told
+    return remember(told, news)
+
+
+def _look(find: Callable[[dg.DagsterInstance, datetime], Findings], told: Set[str]) -> Findings:
+    key = "storage"
+    try:
+        with dg.DagsterInstance.get() as instance:
+            found = find(instance, datetime.now(UTC))
+    except Exception as error:  # noqa: BLE001 - each storage has its own errors
+        # Its text quotes the address, and perhaps more.
+        says = f"Dagster's storage cannot be read: {type(error).__name__}."
+        return {key: Finding(wrong=True, says=says, told=key in told)}
+    return {**found, key: Finding(wrong=False, says="Dagster's storage can be read again.", told=key in told)}
+
+
+def _find_outside(
+    names: Names, watched: Watched, told: Set[str], instance: dg.DagsterInstance, now: datetime
+) -> Findings:
+    """The daemon by its heartbeats, and the sensor `analytics_health` by its ticks."""
+    statuses = instance.get_daemon_statuses().values()
+    beats = {each.daemon_type: each.last_heartbeat.timestamp for each in statuses if each.last_heartbeat}
+    silent = sorted(
+        each.daemon_type for each in statuses if now.timestamp() - beats.get(each.daemon_type, 0) > SILENCE.seconds
+    )
+    since = f"since {minute(datetime.fromtimestamp(max(beats.values()), UTC))}" if beats else "ever"
+    if len(silent) == len(statuses):
+        says = f"Dagster's daemon is down: no heartbeat {since}. Nothing is scheduled, launched or told. Start it."
+    elif silent:
+        says = f"A part of Dagster's daemon hangs: no heartbeat of {', '.join(silent)} for {SILENCE}. Start it anew."
+    else:
+        says = "Dagster's daemon is up again."
+    found: dict[str, Finding] = {"daemon": Finding(wrong=bool(silent), says=says, told="daemon" in told)}
+    if silent:
+        # The sensor cannot tick then.
+        return found
+    health = replace(watched, schedules={}, sensors=[names.derived("health")])
+    found |= find_ticks(instance, health, told, now)
+    for name, _, latest in read_states(instance, health):
+        last = datetime.fromtimestamp(latest.timestamp, UTC) if latest else now
+        wrong = now - last > SILENCE
+        says = f"has not ticked since {minute(last)}. Does its code location load?" if wrong else "ticks again."
+        found["silence"] = Finding(wrong=wrong, says=f"The sensor {name} {says}", told="silence" in told)
+    return found

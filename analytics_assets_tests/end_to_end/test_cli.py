@@ -136,7 +136,9 @@ def test_ctrl_c_ends_a_command_with_one_sentence(
     if command == "check":
         assert said == "Ended by Ctrl-C: this command loads nothing."
     else:
-        assert re.fullmatch("Ended by Ctrl-C: (nothing new is|.* loaded. That stays), and the next sync loads .*", said)
+        assert re.fullmatch(
+            "Ended by Ctrl-C: (nothing new is loaded|.* loaded. That stays), and the next sync .*", said
+        )
         shipped_api.faults[resource].clear()
         assert run(tmp_path, *COMMANDS, "sync").returncode == 0
         assert loaded_keys(database, resource) == keys(resource, shipped_api.rows[resource])

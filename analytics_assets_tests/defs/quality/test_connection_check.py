@@ -234,9 +234,9 @@ def test_the_command_prints_a_line_each_and_says_by_its_status_how_it_went(
 ) -> None:
     result = run(tmp_path, *COMMANDS, "check")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert [line.split()[:2] for line in result.stdout.splitlines()] == [
-        ["ok", name] for name in [*RESOURCES, "destination"]
-    ]
+    *lines, summary = result.stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["ok", name] for name in [*RESOURCES, "destination"]]
+    assert summary.startswith(f"{len(lines)} of {len(lines)} ready. Next: make dev")
     assert not project.database.exists()
     assert list((tmp_path / "elsewhere").iterdir()) == list((tmp_path / "dagster").iterdir()) == []
 
@@ -251,7 +251,8 @@ def test_the_command_fails_with_the_reason(
     assert "groups" in line
     assert "GET /v2/groups answered 400" in line
     assert "no [bold]markup[/bold], however odd" in line
-    assert len(printed) == len(PATHS) + 1
+    assert printed[-1].startswith(f"{len(PATHS)} of {len(PATHS) + 1} ready. Next: correct ")
+    assert len(printed) == len(PATHS) + 2
 
 
 @pytest.mark.parametrize("works", [True, False])

@@ -165,6 +165,13 @@ class Settings(BaseConfiguration):
         return self.page_size or self.wire_format.page_size
 
 
+def read_secret(key: str) -> str | None:
+    """A secret of dlt's configuration, such as `alerts.webhook_url`; `None` if it is not set."""
+    # Asked for a type, dlt would not know that this is a secret, and would read no file of /run/secrets.
+    value: Any = dlt.secrets.get(key)
+    return str(value or "").strip() or None
+
+
 def is_token(text: str) -> bool:
     """Whether a text can be a bearer token: one word of printable ASCII."""
     return text.isascii() and text.isprintable() and " " not in text

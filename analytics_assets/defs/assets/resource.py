@@ -11,7 +11,7 @@ import dlt
 from pydantic import Field, PrivateAttr
 
 from analytics_assets.api.connector import Connector
-from analytics_assets.api.settings import DEMO, SECRETS, Settings, SettingsError
+from analytics_assets.api.settings import DEMO, SECRETS, Settings, SettingsError, read_secret
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.automation.signs_of_life import alive
 from analytics_assets.defs.names import Names
@@ -157,7 +157,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
 
     def secrets(self, connector: Connector) -> list[str | None]:
         """The API's secrets, which no message may show, from the fields and dlt's configuration. They are unchecked."""
-        return [getattr(self, key) or dlt.secrets.get(connector.setting(key), str) for key in sorted(SECRETS)]
+        return [getattr(self, key) or read_secret(connector.setting(key)) for key in sorted(SECRETS)]
 
     @contextmanager
     def session(

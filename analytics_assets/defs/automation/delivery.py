@@ -15,6 +15,7 @@ import dlt
 
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.response import NoResponseError
+from analytics_assets.api.settings import read_secret
 
 DEFAULT_UI_URL = "http://localhost:3000"
 
@@ -39,7 +40,7 @@ def tell(text: str) -> None:
     Raises:
         AlertError: No webhook is configured, its URL is malformed, or it did not accept the text.
     """
-    url = dlt.secrets.get("alerts.webhook_url", str)
+    url = read_secret("alerts.webhook_url")
     if not url:
         raise AlertError(
             "Nobody was told this, because there is no webhook: set ALERTS__WEBHOOK_URL, or [alerts] webhook_url in"
@@ -58,7 +59,7 @@ def give_heartbeat() -> None:
     Raises:
         AlertError: The URL is malformed, or the service did not accept the post.
     """
-    if url := dlt.secrets.get("alerts.heartbeat_url", str):
+    if url := read_secret("alerts.heartbeat_url"):
         _post("heartbeat", url, {"text": "alive"})
 
 

@@ -74,6 +74,7 @@ def watched_of(definitions: dg.Definitions) -> Watched:
         assets=sorted(key for each in assets for key in each.keys),
         # Dagster has them as sets, and texts are to have an order.
         checks=sorted({key for each in [*assets, *checks] for key in each.check_keys}),
-        schedules={schedule.name: schedule for schedule in schedules},
+        # One with several crons, which a host may have, is not watched.
+        schedules={each.name: each for each in schedules if isinstance(each.cron_schedule, str)},
         sensors=[sensor.name for sensor in definitions.sensors or ()],
     )

@@ -318,7 +318,8 @@ def test_each_connector_watches_its_own() -> None:
     ours, theirs = watched("acme"), watched("umbrella")
     assert not set(ours.assets) & set(theirs.assets)
     assert not set(ours.checks) & set(theirs.checks)
-    assert sorted(ours.schedules) == ["acme_purge", "acme_reconcile", "acme_sync"]
+    assert "acme_sync" in ours.schedules
+    assert not set(ours.schedules) & set(theirs.schedules)
     run = dg.DagsterRun("acme_sync")
     assert ours.has_run(run)
     assert not theirs.has_run(run)

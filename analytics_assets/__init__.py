@@ -15,7 +15,7 @@
 
 `api`, `warehouse` and `demo` never import Dagster, and `api` never imports the other two. `definitions` is what
 `dagster dev` loads, and has `build_definitions` for other projects; `component` does the same for a `defs.yaml`.
-`__main__` is the command line, and `dev` and `webserver` run Dagster's UI on this machine.
+`__main__` and `commands` are the command line, and `dev` and `webserver` run Dagster's UI on this machine.
 
 docs/architecture.md has the whole tree, the table of where each question is decided, and the glossary.
 """

@@ -4,6 +4,7 @@ It replaces `dagster dev`, whose webserver also obeys pages of other sites that 
 """
 
 import http.client
+import json
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from threading import Thread
+from urllib.parse import quote
 
 from analytics_assets.project import shipped_file
 
@@ -25,6 +28,9 @@ PAUSE = 0.2
 
 ANSWERS_WITHIN = 5
 """Most seconds for a response of the webserver. Without one, another program listens on the port."""
+
+HARMLESS = (b"No cursor for event type",)
+"""What lines of Dagster are not shown: a new instance has no events yet, of which its daemon warns."""
 
 
 def dev(port: int, log: Callable[[str], None]) -> int:
@@ -54,12 +60,20 @@ def dev(port: int, log: Callable[[str], None]) -> int:
             return 1
     log(f"Starting Dagster; its UI will be at http://localhost:{port} ...")
     # SIGTERM ends this process like Ctrl-C, so that it ends the webserver and the daemon as well.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         processes: list[subprocess.Popen[bytes]] = []
 
         def start(command: list[str]) -> None:
-            processes.append(subprocess.Popen([*command, *workspace]))  # noqa: S603 - both are ours
+            processes.append(
+                subprocess.Popen(  # noqa: S603 - both are ours
+                    [*command, *workspace], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                )
+            )
+            printer = Thread(target=_pass_on, args=processes[-1:], daemon=True)
+            printer.start()
+            stack.callback(printer.join, PAUSE)
             stack.callback(_end, processes[-1])
 
         try:
@@ -73,7 +87,10 @@ def dev(port: int, log: Callable[[str], None]) -> int:
             # The webserver comes first: in a new DAGSTER_HOME it creates the tables of the history, and two processes
             # at once would get in each other's way.
             start(daemon)
-            log(f"Dagster's UI: http://localhost:{port} (only browsers on this machine can open it). Ctrl-C ends it.")
+            log(
+                f"The assets in Dagster's UI, with the button Materialize all:\n\n    {_lineage(port)}\n\nOnly browsers"
+                " on this machine can open it. Ctrl-C ends it."
+            )
             while all(process.poll() is None for process in processes):
                 time.sleep(PAUSE)
         except KeyboardInterrupt:
@@ -92,6 +109,31 @@ def _answers_own_pages_only(port: int, webserver: "subprocess.Popen[bytes]") -> 
                 return _status(port, "elsewhere.example") == 403
         time.sleep(PAUSE)
     return False
+
+
+def _lineage(port: int) -> str:
+    """The URL of the graph of all assets, with its groups expanded; its first page would be an empty timeline."""
+    url = f"http://localhost:{port}/asset-groups"
+    query = json.dumps({"query": "{ assetNodes { groupName } }"})
+    headers = {"Host": f"localhost:{port}", "Content-Type": "application/json"}
+    with (
+        suppress(OSError, http.client.HTTPException, ValueError, KeyError, TypeError),
+        closing(http.client.HTTPConnection(LOOPBACK, port, timeout=ANSWERS_WITHIN)) as connection,
+    ):
+        connection.request("POST", "/graphql", query, headers)
+        nodes = json.loads(connection.getresponse().read())["data"]["assetNodes"]
+        # As the UI itself writes them.
+        groups = sorted({f"global@global:{node['groupName']}" for node in nodes})
+        return f"{url}?expanded={quote(','.join(groups), safe='@:,')}" if groups else url
+    return url
+
+
+def _pass_on(process: "subprocess.Popen[bytes]") -> None:
+    """Prints what a process prints, but for the lines in `HARMLESS`."""
+    for line in process.stdout or ():
+        if not any(text in line for text in HARMLESS):
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
 
 
 def _status(port: int, host: str) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 import dagster as dg
 import psycopg2
 
-from analytics_assets.__main__ import QUIET
+from analytics_assets.commands import QUIET
 from analytics_assets.definitions import defs
 from analytics_assets.defs.automation.purge import KEEP_DAYS
 from analytics_assets_tests.support.checkout import CHECKOUT

@@ -1,4 +1,4 @@
-"""A tour of Dagster's UI in ten steps: each acts in a browser, asserts what the page shows, and takes a picture.
+"""A tour of Dagster's UI and of the command line: each step acts, asserts what is shown, and takes a picture.
 
     python -m tools.tour
 
@@ -8,7 +8,9 @@ Needs Chromium; Playwright's own browsers are never downloaded.
 """
 
 import base64
+import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,8 @@ from analytics_assets.defs.names import name_all
 from analytics_assets.defs.reports.assets import REPORTS
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.dagster_dev import PATIENCE, dagster_dev, find_chromium
+from analytics_assets_tests.support.environment import CONFIGURED_BY
+from tools import terminal
 
 DOCUMENT = CHECKOUT / "docs" / "tour.md"
 PICTURES = CHECKOUT / "docs" / "images"
@@ -53,9 +57,20 @@ AUTOMATIONS = (NAMES.sync, NAMES.reconcile, "default_automation_condition_sensor
 
 @dataclass(frozen=True)
 class Tour:
-    """A browser tab on the UI."""
+    """A browser tab on the UI, and a directory for the command line."""
 
     page: Page
+    home: Path
+
+    def run(self, command: str, interrupt: Callable[[str], bool] | None = None) -> terminal.Shown:
+        """Runs a command in a terminal, with a warehouse and a history of its own."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURED_BY)}
+        environment |= {
+            "DAGSTER_HOME": str(self.home),
+            "DESTINATION__DUCKDB__CREDENTIALS": str(self.home / "terminal.duckdb"),
+            "DLT_PROJECT_DIR": str(self.home),
+        }
+        return terminal.show(command, environment, interrupt)
 
     def open(self, path: str, height: int = HEIGHT, width: int = WIDTH) -> None:
         """Opens a page, in a window of this size."""
@@ -105,16 +120,16 @@ class Tour:
 
 
 def graph_before(tour: Tour) -> bytes:
-    tour.open("/asset-groups", TALL)
+    # As make dev prints it.
+    groups = (NAMES.group, NAMES.derived("reports"), NAMES.upstream_group)
+    tour.open(f"/asset-groups?expanded={','.join(f'global@global:{group}' for group in groups)}", TALL)
     page = tour.page
+    expect(tour.text(TABLES[-1].path[-1])).to_be_visible()
     tour.button("config").click()
     # Nothing is partitioned, and a materialization is the latest event: without these lines the nodes can be read.
     for line in ("Partitions", "Latest event"):
         page.get_by_role("dialog").get_by_text(line, exact=True).first.click()
     tour.button("Save").click()
-    page.get_by_role("button", name="settings").last.click()
-    page.get_by_role("menuitem", name="Expand all groups").click()
-    expect(tour.text(TABLES[-1].path[-1])).to_be_visible()
     # A graph is made to fit in when it is opened.
     page.reload()
     expect(tour.text("Never materialized")).to_have_count(len(TABLES))
@@ -240,6 +255,31 @@ def freshness(tour: Tour) -> bytes:
     return page.locator("div").screenshot()
 
 
+def terminal_live(tour: Tour) -> bytes:
+    total = len(NAMES.connector.resources)
+    ended = tour.run("sync", lambda screen: screen.count("materialized") >= total // 2)
+    assert ended.status == 130, ended
+    assert all(resource.name in ended.live for resource in NAMES.connector.resources)
+    # One sentence, and no traceback.
+    assert ended.last.splitlines()[-1].startswith("Ended by Ctrl-C:"), ended.last
+    assert "Traceback" not in ended.last
+    return terminal.picture(tour.page, f"{ended.live}^C\n\n{ended.last.partition(chr(10))[2]}", "make demo, and Ctrl-C")
+
+
+def terminal_table(tour: Tour) -> bytes:
+    done = tour.run("sync")
+    assert done.status == 0, done
+    assert done.last.count("materialized") == len(NAMES.connector.resources)
+    return terminal.picture(tour.page, done.last, "make demo")
+
+
+def terminal_check(tour: Tour) -> bytes:
+    done = tour.run("check")
+    assert done.status == 0, done
+    assert f"{len(NAMES.connector.resources) + 1} of {len(NAMES.connector.resources) + 1} ready." in done.last
+    return terminal.picture(tour.page, done.last, "python -m analytics_assets check")
+
+
 @dataclass(frozen=True)
 class Step:
     """A picture of the tour: its file, what there is to see, and how to come to it."""
@@ -257,7 +297,8 @@ class Step:
 STEPS = (
     Step(
         "1-graph",
-        "*Lineage* before the first run: the endpoints of the API, a table for each, and the reports.",
+        "The page that `make dev` prints, before the first run: the endpoints of the API, a table for each, and the"
+        " reports.",
         graph_before,
     ),
     Step(
@@ -304,6 +345,17 @@ STEPS = (
         "The incremental tables are as fresh as their policies demand; each says so on its page.",
         freshness,
     ),
+    Step(
+        "11-terminal-live",
+        "`make demo` in a terminal of 80 columns shows the resources live. Ctrl-C ends it and says what is loaded.",
+        terminal_live,
+    ),
+    Step("12-terminal-table", "The next one loads the rest, and says what is next.", terminal_table),
+    Step(
+        "13-terminal-check",
+        "`python -m analytics_assets check` reads two pages of each resource, and says whether a sync would succeed.",
+        terminal_check,
+    ),
 )
 
 
@@ -322,17 +374,20 @@ def begin(home: Path) -> Iterator[Tour]:
         page = browser.new_page(base_url=url, locale="en-US", timezone_id="UTC")
         page.set_default_timeout(PATIENCE * 1000)
         expect.set_options(timeout=PATIENCE * 1000)
-        yield Tour(page)
+        commands = home / "commands"
+        commands.mkdir()
+        shutil.copy(CHECKOUT / "dagster.yaml", commands)
+        yield Tour(page, commands)
         browser.close()
 
 
 def document() -> str:
     """The text of docs/tour.md."""
     lines = [
-        "# A tour of the UI",
+        "# A tour of the UI and the terminal",
         "",
-        "What `make dev` opens, with the demo API and an empty warehouse. `make tour` makes the pictures: it clicks",
-        "through all this in a browser, and fails if a page does not show what is said of it.",
+        "With the demo API and an empty warehouse. `make tour` makes the pictures: it clicks through all this in a",
+        "browser of 1440 pixels and runs the commands, and fails if one does not show what is said of it.",
     ]
     for number, step in enumerate(STEPS, 1):
         link = step.picture.relative_to(DOCUMENT.parent).as_posix()

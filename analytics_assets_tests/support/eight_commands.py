@@ -6,7 +6,8 @@ dagster asset materialize --select "*" -m analytics_assets_tests.support.eight_c
 
 import dagster as dg
 
-import analytics_assets.__main__ as command_line
+from analytics_assets import commands
+from analytics_assets.__main__ import main
 from analytics_assets.api.configured import configure
 from analytics_assets.defs.names import Names, name_all
 from analytics_assets.project import use_project_config
@@ -24,7 +25,7 @@ def project_names() -> Names:
     return name_all(configure(eight.EIGHT))
 
 
-command_line.__dict__.update(project_names=project_names, defs=defs)
+commands.__dict__.update(project_names=project_names, defs=defs)
 
 if __name__ == "__main__":
-    command_line.main()
+    main()

@@ -37,5 +37,9 @@ class ApiResponse:
     body: bytes
     """Body without its compression."""
     method: str = "GET"
+    attempts: int = 1
+    """Attempts of the request, this response's included."""
+    seconds: float = 0.0
+    """Seconds from the begin of the first attempt to the end of the last; 0 for a single one."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Headers, in which a name may stand several times."""

@@ -7,6 +7,7 @@ background instead, so retries and limits apply to each of these requests.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
@@ -106,6 +107,7 @@ class Transport:
         return await self._retry(lambda: client.post_for_token(url, body, headers, self._timeout), SyncStats())
 
     async def _retry(self, send: Callable[[], Awaitable[ApiResponse]], stats: SyncStats) -> ApiResponse:
+        began = monotonic()
         for attempt in range(1, self._attempts + 1):
             outcome = await self._attempt(send, stats)
             if isinstance(outcome, ApiResponse) and outcome.status not in RETRIED_STATUSES:
@@ -116,7 +118,7 @@ class Transport:
                 stats.retries += 1
                 stats.seconds_waited += monotonic() - ended
         if isinstance(outcome, ApiResponse):
-            return outcome
+            return replace(outcome, attempts=self._attempts, seconds=monotonic() - began)
         raise outcome
 
     async def _attempt(

@@ -30,10 +30,10 @@ _KEYS: dict[str, msgspec.json.Decoder[Any]] = {
 ADVICE = {
     401: "The API did not accept the token: check {api_key}, and that it has not expired.",
     403: "The token is valid but may not read this resource: check its scopes or role.",
-    404: "There is no such path, or no such page: check {base_url}, its dialect, and the endpoint's path {path}.",
+    404: "There is no such path, or no such page: check {base_url}, its dialect, and the path of the endpoint.",
     429: "The API's rate limit outlasted the retries: set {requests_per_second}.",
 }
-"""What to do about a status, for people. Keys of settings, and the path, stand in braces."""
+"""What to do about a status, for people. Keys of settings stand in braces."""
 
 
 def read_rows(
@@ -61,8 +61,11 @@ def read_rows(
     """
     request = f"{resource.name}: {response.method} {response.where}"
     if response.status >= 300:
+        tried = (
+            f", in each of {response.attempts} attempts in {response.seconds:.0f} s" if response.attempts > 1 else ""
+        )
         advice = _explain_status(response, resource, settings)
-        raise StatusError(f"{request} answered {response.status} {response.reason}. {advice}", response.status)
+        raise StatusError(f"{request} answered {response.status} {response.reason}{tried}. {advice}", response.status)
     if response.status == 204:
         raise PayloadError(
             f"{request} answered 204 No Content; a listing without rows has to be an empty list. Does the dialect fit"
@@ -165,13 +168,15 @@ def _explain_status(response: ApiResponse, resource: Resource, settings: Setting
         return f"{ADVICE[403]} Its scope is {settings.wanted_scope!r}: see {settings.connector.setting('scope')}."
     if status in ADVICE:
         named = {key: settings.connector.setting(key) for key in ("api_key", "base_url", "requests_per_second")}
-        return ADVICE[status].format(**named, path=settings.endpoint(resource.name).path)
+        return ADVICE[status].format(**named)
     unreadable = status == wire_format.unreadable_token and not settings.has_client
     hint = (
         f" The API also sends this status if it cannot read the token: check {settings.connector.setting('api_key')}."
         if unreadable
         else ""
     )
+    if status >= 500:
+        hint = " This is the API's own fault: run again later, and tell whoever runs the API if it stays so."
     return f"Its body begins: {_shown(response, resource)}.{hint}"
 
 

@@ -47,3 +47,18 @@ def check_cap(name: str, pages: int, max_pages: int) -> None:
             f"{name}: the listing goes on after {pages} pages. If it really is that long, raise the"
             " setting max_pages or page_size."
         )
+
+
+def describe_unpaged(name: str, rows: int, page_size: int, param: str) -> str:
+    """The text of the error if a first page comes again whole, and is no full page.
+
+    Args:
+        name: Name of the resource.
+        rows: Rows of the page.
+        page_size: Rows that were requested.
+        param: Parameter that should have led to the next page.
+    """
+    return (
+        f"{name}: the server does not page this list: it sent the same {rows} rows with {param!r} as without, though"
+        f" {page_size} were requested. If these are all, pagination=None in its endpoint of the dialect reads them."
+    )

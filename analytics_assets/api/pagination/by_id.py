@@ -9,9 +9,9 @@ from itertools import chain, pairwise
 from typing import Any
 
 from analytics_assets.api.catalog import Resource
-from analytics_assets.api.dialects.base import ById, ByOffset, Endpoint
+from analytics_assets.api.dialects.base import ById
 from analytics_assets.api.http.request import ApiRequest
-from analytics_assets.api.pagination.base import PaginationError, check_cap
+from analytics_assets.api.pagination.base import PaginationError, check_cap, describe_unpaged
 from analytics_assets.api.settings import Settings
 
 
@@ -26,7 +26,6 @@ class IdPagination:
 
     def __init__(self, resource: Resource, by_id: ById, settings: Settings, start: ApiRequest) -> None:
         self._start = start
-        self._settings = settings
         self._name = resource.name
         # The catalog declares a single integer: see `mistakes`.
         [self._key] = resource.key_names
@@ -66,6 +65,8 @@ class IdPagination:
                 f"{self._page_at(position)} has the {self._key} {odd[0]!r:.40}, and paging by id takes numbers from"
                 " 1. Does the dialect fit this API?"
             )
+        if self._pages == 2 and ids == self._last_page and len(ids) != self._limit:
+            raise PaginationError(describe_unpaged(self._name, len(ids), self._limit, self._param))
         next_position = self._follow(position, ids, rows)
         self._last_page, self._last_position = ids, position
         if position == self._asked_again:
@@ -86,7 +87,7 @@ class IdPagination:
         if position == self._asked_again:
             raise PaginationError(
                 f"{self._page_at(position)} is empty, though a row lies behind it: after a full page comes nothing."
-                f" The API reads {self._param!r} as something else than an id.{self._suggestion()}"
+                f" The API reads {self._param!r} as something else than an id. Does the dialect fit this API?"
             )
         if len(self._last_page) < self._limit or self._asked_again is not None:
             return None
@@ -95,12 +96,6 @@ class IdPagination:
 
     def _page_at(self, position: int) -> str:
         return f"{self._name}: page {self._pages} ({f'{self._param}={position}' if position else 'the first'})"
-
-    def _suggestion(self) -> str:
-        def fits(endpoint: Endpoint) -> bool:
-            return isinstance(endpoint.pagination, ByOffset) and endpoint.pagination.param == self._param
-
-        return self._settings.connector.suggest_dialect(self._name, fits)
 
 
 class LastIdPagination(IdPagination):
@@ -111,7 +106,7 @@ class LastIdPagination(IdPagination):
             raise PaginationError(
                 f"{self._page_at(position)} begins with {self._key} {ids[0]}, which is not behind it: the listing"
                 f" does not advance. The API ignores {self._param!r} or reads it as something else than the last"
-                f" id.{self._suggestion()}"
+                " id. Does the dialect fit this API?"
             )
         for one, other in pairwise(ids):
             if one >= other:
@@ -161,7 +156,7 @@ class SmallestIdPagination(IdPagination):
                 return next_position
         raise PaginationError(
             f"{self._page_at(position)} brings nothing new: the listing does not advance. The API ignores"
-            f" {self._param!r} or reads it as something else than the smallest id.{self._suggestion()}"
+            f" {self._param!r} or reads it as something else than the smallest id. Does the dialect fit this API?"
         )
 
     def _row_before_last(self) -> int:

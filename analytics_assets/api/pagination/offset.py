@@ -10,9 +10,9 @@ from operator import itemgetter
 from typing import Any
 
 from analytics_assets.api.catalog import Resource
-from analytics_assets.api.dialects.base import ById, ByOffset, Endpoint
+from analytics_assets.api.dialects.base import ByOffset
 from analytics_assets.api.http.request import ApiRequest
-from analytics_assets.api.pagination.base import PaginationError, check_cap
+from analytics_assets.api.pagination.base import PaginationError, check_cap, describe_unpaged
 from analytics_assets.api.pagination.versions import Versions
 from analytics_assets.api.settings import Settings
 
@@ -36,7 +36,6 @@ class OffsetPagination:
 
     def __init__(self, resource: Resource, by_offset: ByOffset, settings: Settings, start: ApiRequest) -> None:
         self._start = start
-        self._settings = settings
         self._name = resource.name
         self._key_label = resource.key_label
         self._key_of = itemgetter(*resource.key_names)
@@ -78,9 +77,12 @@ class OffsetPagination:
             check_cap(self._name, self._pages, self._max_pages)
         # A short page may repeat legitimately: rows may have been inserted before it.
         if keys == self._last_page and len(keys) == self._largest > 1:
+            if self._pages == 2 and len(keys) != self._limit:
+                raise PaginationError(describe_unpaged(self._name, len(keys), self._limit, self._offset_param))
             raise PaginationError(
                 f"{self._name}: page {self._pages} ({self._offset_param}={position}) repeats the page before. The API"
-                f" ignores {self._offset_param!r}, or reads it as something else than an offset.{self._suggestion()}"
+                f" ignores {self._offset_param!r}, or reads it as something else than an offset. Does the dialect fit"
+                " this API?"
             )
         if position and self._largest > 1 and self._seen.isdisjoint(keys):
             rows.clear()
@@ -149,15 +151,8 @@ class OffsetPagination:
                 f"{self._name}: page {self._pages} ({self._offset_param}={position}) does not follow the pages before,"
                 f" and reading again has failed {MOST_SETBACKS} times. Either the listing changes faster than it can"
                 " be read (a larger page_size helps), or the API reads"
-                f" {self._offset_param!r} as something else than an offset.{self._suggestion()}"
+                f" {self._offset_param!r} as something else than an offset."
             )
-
-    def _suggestion(self) -> str:
-        def fits(endpoint: Endpoint) -> bool:
-            by_id = isinstance(endpoint.pagination, ById) and endpoint.pagination.param == self._offset_param
-            return by_id or endpoint.since_param == self._offset_param
-
-        return self._settings.connector.suggest_dialect(self._name, fits)
 
 
 def _leading(keys: list[Any], seen: set[Any]) -> int:

@@ -27,8 +27,6 @@ from analytics_assets.warehouse.target import DEMO_DATABASE, DUCKDB, Target, rea
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-FROM_DLT = " Taken from dlt's configuration if left empty."
-
 
 class AnalyticsResource(dg.ConfigurableResource[Any]):
     """Says where the rows come from and where they land.
@@ -39,59 +37,53 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     `dg.EnvVar(...)`, never as text.
     """
 
-    base_url: str | None = Field(
-        default=None, description="Base URL of the API, or demo for the built-in one." + FROM_DLT
-    )
-    api_key: str | None = Field(default=None, repr=False, description="Bearer token; use an EnvVar." + FROM_DLT)
+    base_url: str | None = Field(default=None, description="Base URL of the API, or demo for the built-in one.")
+    api_key: str | None = Field(default=None, repr=False, description="Bearer token; use an EnvVar.")
     client_id: str | None = Field(
         default=None,
         repr=False,
-        description="Id of the OAuth 2 client that fetches tokens; use an EnvVar." + FROM_DLT,
+        description="Id of the OAuth 2 client that fetches tokens; use an EnvVar.",
     )
     client_secret: str | None = Field(
-        default=None, repr=False, description="Secret of the OAuth 2 client; use an EnvVar." + FROM_DLT
+        default=None, repr=False, description="Secret of the OAuth 2 client; use an EnvVar."
     )
-    token_url: str | None = Field(default=None, description="URL of the OAuth 2 token endpoint." + FROM_DLT)
-    scope: str | None = Field(default=None, description="OAuth 2 scope to request." + FROM_DLT)
+    token_url: str | None = Field(default=None, description="URL of the OAuth 2 token endpoint.")
+    scope: str | None = Field(default=None, description="OAuth 2 scope to request.")
     start_date: str | None = Field(
-        default=None, description="Where the first sync of an incremental resource starts, ISO 8601." + FROM_DLT
+        default=None, description="Where the first sync of an incremental resource starts, ISO 8601."
     )
-    dialect: str | None = Field(default=None, description="Wire format of the API." + FROM_DLT)
-    page_size: int | None = Field(default=None, description="Rows per page." + FROM_DLT)
-    lag_seconds: int | None = Field(
-        default=None, description="How many seconds behind its cursor a sync starts." + FROM_DLT
-    )
-    max_pages: int | None = Field(default=None, description="A listing with more pages than this fails." + FROM_DLT)
+    dialect: str | None = Field(default=None, description="Name of the wire format of the API, such as analytics.")
+    page_size: int | None = Field(default=None, description="Rows per page.")
+    lag_seconds: int | None = Field(default=None, description="How many seconds behind its cursor a sync starts.")
+    max_pages: int | None = Field(default=None, description="A listing with more pages than this fails.")
     max_response_mb: float | None = Field(
-        default=None, description="A response of more megabytes than this fails its resource." + FROM_DLT
+        default=None, description="A response of more megabytes than this fails its resource."
     )
     max_deleted_share: float | None = Field(
-        default=None, description="Largest share of a table's live rows that a sync may find gone upstream." + FROM_DLT
+        default=None, description="Largest share of a table's live rows that a sync may find gone upstream."
     )
     max_rescued_share: float | None = Field(
-        default=None, description="Largest share of a column's values that may not fit its type." + FROM_DLT
+        default=None, description="Largest share of a column's values that may not fit its type."
     )
-    requests_in_flight: int | None = Field(default=None, description="Most requests at once." + FROM_DLT)
-    requests_per_second: float | None = Field(default=None, description="Most requests per second." + FROM_DLT)
+    requests_in_flight: int | None = Field(default=None, description="Most requests at once.")
+    requests_per_second: float | None = Field(default=None, description="Most requests per second.")
     allowed_hosts: list[str] | None = Field(
-        default=None,
-        description="Other origins that run config may name as base_url or token_url. Not settable by run config."
-        + FROM_DLT,
+        default=None, description="Other origins that run config may name. Run config may not set this field."
     )
-    allow_http: bool | None = Field(default=None, description="Allow http:// to other hosts than this one." + FROM_DLT)
+    allow_http: bool | None = Field(default=None, description="Allow http:// to other hosts than this one.")
     hash_key: str | None = Field(
         default=None,
         repr=False,
-        description="Key with which sensitive fields are hashed; use an EnvVar. Not settable by run config." + FROM_DLT,
+        description="Key with which sensitive fields are hashed; use an EnvVar. Not settable by run config.",
     )
     destination_type: str | None = Field(
-        default=None, description="dlt's name of the destination, for example duckdb or postgres." + FROM_DLT
+        default=None, description="dlt's name of the destination, for example duckdb or postgres."
     )
     destination_credentials: str | None = Field(
-        default=None, repr=False, description="DuckDB path or connection string; use an EnvVar." + FROM_DLT
+        default=None, repr=False, description="DuckDB path or connection string; use an EnvVar."
     )
     duckdb_memory: str | None = Field(
-        default=None, description="Most memory that DuckDB uses, such as 512MB; beyond it DuckDB uses disk." + FROM_DLT
+        default=None, description="Most memory that DuckDB uses, such as 512MB; beyond it DuckDB uses disk."
     )
     busy_timeout: float = Field(
         default=BUSY_TIMEOUT,

@@ -30,7 +30,8 @@ def upstream_specs(names: Names) -> list[dg.AssetSpec]:
         dg.AssetSpec(
             names.upstream_key(resource.name),
             group_name=names.upstream_group,
-            description=" ".join([f"`{endpoint}` of the API. {resource.description}", *_docs(names, "Documentation")]),
+            # The catalog shows the beginning of it as plain text.
+            description="\n\n".join([f"{resource.description} {endpoint} of the API.", *_docs(names, "Documentation")]),
             kinds={"api"},
             owners=[names.owner],
             metadata={
@@ -86,18 +87,21 @@ def code_version(resource: Resource) -> str:
 
 
 def describe(names: Names, resource: Resource, cron: str) -> str:
-    """The description of an asset that is synced by `cron`, in Markdown."""
+    """The description of an asset that is synced by `cron`, in Markdown.
+
+    Its first paragraph is plain text, because the UI shows the beginning of it as it is.
+    """
     endpoint = configured_endpoint(names.connector, resource.name)
     key = ", ".join(f"`{name}`" for name in key_columns(resource))
     lines = [
-        resource.description,
+        f"{resource.description} Loaded from {endpoint} of the API into the table {names.table(resource)}.",
         "",
-        f"- **Endpoint**: `{endpoint}`, rows: {endpoint.rows_are}",
+        f"- **Rows**: {endpoint.rows_are}",
         f"- **Pagination**: {endpoint.pagination_is}",
         f"- **Incremental**: {_incremental(resource)}",
         f"- **Schedule**: `{cron}`, once its schedule is on",
         f"- **Deleted upstream**: {_deletions(resource)}",
-        f"- **Table**: `{names.table(resource)}`, merged on {key}; nested values are JSON",
+        f"- **Table**: merged on {key}; nested values are JSON",
         *_sensitive(resource),
         *(f"- **Limit**: {limit}" for limit in resource.limits),
         "",
@@ -124,9 +128,16 @@ def tags(resource: Resource) -> dict[str, str]:
 
 
 def table_schema(connector: Connector, resource: Resource) -> dg.TableSchema:
-    """The declared columns of the table, by their names in the warehouse."""
+    """The declared columns of the table, by their names in the warehouse.
+
+    A description says the field of the API if its name is another: the open-source UI has no page for column lineage.
+    """
     return dg.TableSchema(
-        [_table_column(connector, resource, column, column_name(column.name)) for column in resource.table_columns]
+        [
+            _table_column(connector, resource, column, name, "" if name == column.name else f" (API: {column.name})")
+            for column in resource.table_columns
+            for name in (column_name(column.name),)
+        ]
     )
 
 
@@ -143,7 +154,9 @@ def column_lineage(names: Names, resource: Resource) -> dg.TableColumnLineage:
     )
 
 
-def _table_column(connector: Connector, resource: Resource, column: Column, name: str) -> dg.TableColumn:
+def _table_column(
+    connector: Connector, resource: Resource, column: Column, name: str, origin: str = ""
+) -> dg.TableColumn:
     is_key = column.name in resource.key_names
     other = ["primary key"] if is_key else []
     if column.references:
@@ -151,7 +164,7 @@ def _table_column(connector: Connector, resource: Resource, column: Column, name
     return dg.TableColumn(
         name,
         column.type,
-        column.description,
+        f"{column.description}{origin}",
         dg.TableColumnConstraints(
             nullable=column.nullable, unique=is_key and len(resource.key_names) == 1, other=other
         ),

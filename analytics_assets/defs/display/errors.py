@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -23,6 +24,9 @@ LONGEST_FOREIGN = 600
 LONGEST_EXPLANATION = 3_000
 """Most characters of an explanation. Our own texts quote the API, and such a quote has no limit of its own."""
 
+REQUEST = re.compile(r"^(GET|POST) \S+ answered")
+"""How the text of an error status begins, with the request of the resource."""
+
 
 def explain(error: Exception, secrets: tuple[str | None, ...]) -> str:
     """One paragraph: what went wrong and what to do.
@@ -41,10 +45,20 @@ def list_reasons(failures: Mapping[str, str]) -> list[str]:
     Args:
         failures: The text of `explain`, by name of the resource.
     """
-    names: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name, why in failures.items():
-        names.setdefault(why.removeprefix(f"{name}: "), []).append(name)
-    return [f"- {', '.join(failed)}: {why}" for why, failed in names.items()]
+        groups.setdefault(reason_of(name, why), []).append(name)
+    return [
+        f"- {failed[0]}: {failures[failed[0]].removeprefix(f'{failed[0]}: ')}"
+        if len(failed) == 1
+        else f"- {', '.join(failed)}: {reason}"
+        for reason, failed in groups.items()
+    ]
+
+
+def reason_of(name: str, why: str) -> str:
+    """What several resources may have in common: the text of `explain` without the resource's name and its request."""
+    return REQUEST.sub("the API answered", why.removeprefix(f"{name}: "))
 
 
 def is_permanent(error: Exception, *, by_hand: bool = False) -> bool:

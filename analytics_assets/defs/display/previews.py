@@ -43,7 +43,7 @@ def preview(client: SqlJobClientBase, resource: Resource, secrets: Iterable[str 
         secrets: Values that the text must not show.
     """
     rows = newest_rows(client, resource, PREVIEW_ROWS)
-    return _table(rows, list(secrets)) if rows else "No rows."
+    return as_table(rows, secrets)
 
 
 def chart_per_day(client: SqlJobClientBase, resource: Resource, cursor: str) -> str:
@@ -65,7 +65,16 @@ def chart_per_day(client: SqlJobClientBase, resource: Resource, cursor: str) -> 
     return f"![{text}](data:image/svg+xml;base64,{image})\n\n{text}"
 
 
-def _table(rows: Sequence[TableRow], secrets: Sequence[str | None]) -> str:
+def as_table(rows: Sequence[TableRow], secrets: Iterable[str | None]) -> str:
+    """Rows as a table in Markdown.
+
+    Args:
+        rows: Values by column, the same columns in each row.
+        secrets: Values that the text must not show.
+    """
+    if not rows:
+        return "No rows."
+    secrets = list(secrets)
     head = [redact(name, secrets) for name in rows[0]]
     cells = [[_cell(value, secrets) for value in row.values()] for row in rows]
     return tabulate(cells, head, "pipe", disable_numparse=True)

@@ -5,8 +5,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 
-from tabulate import tabulate
-
 from analytics_assets.api.listing import Listing
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.warehouse.sync import Synced
@@ -16,6 +14,9 @@ EVERY = 5.0
 
 QUEUED, READING, LOADING, MATERIALIZED, FAILED = "queued", "reading", "loading", "materialized", "failed"
 """The states of a resource, in their order."""
+
+HEAD = ["resource", "outcome", "loaded", "read", "deleted", "rescued", "requests", "retries", "seconds"]
+"""Columns of the table at the end of a run."""
 
 
 @dataclass(slots=True)
@@ -49,6 +50,11 @@ class Stage:
         return LOADING if self.stats.is_read else READING
 
     @property
+    def expected(self) -> int | None:
+        """Rows that the listing has, as the API says or as it had last time; `None` if neither is known."""
+        return self.last_time if self.stats.total is None else self.stats.total
+
+    @property
     def rows_per_second(self) -> float:
         """Rows read per second since the sync began. Rows that were read ahead count as well."""
         seconds = self.seconds or monotonic() - self.began
@@ -80,6 +86,21 @@ class Stage:
     def _left(self, total: int) -> str:
         left, speed = max(0, total - self.stats.rows_read), self.rows_per_second
         return f"{left:,} of {total:,} rows left" + (f", about {left / speed:,.0f} s" if left and speed else "")
+
+    def in_short(self) -> str:
+        """As `details`, in fewer words: for a terminal of 80 columns."""
+        stats = self.stats
+        texts = [count(stats.rows_read, "row")]
+        total = self.expected
+        if not self.outcome and total and total > stats.rows_read:
+            texts.append(f"{stats.rows_read / total:.0%}")
+            if speed := self.rows_per_second:
+                texts.append(f"about {(total - stats.rows_read) / speed:,.0f} s left")
+        if waits := self.waits_for():
+            texts.append(waits)
+        elif stats.retries:
+            texts.append(count(stats.retries, "retry").replace("retrys", "retries"))
+        return ", ".join(texts)
 
 
 class Progress:
@@ -115,8 +136,20 @@ class Progress:
 
     def summary(self) -> str:
         """A table of all resources, in Markdown that is readable as plain text."""
-        head = ["resource", "outcome", "loaded", "read", "marked deleted", "rescued", "requests", "retries", "seconds"]
-        return tabulate(map(_cells, self.stages.values()), head, "pipe", intfmt=",", floatfmt=".1f", missingval="")
+        rows = [HEAD, *map(_cells, self.stages.values())]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        # tabulate pads numbers so much that the log of the UI, in a window of 1440 pixels, would wrap each line.
+        lines = [
+            " | ".join(
+                cell.rjust(width) if place > 1 else cell.ljust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        rule = "|".join(
+            f"{'-' * (width + 1)}:" if place > 1 else f":{'-' * (width + 1)}" for place, width in enumerate(widths)
+        )
+        return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])
 
     def _look(self, stage: Stage) -> None:
         now = monotonic()
@@ -136,7 +169,8 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _cells(stage: Stage) -> list[object]:
+def _cells(stage: Stage) -> list[str]:
     stats = stage.stats
     numbers = (stage.loaded, stats.rows_read, stage.deleted, stats.values_rescued, stats.requests, stats.retries)
-    return [stage.name, stage.state, *numbers, stage.seconds]
+    texts = ["" if number is None else f"{number:,}" for number in numbers]
+    return [stage.name, stage.state, *texts, f"{stage.seconds:.1f}"]

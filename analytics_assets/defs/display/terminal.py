@@ -3,60 +3,118 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.spinner import Spinner
 from rich.table import Column
 
 from analytics_assets.defs.display import progress
 
-COLUMNS = (
-    TextColumn("{task.description}", table_column=Column(min_width=18, no_wrap=True)),
-    BarColumn(16, table_column=Column(min_width=16)),
-    TextColumn("{task.fields[state]}", table_column=Column(min_width=12, no_wrap=True)),
-    TextColumn("{task.fields[details]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
-)
-"""Of a narrow terminal the details get what is left."""
+WIDE = 100
+"""Columns of a terminal from which on each resource has a bar and all details; 80 are too few for both."""
 
 STYLES = {progress.QUEUED: "dim", progress.MATERIALIZED: "green", progress.FAILED: "red"}
 
 
 class LiveProgress(Progress):
-    """A bar for each resource of one run."""
+    """A line for each resource of one run.
+
+    Args:
+        wide: Whether a line has a bar and all details.
+        options: Options of rich's `Progress`.
+    """
+
+    def __init__(self, *, wide: bool, **options: Any) -> None:  # noqa: ANN401 - as rich has them
+        self._stages: list[progress.Stage] = []
+        self._wide = wide
+        self._starting, self._checking = Spinner("dots", "Starting ..."), Spinner("dots", "Checking the tables ...")
+        self.stderr = 2
+        """Descriptor of the process's stderr."""
+        super().__init__(*_columns(wide=wide), **options)
 
     def follow(self, run: progress.Progress) -> None:
         """Shows the resources of `run` from now on."""
-        self._stages = [
-            (self.add_task(stage.name, total=None, state="", details=""), stage) for stage in run.stages.values()
-        ]
+        self._stages = list(run.stages.values())
+        for stage in self._stages:
+            self.add_task(stage.name, total=None, state="", details="")
+
+    def loaded(self) -> list[str]:
+        """Names of the resources that are loaded so far."""
+        return [stage.name for stage in self._stages if stage.outcome == progress.MATERIALIZED]
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Keeps stderr from the terminal inside the block.
+
+        Dagster has processes that copy what a run writes to the terminal, and at Ctrl-C they write tracebacks. What the
+        run writes is in its log all the same.
+        """
+        if self.disable:
+            yield
+            return
+        self.stderr = os.dup(2)
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+            yield
+        finally:
+            os.dup2(self.stderr, 2)
+            os.close(self.stderr)
+            self.stderr = 2
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """The bars, brought up to date. Rich calls this whenever it draws."""
-        for task, stage in getattr(self, "_stages", ()):
+        """The lines, brought up to date. Rich calls this whenever it draws."""
+        if not self._stages:
+            return [self._starting]
+        for task, stage in zip(self.tasks, self._stages, strict=False):
             is_over = bool(stage.outcome)
-            # Without a total (the API does not say how many rows there are), the bar moves to and fro.
-            total = 1 if is_over or not stage.began else stage.stats.total
+            # Without a total (nobody knows how many rows there are), the bar moves to and fro.
+            total = 1 if is_over or not stage.began else stage.expected
+            details = stage.details() if self._wide else stage.in_short()
             self.update(
-                task,
+                task.id,
                 total=total,
                 completed=1 if is_over else stage.stats.rows_read if stage.began else 0,
                 state=f"[{STYLES.get(stage.state, 'default')}]{stage.state}[/]",
-                details=escape(stage.details()) if stage.began else "",
+                details=escape(details) if stage.began else "",
             )
-        return super().get_renderables()
+        is_over = all(stage.outcome for stage in self._stages)
+        return [*super().get_renderables(), *([self._checking] if is_over else [])]
 
 
 @contextmanager
-def live_progress(console: Console) -> Iterator[None]:
-    """Shows the progress of a run inside the block, and removes the bars at its end."""
+def live_progress(console: Console) -> Iterator[LiveProgress]:
+    """Follows a run inside the block. On a terminal it shows the progress, and removes it at the end of the block."""
     # While a step runs, Dagster redirects the process's output to a log file. Only a copy of the descriptor stays the
     # terminal's.
-    with os.fdopen(os.dup(console.file.fileno()), "w", encoding=console.encoding) as terminal:
-        bars = LiveProgress(*COLUMNS, console=Console(file=terminal), refresh_per_second=5, transient=True, expand=True)
+    descriptor = os.dup(console.file.fileno()) if console.is_terminal else os.open(os.devnull, os.O_WRONLY)
+    with os.fdopen(descriptor, "w", encoding=console.encoding) as terminal:
+        bars = LiveProgress(
+            wide=console.width >= WIDE,
+            console=Console(file=terminal),
+            disable=not console.is_terminal,
+            refresh_per_second=5,
+            transient=True,
+            expand=True,
+        )
         token = progress.WATCHER.set(bars.follow)
         try:
             with bars:
-                yield
+                yield bars
         finally:
             progress.WATCHER.reset(token)
+
+
+def _columns(*, wide: bool) -> list[ProgressColumn]:
+    """Widths that do not depend on what is shown, so that nothing jumps. The details get what is left."""
+    bar = [BarColumn(16, table_column=Column(min_width=16))] if wide else []
+    return [
+        TextColumn("{task.description}", table_column=Column(min_width=18, no_wrap=True)),
+        *bar,
+        TextColumn("{task.fields[state]}", table_column=Column(min_width=12, no_wrap=True)),
+        TextColumn("{task.fields[details]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+    ]

@@ -56,7 +56,13 @@ def build_checks(names: Names, crons: Crons) -> dg.AssetChecksDefinition:
         for key, (_, check) in checks.items()
     ]
 
-    @dg.multi_asset_check(name=names.derived("checks"), specs=specs, can_subset=True, pool=names.pool)
+    @dg.multi_asset_check(
+        name=names.derived("checks"),
+        specs=specs,
+        description="Measures each loaded table once, and judges all its checks. A check that fails blocks nothing.",
+        can_subset=True,
+        pool=names.pool,
+    )
     @given_resource(names)
     def analytics_checks(
         context: dg.AssetCheckExecutionContext, analytics: AnalyticsResource

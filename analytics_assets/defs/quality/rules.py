@@ -12,6 +12,7 @@ from analytics_assets.api.values.columns import MOST_COLUMNS, column_name, key_c
 from analytics_assets.api.values.timestamps import CLOCK_SKEW
 from analytics_assets.defs.assets.specs import UNDECLARED
 from analytics_assets.defs.automation.freshness import data_window
+from analytics_assets.defs.display.durations import describe_duration
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.names import Names
 from analytics_assets.warehouse.profile import SHOWN_IDS, Odd, TableProfile, references, required_columns
@@ -191,12 +192,18 @@ def _cursor_freshness(resource: Resource, cron: str) -> Check:
             hours = round(age.total_seconds() / 3600, 2)
             metadata |= {"newest": dg.MetadataValue.timestamp(profile.newest), "age_hours": hours}
             if window and age > window:
-                wrong.append(f"The newest row is {hours} hours old. Ask whether the API still records events.")
+                wrong.append(
+                    f"The newest row is {describe_duration(age)} old, and {describe_duration(window)} are expected at"
+                    " most. Ask whether the API still records events."
+                )
         return metadata, " ".join(wrong) or None
 
     future = f"No `{resource.cursor}` of a live row is in the future (by more than {CLOCK_SKEW.seconds // 60} minutes)"
     if window:
-        age = f", and the newest is not older than {window} hours, the fail window of the asset's freshness policy."
+        age = (
+            f", and the newest is not older than {describe_duration(window)}, the fail window of the asset's freshness"
+            " policy."
+        )
     else:
         age = ". The age of the newest has no limit, because people seldom edit these rows; `age_hours` shows it."
     contrast = " A materialization shows when the API was last asked; this check shows how old its rows are."

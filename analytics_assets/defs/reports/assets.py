@@ -15,6 +15,7 @@ from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.specs import file_reference
 from analytics_assets.defs.automation.conditions import after_inputs
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
+from analytics_assets.defs.display.previews import PREVIEW_ROWS, as_table
 from analytics_assets.defs.names import Names, given_resource
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.target import DUCKDB, destination_type
@@ -158,7 +159,9 @@ def _build(names: Names, report: Report) -> dg.AssetsDefinition:
                 if missing := _missing(names, connection, report):
                     tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
                     raise dg.Failure(f"{table} cannot be made before {', '.join(missing)} is there: sync it first.")
-                return _replace(names, connection, report, table)
+                numbers = _replace(names, connection, report, table)
+                preview = as_table(_first_rows(connection, report, table), analytics.secrets(names.connector))
+                return _describe(numbers, preview)
         except (SettingsError, DestinationError) as error:
             raise dg.Failure(redact(str(error), analytics.secrets(names.connector))) from None
 
@@ -172,8 +175,8 @@ def _missing(names: Names, connection: "DuckDBPyConnection", report: Report) -> 
     return [f"{names.connector.dataset}.{name}" for name in report.inputs if name not in existing]
 
 
-def _replace(names: Names, connection: "DuckDBPyConnection", report: Report, table: str) -> dg.MaterializeResult[Any]:
-    """Makes the table anew in one transaction, and judges the check by the rows in it."""
+def _replace(names: Names, connection: "DuckDBPyConnection", report: Report, table: str) -> dict[str, int]:
+    """Makes the table anew in one transaction. Returns the numbers by which the check is judged."""
     query = report.sql_file.read_text(encoding="utf-8")
     connection.begin()
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {names.reports}")
@@ -182,8 +185,18 @@ def _replace(names: Names, connection: "DuckDBPyConnection", report: Report, tab
     connection.execute(f"CREATE OR REPLACE TABLE {table} AS\n{query}")
     numbers = _count(names.connector.by_name[report.inputs[0]], connection, report, table)
     connection.commit()
+    return numbers
+
+
+def _first_rows(connection: "DuckDBPyConnection", report: Report, table: str) -> list[dict[str, Any]]:
+    found = connection.execute(f"SELECT * FROM {table} ORDER BY {', '.join(report.key)} LIMIT {PREVIEW_ROWS}")
+    columns = [name for name, *_ in found.description or ()]
+    return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+
+
+def _describe(numbers: dict[str, int], preview: str) -> dg.MaterializeResult[Any]:
     return dg.MaterializeResult(
-        metadata={"dagster/row_count": numbers["rows"]},
+        metadata={"dagster/row_count": numbers["rows"], "preview": dg.MetadataValue.md(preview)},
         check_results=[
             dg.AssetCheckResult(
                 check_name=COMPLETE,

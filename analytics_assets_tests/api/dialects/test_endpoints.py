@@ -83,7 +83,7 @@ def test_a_404_names_the_path_of_the_endpoint(connect: Connect) -> None:
     with serve_vendor(lambda _: Answer(status=404, body={})) as vendor:
         said = connect(vendor.url, Endpoint("/things", "data")).refusal()
     assert "There is no such path, or no such page: check " in said
-    assert "base_url, its dialect, and the endpoint's path /things." in said
+    assert "base_url, its dialect, and the path of the endpoint." in said
 
 
 def test_a_deep_value_of_a_wrapped_row_is_rescued_and_the_others_are_kept(connect: Connect) -> None:

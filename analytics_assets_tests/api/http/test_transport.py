@@ -107,7 +107,9 @@ def test_temporary_failures_are_retried_three_times(api: FakeApi, project: Proje
     assert metadata(result, "roles")["requests"] == 4
     assert metadata(result, "roles")["retries"] == 3
     api.answer_with("roles", *[Answer(status)] * 4)
-    assert f"answered {status}" in failure_message(project.run("roles"))
+    message = failure_message(project.run("roles"))
+    assert f"answered {status}" in message
+    assert ", in each of 4 attempts in 0 s. " in message
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 501])

@@ -125,7 +125,13 @@ def test_a_server_that_ignores_after_is_found_out_on_the_second_page(api: FakeAp
     assert len(api.requests) <= 3
 
 
-FITS = r' This looks like another dialect: set sources.analytics.dialect = "ninjaone"\.'
+def test_a_short_first_page_that_comes_again_is_a_list_that_is_not_paged(empty_api: FakeApi) -> None:
+    empty_api.answer_always("organizations", Answer(body={"data": [organization(1), organization(2)]}))
+    with pytest.raises(ResourceExtractionError, match="does not page this list: it sent the same 2 rows") as raised:
+        read_ids("organizations")
+    assert "pagination=None" in str(raised.value)
+    # A dialect is advised only if the body fits another one, and not this one.
+    assert "dialect =" not in str(raised.value)
 
 
 def test_after_that_is_read_as_an_id_is_found_out_where_ids_are_larger_than_offsets(empty_api: FakeApi) -> None:
@@ -133,7 +139,7 @@ def test_after_that_is_read_as_an_id_is_found_out_where_ids_are_larger_than_offs
     empty_api.faults["organizations"].append(
         lambda request: Answer(body={"data": [row for row in rows if row["id"] > int(request.query["after"])][:20]})
     )
-    with pytest.raises(ResourceExtractionError, match=r"page 2 \(after=19\) repeats the page before.*" + FITS):
+    with pytest.raises(ResourceExtractionError, match=r"page 2 \(after=19\) repeats the page before"):
         read_ids("organizations")
 
 
@@ -151,14 +157,14 @@ def test_after_that_is_read_as_an_id_loses_no_row_where_ids_are_about_the_offset
 def test_after_that_is_read_as_a_date_is_found_out(empty_api: FakeApi) -> None:
     newest = [activity(n, 1714521600 + n) for n in range(45, 25, -1)]
     empty_api.answer_always("activities", Answer(body={"lastActivityId": 141, "activities": newest}))
-    with pytest.raises(ResourceExtractionError, match=f"repeats the page before.*{FITS}"):
+    with pytest.raises(ResourceExtractionError, match="repeats the page before"):
         list(read_resource("activities"))
 
 
 def test_a_listing_that_never_settles_is_an_error(api: FakeApi) -> None:
     fresh = iter(range(1000, 100_000))
     api.faults["organizations"].append(lambda _: Answer(body={"data": [organization(next(fresh)) for _ in range(20)]}))
-    with pytest.raises(ResourceExtractionError, match=f"does not follow the pages before.*{FITS}"):
+    with pytest.raises(ResourceExtractionError, match=r"does not follow the pages before.* than an offset\.$"):
         read_ids("organizations")
     assert len(api.requests) < 20
 

@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from analytics_assets.api.settings_reader import LONGEST_LAG
+from analytics_assets.defs.assets.config import SyncConfig
+from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.demo.server import credentials
 from analytics_assets_tests.servers.demo_api import DEMOS
 from analytics_assets_tests.servers.fake_api import FakeApi
@@ -51,6 +54,13 @@ def test_wrong_run_config_is_refused_before_any_request(
     run = project.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags["dagster/max_retries"] == "0"
+
+
+@pytest.mark.parametrize("config", [SyncConfig, AnalyticsResource])
+def test_the_launchpad_shows_each_description_whole(config: type[BaseModel]) -> None:
+    # Its list of fields cuts a text of 90 characters.
+    said = {name: field.description or "" for name, field in config.model_fields.items()}
+    assert {name: text for name, text in said.items() if not 0 < len(text) < 90} == {}
 
 
 @pytest.mark.parametrize("dialect", DEMOS)

@@ -13,10 +13,10 @@ def test_resources_that_failed_alike_share_a_line(api: FakeApi, project: Project
     api.answer_always("roles", Answer(403))
     first, *reasons = failure_message(project.run()).splitlines()
     assert first == "4 of 8 resources failed; the others are loaded."
-    assert [reason.partition("?")[0].split()[:5] for reason in reasons] == [
+    assert [reason.split()[:5] for reason in reasons] == [
         ["-", "policies,", "groups:", "11", "of"],
-        ["-", "locations:", "GET", "/v2/locations"],
-        ["-", "roles:", "GET", "/v2/roles", "answered"],
+        # Their requests differ, and what the API says of them does not.
+        ["-", "locations,", "roles:", "the", "API"],
     ]
 
 

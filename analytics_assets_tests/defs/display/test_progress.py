@@ -57,7 +57,7 @@ def summary(log: Log) -> dict[str, list[str]]:
     head, _, *lines = table.splitlines()[1:]
     assert len({len(line) for line in lines}) == 1
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (head, *lines)]
-    assert cells[0][:5] == ["resource", "outcome", "loaded", "read", "marked deleted"]
+    assert cells[0][:5] == ["resource", "outcome", "loaded", "read", "deleted"]
     assert cells[0][5:] == ["rescued", "requests", "retries", "seconds"]
     assert {row[5] for row in cells[1:]} == {"0"}
     return {row[0]: row[1:5] + row[6:-1] for row in cells[1:] if float(row[-1]) >= 0}

@@ -35,7 +35,7 @@ def test_a_terminal_shows_the_resources_live_and_then_the_table(api: FakeApi, tm
 
     api.faults["organizations"].append(slow)
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path), "TERM": "xterm-256color", "COLUMNS": "120"}
+    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path), "TERM": "xterm-256color", "COLUMNS": "80"}
     environment["DESTINATION__DUCKDB__CREDENTIALS"] = str(tmp_path / "terminal.duckdb")
     reader = threading.Thread(target=read, args=(ours,), daemon=True)
     reader.start()
@@ -48,6 +48,7 @@ def test_a_terminal_shows_the_resources_live_and_then_the_table(api: FakeApi, tm
     os.close(ours)
     text = shown.decode()
     assert "queued" in text
-    assert "rows/s" in text
+    # Nothing is cut.
+    assert "…" not in text
     assert text.count("materialized") >= len(PATHS)
     assert text.index("reading") < text.rindex("Rows loaded")

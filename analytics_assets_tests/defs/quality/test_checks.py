@@ -1,5 +1,6 @@
 """What the checks say of the tables, after a sync and by themselves."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -144,6 +145,8 @@ def test_old_activities_warn_but_old_policies_do_not(api: FakeApi, project: Proj
     assert list(said) == [("activities", "cursor_freshness")]
     assert said["activities", "cursor_freshness"]["age_hours"] == pytest.approx(5, abs=0.1)
     assert said["activities", "cursor_freshness"]["window_hours"] == 4.25
+    says = found["activities", "cursor_freshness"].description or ""
+    assert re.match("The newest row is 5 hours(| [0-9a-z ]+) old, and 4 hours 15 minutes are expected at most.", says)
     assert numbers(found["policies", "cursor_freshness"])["age_hours"] > 24 * 365
 
     api.rows["activities"].append(activity(3, _ago(hours=4)))

@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-import analytics_assets.__main__ as command_line
+from analytics_assets import commands
 from analytics_assets.api.catalog import Column
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.quality.connection_check import Verdict, check_connection
@@ -32,9 +32,9 @@ def check(**resource: Any) -> dict[str, Verdict]:
 
 @pytest.fixture
 def command_of_eight(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    monkeypatch.setattr(command_line, "project_names", lambda: NAMES)
-    monkeypatch.setattr(command_line, "defs", defs)
-    return command_line.check
+    monkeypatch.setattr(commands, "project_names", lambda: NAMES)
+    monkeypatch.setattr(commands, "defs", defs)
+    return commands.check
 
 
 def failed(verdicts: dict[str, Verdict]) -> dict[str, str]:
@@ -137,6 +137,24 @@ def test_a_cursor_has_to_be_in_a_row(api: FakeApi, project: Project) -> None:
     assert "none of 1 rows has the cursor 'updated'" in verdicts["groups"].says
 
 
+def test_a_wrong_token_is_said_once_with_what_is_next(
+    api: FakeApi, project: Project, command_of_eight: Callable[[], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for resource in PATHS:
+        api.answer_always(resource, Answer(401))
+    assert command_of_eight() == 1
+    said = capsys.readouterr().out
+    assert said.count("The API did not accept the token") == 1
+    assert said.count("for the same reason as organizations") == len(PATHS) - 1
+    assert said.splitlines()[-1].startswith("1 of 9 ready. Next: correct ")
+
+    message = failure_message(project.run())
+    assert (
+        message.count("software_products, activities: the API answered 401 Unauthorized. The API did not accept") == 1
+    )
+    assert message.count("401") == 1
+
+
 def test_rows_from_before_the_start_date_are_judged_too(api: FakeApi, project: Project) -> None:
     api.rows["activities"] = [activity(n, "2001-01-01T00:00:00Z", deviceId="no number") for n in range(1, 12)]
     assert "11 of 11 values of 'deviceId' do not fit its type bigint" in failed(check())["activities"]
@@ -216,9 +234,9 @@ def test_the_command_prints_a_line_each_and_says_by_its_status_how_it_went(
 ) -> None:
     result = run(tmp_path, *COMMANDS, "check")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert [line.split()[:2] for line in result.stdout.splitlines()] == [
-        ["ok", name] for name in [*RESOURCES, "destination"]
-    ]
+    *lines, summary = result.stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["ok", name] for name in [*RESOURCES, "destination"]]
+    assert summary.startswith(f"{len(lines)} of {len(lines)} ready. Next: make dev")
     assert not project.database.exists()
     assert list((tmp_path / "elsewhere").iterdir()) == list((tmp_path / "dagster").iterdir()) == []
 
@@ -233,7 +251,8 @@ def test_the_command_fails_with_the_reason(
     assert "groups" in line
     assert "GET /v2/groups answered 400" in line
     assert "no [bold]markup[/bold], however odd" in line
-    assert len(printed) == len(PATHS) + 1
+    assert printed[-1].startswith(f"{len(PATHS)} of {len(PATHS) + 1} ready. Next: correct ")
+    assert len(printed) == len(PATHS) + 2
 
 
 @pytest.mark.parametrize("works", [True, False])

@@ -2,7 +2,7 @@
 
 import pytest
 
-import analytics_assets.__main__ as command_line
+from analytics_assets import commands
 from analytics_assets.api.catalog import Column
 from analytics_assets.api.mistakes import find_mistakes
 from analytics_assets.defs.assets.resource import AnalyticsResource
@@ -90,7 +90,7 @@ def test_the_command_and_the_job_print_the_lines(
     api: FakeApi, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     serve_rows(api, "roles", [row(1, created="1", lastContact='"2024-05-01T00:00:00Z"', **{TOKEN: "1"})])
-    assert command_line.check() == 0
+    assert commands.check() == 0
     printed = capsys.readouterr().out
     line = '    Column("lastContact", "timestamp", "..."),'
     assert line in printed.splitlines()

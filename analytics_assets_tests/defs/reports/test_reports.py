@@ -50,7 +50,9 @@ def test_a_table_that_was_never_synced_is_named_and_not_tried_again(api: FakeApi
 
 def test_a_refresh_that_fails_keeps_the_report_as_it_was(api: FakeApi, project: Project) -> None:
     project.sync("automation_scripts")
-    refreshed(project, "automation_inventory")
+    result = refresh(project, "automation_inventory")
+    [event] = result.get_asset_materialization_events()
+    assert str(event.materialization.metadata["preview"].value).startswith("| language ")
     before = project.query("FROM reports.automation_inventory")
     project.query("ALTER TABLE analytics.automation_scripts DROP COLUMN language")
     assert not refresh(project, "automation_inventory").success

@@ -15,6 +15,7 @@ Needs Linux, a C compiler, and root (for a disk that can be filled). Takes about
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import struct
@@ -49,7 +50,7 @@ LATE = timedelta(minutes=15)
 """An hour whose rows are not there by then is lost, unless its fault still lasts."""
 
 DISK_MB = 256
-START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(days=1)
+START = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 """The week begins tomorrow, so that no time of it is before what the machine has stamped already."""
 
 READ = """
@@ -256,11 +257,12 @@ def in_mid_run(strike: Callable[[Week], object]) -> Callable[[Week], "contextlib
 
 
 def kill_run(week: Week) -> None:
-    """Kills the processes of the run, and nothing else."""
-    found = subprocess.run(["pgrep", "-f", "dagster.* execute_run"], capture_output=True, text=True, check=False)
-    for pid in map(int, found.stdout.split()):
-        if os.getpgid(pid) == (week.daemon.pid if week.daemon else None):
-            os.kill(pid, signal.SIGKILL)
+    """Kills the process of the run, and nothing else."""
+    with dg.DagsterInstance.from_config(str(week.home)) as instance:
+        [run] = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    [pid] = {int(pid) for event in events for pid in re.findall(r"\(pid: (\d+)\)", event.message)}
+    os.kill(pid, signal.SIGKILL)
 
 
 def restart(week: Week, number: signal.Signals) -> None:

@@ -40,8 +40,9 @@ demo: install ## load the built-in demo API into DuckDB through Dagster (DIALECT
 dev: install ## run Dagster's UI on http://localhost:3000 (PORT=3001 for another port)
 	$(DEMO_ENV) $(BIN)/python -m analytics_assets dev --port $(PORT)
 
-test: install ## run the whole test suite, two tests at a time
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+# Three at a time, on two cores too: some tests wait for Dagster's daemon most of their time.
+test: install ## run the whole test suite, three tests at a time
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 check: install ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -31,11 +32,14 @@ from analytics_assets_tests.support.wire import (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts slow tests first in each half, which is what each of two workers begins with: the last one does not wait."""
+    """Puts slow tests first in each worker's share, which it begins with: at the end, no worker waits for one."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     slow = [item for item in items if item.get_closest_marker("slow")]
     quick = [item for item in items if not item.get_closest_marker("slow")]
-    half = len(quick) // 2
-    items[:] = [*slow[::2], *quick[:half], *slow[1::2], *quick[half:]]
+    ends = [len(quick) * each // workers for each in range(workers + 1)]
+    items[:] = [
+        item for each, (start, end) in enumerate(pairwise(ends)) for item in (*slow[each::workers], *quick[start:end])
+    ]
 
 
 @pytest.fixture(autouse=True)

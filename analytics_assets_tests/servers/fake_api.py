@@ -93,15 +93,15 @@ class FakeApi:
 
 
 @contextmanager
-def serve(tls: ssl.SSLContext | None = None, connector: Connector = EIGHT) -> Iterator[FakeApi]:
-    """Runs a fake API on a free loopback port."""
-    with serve_kind(partial(FakeApi, connector=connector), tls) as api:
+def serve(tls: ssl.SSLContext | None = None, connector: Connector = EIGHT, port: int = 0) -> Iterator[FakeApi]:
+    """Runs a fake API on a loopback port, by default a free one."""
+    with serve_kind(partial(FakeApi, connector=connector), tls, port) as api:
         yield api
 
 
 @contextmanager
-def serve_kind(kind: Callable[[str], Api], tls: ssl.SSLContext | None = None) -> Iterator[Api]:
-    """Runs a fake API of some kind on a free loopback port."""
+def serve_kind(kind: Callable[[str], Api], tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Api]:
+    """Runs a fake API of some kind on a loopback port, by default a free one."""
 
     class FakeHandler(Handler):
         def respond(self, request: Request) -> None:
@@ -116,7 +116,7 @@ def serve_kind(kind: Callable[[str], Api], tls: ssl.SSLContext | None = None) ->
             if answer.cut is not None:
                 self.close_connection = True
 
-    server = LoopbackServer(0, FakeHandler)
+    server = LoopbackServer(port, FakeHandler)
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     api = kind(server.url.replace("http:", "https:") if tls else server.url)

@@ -18,7 +18,7 @@ DEMO_ONLY := SOURCES__ANALYTICS__BASE_URL=demo DESTINATION_TYPE=$(or $(DESTINATI
   DESTINATION__DUCKDB__CREDENTIALS=$(or $(DESTINATION__DUCKDB__CREDENTIALS),data/demo.duckdb)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-latest check audit sbom faults tour bench clean
+.PHONY: help install demo dev test test-latest check audit sbom faults week tour bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ test-latest: install ## run the suite on the newest Dagster, with dagster-dlt in
 
 faults: install ## inject faults, count what was lost, and write docs/reliability.md
 	$(BIN)/python -m tools.faults
+
+week: install ## live through a week of hourly syncs with faults, and write it into docs/reliability.md (an hour; root on Linux)
+	$(BIN)/python -m tools.week
 
 tour: install ## click through the UI in Chromium, assert what it shows, and write docs/tour.md with its pictures
 	$(BIN)/python -m tools.tour

@@ -431,7 +431,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, new_week(Path(name)) as week, ExitStack() as stack:
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(week.home)))
         open_faults: dict[Fault, ExitStack] = {}
-        tally, reader = week.home / "tally", None
+        tally = week.home / "tally"
+        reader: subprocess.Popen[bytes] | None = None
         for hour in range(int(os.environ.get("HOURS", HOURS))):
             hours.append(live(week, instance, hour, open_faults))
             print(f"{START + timedelta(hours=hour):%a %H:%M} {_cell(hours[-1])} {hours[-1].told}", flush=True)
@@ -444,7 +445,7 @@ def main() -> int:
     lost = [hour for hour in hours if hour.late is None and not (hour.fault and hour.fault.hours)]
     if len(hours) == HOURS:
         put("week", describe(hours, reads))
-    return int(bool(lost or wrong or reads.split()[1] != "0" or reader.poll() is not None))
+    return int(bool(lost or wrong or reads.split()[1] != "0" or reader is None or reader.poll() is not None))
 
 
 if __name__ == "__main__":

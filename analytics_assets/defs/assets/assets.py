@@ -15,7 +15,12 @@ from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import source_shape
 from analytics_assets.defs.assets.config import Mode, RunConfigError, SyncConfig
-from analytics_assets.defs.assets.materialization import describe_sync, observe_endpoint, rows_last_time
+from analytics_assets.defs.assets.materialization import (
+    describe_sync,
+    note_endpoint,
+    observe_endpoint,
+    rows_last_time,
+)
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.run_facts import run_facts, say_what, tabulate_configured, tabulate_settings
 from analytics_assets.defs.assets.specs import spec_attributes
@@ -169,6 +174,7 @@ def _tag(names: Names, context: dg.AssetExecutionContext, facts: Mapping[str, st
 def _materialize(
     names: Names, context: dg.AssetExecutionContext, done: Synced, metadata: Mapping[str, Any]
 ) -> dg.MaterializeResult[Any]:
+    note_endpoint(names, done.resource, context.run, context.instance)
     # Dagster would take the code version for the version of the data, and rows that came since for none.
     version = dg.DataVersion(context.run.run_id)
     return dg.MaterializeResult(asset_key=names.asset_key(done.resource.name), metadata=metadata, data_version=version)

@@ -98,6 +98,18 @@ def observe_endpoint(names: Names, listing: Listing, problem: str | None = None)
     yield dg.AssetObservation(names.upstream_key(listing.resource.name), metadata=metadata)
 
 
+def note_endpoint(names: Names, resource: Resource, run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
+    """Has Dagster show the endpoint as up to date: for an external asset it counts materializations only.
+
+    The event is none of the run's, because the run has not made the endpoint's rows.
+    """
+    read = dg.AssetMaterialization(
+        names.upstream_key(resource.name),
+        description=f"Read by run {run.run_id}, whose observation says more.",
+    )
+    instance.report_runless_asset_event(read)
+
+
 def rows_last_time(instance: dg.DagsterInstance, key: dg.AssetKey, facts: Mapping[str, str]) -> int | None:
     """Rows that the last sync of an asset has read, if it read all that the API lists, and was given the same.
 

@@ -61,6 +61,10 @@ def test_a_run_says_what_it_was_given_and_what_the_api_did(api: FakeApi, project
     assert "problem" not in good
     assert (bad["requests"], bad["rows"], bad["status"]) == (1, 0, 403)
     assert "answered 403" in bad["problem"]
+    # The graph shows an endpoint as up to date by this.
+    keys = [upstream_key(name) for name in ("roles", "policies")]
+    noted = project.instance.get_latest_materialization_events(keys)
+    assert [noted.get(key) is not None for key in keys] == [True, False]
 
 
 def test_a_window_and_a_mode_are_named(api: FakeApi, project: Project) -> None:

@@ -5,6 +5,7 @@
    knows the true time only; libfaketime does not do so for the futexes of gRPC, which then wait for ever. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <math.h>
@@ -17,6 +18,9 @@
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Seconds after which a wait looks whether the clock was moved. */
+#define SLICE 0.1
 
 /* A point in time of the wall clock, and not of the monotonic one, which counts from the start of the machine. */
 #define IS_WALL(t) ((t)->tv_sec > 500000000)
@@ -86,6 +90,21 @@ int sem_timedwait(sem_t *restrict s, const struct timespec *restrict t) {
     if (!next) next = dlsym(RTLD_NEXT, "sem_timedwait");
     struct timespec moved;
     return next(s, back(t, &moved));
+}
+
+/* How Python waits with a timeout. A wait whose end the moved clock has passed is over: whoever sleeps until the next
+   minute wakes up when the clock is put there. */
+int sem_clockwait(sem_t *restrict s, clockid_t clock, const struct timespec *restrict t) {
+    static int (*next)(sem_t *, clockid_t, const struct timespec *);
+    if (!next) next = dlsym(RTLD_NEXT, "sem_clockwait");
+    if (!offset || clock != CLOCK_MONOTONIC) return next(s, clock, t);
+    for (double began = *offset;;) {
+        struct timespec slice;
+        clock_gettime(CLOCK_MONOTONIC, &slice);
+        double left = (double)(t->tv_sec - slice.tv_sec) + (double)(t->tv_nsec - slice.tv_nsec) / 1e9 - (*offset - began);
+        if (next(s, clock, move(&slice, fmax(0, fmin(left, SLICE)))) == 0) return 0;
+        if (errno != ETIMEDOUT || left <= SLICE) return -1;
+    }
 }
 
 long syscall(long number, ...) {

@@ -16,7 +16,6 @@ from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.eight import BY_NAME, EIGHT, RESOURCES
-from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.shipped import keys, loaded_keys
 
 
@@ -82,18 +81,6 @@ def code_in(document: str, word: str) -> str:
     text = (CHECKOUT / document).read_text(encoding="utf-8")
     [block] = [each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if word in each]
     return str(block)
-
-
-def test_tables_are_read_as_the_docs_say(
-    api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("DESTINATION__DUCKDB__CREDENTIALS")
-    project.sync("roles")
-    monkeypatch.chdir(tmp_path / "project")
-    reads = code_in("docs/operations.md", "import dlt")
-    shown = subprocess.run([sys.executable, "-c", reads], capture_output=True, text=True, check=True).stdout
-    assert "pyarrow.Table" in shown
-    assert api.rows["roles"][0]["name"] in shown
 
 
 def test_the_readme_syncs_without_dagster(shipped_api: FakeApi, database: Path) -> None:

@@ -7,7 +7,6 @@ that is left alone, the tables are equal to what the API serves.
 
 import os
 import random
-import shutil
 import signal
 import sys
 import time
@@ -24,7 +23,6 @@ import duckdb
 import pytest
 
 from analytics_assets_tests.servers.fake_api import FakeApi
-from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.nursery import AFTER, DROPPED, END, STEPS, Kill, Note, Nursery, copied, nursery
 from analytics_assets_tests.support.rows import activity, organization, policy
 
@@ -102,11 +100,6 @@ class Workers:
 
 @pytest.fixture
 def workers(tmp_path: Path, empty_api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
-    # As the project is shipped: its configuration, and not this variable, keeps the staging tables empty.
-    monkeypatch.delenv("LOAD__TRUNCATE_STAGING_DATASET")
-    configuration = Path(os.environ["DLT_PROJECT_DIR"], ".dlt", "config.toml")
-    configuration.parent.mkdir(parents=True)
-    shutil.copy(CHECKOUT / ".dlt" / "config.toml", configuration)
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "20")
     with nursery() as found:
         yield Workers(found, tmp_path / "unharmed.duckdb", monkeypatch)

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -44,6 +45,7 @@ from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.environment import CONFIGURED_BY
 from analytics_assets_tests.support.holder import holding
 from analytics_assets_tests.support.shipped import keys, loaded_keys, shipped_rows
+from analytics_assets_tests.support.waiting import until
 from tools.faults import put
 
 HOURS = 7 * 24
@@ -84,13 +86,19 @@ class Week:
     api: FakeApi
     webhook: Webhook
     home: Path
+    port: int
+    """Port of the code server."""
     offset: float = 0.0
-    daemon: "subprocess.Popen[bytes] | None" = None
+    processes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     servers: ExitStack = field(default_factory=ExitStack)
 
     @property
     def database(self) -> Path:
         return self.disk / "warehouse.duckdb"
+
+    @property
+    def workspace(self) -> Path:
+        return self.home / "workspace.yaml"
 
     @property
     def copy(self) -> Path:
@@ -124,23 +132,33 @@ class Week:
         }
 
     def start(self) -> None:
-        """Starts Dagster's daemon, with its code server."""
-        with (self.home / "daemon.log").open("ab") as log:
-            self.daemon = subprocess.Popen(
-                [str(Path(sys.executable).with_name("dagster-daemon")), "run"],
-                cwd=CHECKOUT, env=self.environment(), stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+        """Starts Dagster's daemon and the code server, in which runs begin.
+
+        The server is one of its own, as in a deployment: one of the daemon's takes a clock that is put for a daemon that
+        is gone.
+        """
+        server = [sys.executable, "-m", "dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(self.port)]
+        server += ["--module-name", "analytics_assets.definitions", "--location-name", "analytics_assets"]
+        daemon = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", str(self.workspace)]
+        for command in (server, daemon):
+            with (self.home / "dagster.log").open("ab") as log:
+                self.processes.append(
+                    subprocess.Popen(
+                        command, cwd=CHECKOUT, env=self.environment(), stdout=log, stderr=log, start_new_session=True
+                    )
+                )
 
     def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Ends the daemon and all that it has started: the host goes down."""
-        if self.daemon:
+        """Ends the daemon, the code server and all that they have started: the host goes down."""
+        for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.daemon.pid, number)
-            self.daemon.wait(60)
-        self.daemon = None
+                os.killpg(process.pid, number)
+        for process in self.processes:
+            process.wait(60)
+        self.processes.clear()
 
     def switch(self, schedule: str, state: str) -> None:
-        command = [sys.executable, "-m", "dagster", "schedule", state, schedule]
+        command = [sys.executable, "-m", "dagster", "schedule", state, schedule, "-w", str(self.workspace)]
         subprocess.run(command, cwd=CHECKOUT, env=self.environment(), check=True, capture_output=True)
 
     def is_loaded(self) -> bool:
@@ -404,6 +422,11 @@ def _minutes(seconds: float | None) -> str:
     return "never" if seconds is None else f"{int(seconds // 60)}:{int(seconds % 60):02}"
 
 
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def new_week(directory: Path) -> Iterator[Week]:
     """The disk, the API with some rows, the webhook, and Dagster's daemon with the schedules switched on."""
@@ -419,12 +442,19 @@ def new_week(directory: Path) -> Iterator[Week]:
         with ExitStack() as servers, listening() as webhook:
             api = servers.enter_context(serve(connector=SHIPPED))
             api.rows = shipped_rows()
-            week = Week(disk, api, webhook, home, servers=servers)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            week = Week(disk, api, webhook, home, port, servers=servers)
+            week.workspace.write_text(
+                f"load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: analytics_assets}}}}]"
+            )
             week.put_clock(START - timedelta(minutes=5))
-            for schedule in ("analytics_sync", "analytics_reconcile"):
-                week.switch(schedule, "start")
             week.start()
             try:
+                until(lambda: _answers(port), "the code server", 120)
+                for schedule in ("analytics_sync", "analytics_reconcile"):
+                    week.switch(schedule, "start")
                 yield week
             finally:
                 week.stop()

@@ -134,8 +134,8 @@ class Week:
     def start(self) -> None:
         """Starts Dagster's daemon and the code server, in which runs begin.
 
-        The server is one of its own, as in a deployment: one of the daemon's takes a clock that is put for a daemon that
-        is gone.
+        The server is one of its own, as in a deployment. One that the daemon has started would end whenever the clock
+        is put, because it had no sign of the daemon for so long.
         """
         server = [sys.executable, "-m", "dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(self.port)]
         server += ["--module-name", "analytics_assets.definitions", "--location-name", "analytics_assets"]
@@ -159,7 +159,12 @@ class Week:
 
     def switch(self, schedule: str, state: str) -> None:
         command = [sys.executable, "-m", "dagster", "schedule", state, schedule, "-w", str(self.workspace)]
-        subprocess.run(command, cwd=CHECKOUT, env=self.environment(), check=True, capture_output=True)
+        # The code server may still load the definitions.
+        until(
+            lambda: subprocess.run(command, cwd=CHECKOUT, env=self.environment(), capture_output=True).returncode == 0,
+            f"{schedule} that can be {state}ed",
+            120,
+        )
 
     def is_loaded(self) -> bool:
         """Whether the read copy has all rows that the API has."""
@@ -422,11 +427,6 @@ def _minutes(seconds: float | None) -> str:
     return "never" if seconds is None else f"{int(seconds // 60)}:{int(seconds % 60):02}"
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
 @contextmanager
 def new_week(directory: Path) -> Iterator[Week]:
     """The disk, the API with some rows, the webhook, and Dagster's daemon with the schedules switched on."""
@@ -452,7 +452,6 @@ def new_week(directory: Path) -> Iterator[Week]:
             week.put_clock(START - timedelta(minutes=5))
             week.start()
             try:
-                until(lambda: _answers(port), "the code server", 120)
                 for schedule in ("analytics_sync", "analytics_reconcile"):
                     week.switch(schedule, "start")
                 yield week

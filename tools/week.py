@@ -161,7 +161,12 @@ class Week:
         command = [sys.executable, "-m", "dagster", "schedule", state, schedule, "-w", str(self.workspace)]
         # The code server may still load the definitions.
         until(
-            lambda: subprocess.run(command, cwd=CHECKOUT, env=self.environment(), capture_output=True).returncode == 0,
+            lambda: (
+                subprocess.run(
+                    command, cwd=CHECKOUT, env=self.environment(), capture_output=True, check=False
+                ).returncode
+                == 0
+            ),
             f"{schedule} that can be {state}ed",
             120,
         )

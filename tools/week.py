@@ -455,6 +455,9 @@ def new_week(directory: Path) -> Iterator[Week]:
                 f"load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: analytics_assets}}}}]"
             )
             week.put_clock(START - timedelta(minutes=5))
+            with dg.DagsterInstance.from_config(str(home)) as instance:
+                # It makes the tables of the history, in which two processes at once would get in each other's way.
+                instance.get_runs(limit=1)
             week.start()
             try:
                 for schedule in ("analytics_sync", "analytics_reconcile"):

@@ -98,7 +98,8 @@ class Folder:
             for line in self.run(command).splitlines()
             if " - dagster - DEBUG - " not in line and not line.startswith("|")
         ]
-        text = "\n".join(line for line in lines if line != "What this run did:")
+        text = "\n".join(line for line in lines if line not in {"The settings of this run:", "What this run did:"})
+        text = re.sub(r"http://127\.0\.0\.1:\d+", URL, text)
         return text.replace(str(self.path), "/home/you/crm").strip()
 
     def rows(self, query: str) -> list[Any]:

@@ -22,8 +22,11 @@ URL = "https://api.example.com"
 def test_demo_rows_and_real_rows_have_files_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     data = config_dir() / "data"
-    assert read_target(read_settings(EIGHT)) == Target("duckdb", data / "demo.duckdb")
-    assert read_target(read_settings(EIGHT, base_url=URL, api_key="x")) == Target("duckdb", data / "warehouse.duckdb")
+    for settings, name in (
+        (read_settings(EIGHT), "demo"),
+        (read_settings(EIGHT, base_url=URL, api_key="x"), "warehouse"),
+    ):
+        assert read_target(settings) == Target("duckdb", data / f"{name}.duckdb", data / f"{name}_read.duckdb")
     assert data.is_absolute()
 
 

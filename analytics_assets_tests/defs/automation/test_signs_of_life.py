@@ -102,14 +102,14 @@ def test_a_retry_that_dagster_has_lost_is_launched_once_for_what_failed(
     # Dagster names the retry in the failed run.
     tag_run(instance, retried, {"dagster/auto_retry_run_id": "its retry"})
     watch.tick(signs_of_life.LOST_TICKS)
-    assert watch.requests == []
+    assert not watch.requests
     watch.tick()
     [request] = watch.requests
     assert request.asset_selection == [asset_key("groups"), asset_key("roles")]
     assert request.run_config == config
     assert request.tags["dagster/parent_run_id"] == lost
     watch.tick(FOR_EVER)
-    assert watch.requests == []
+    assert not watch.requests
     # The job of the sensor has what is requested.
     job = defs().resolve_job_def(watch.sensor.job_name or "")
     assert set(job.asset_layer.executable_asset_keys) >= set(request.asset_selection or ())

@@ -4,6 +4,7 @@ It replaces `dagster dev`, whose webserver also obeys pages of other sites that 
 """
 
 import http.client
+import os
 import json
 import signal
 import socket
@@ -19,6 +20,8 @@ from urllib.parse import quote
 from analytics_assets.project import shipped_file
 
 LOOPBACK = "127.0.0.1"
+
+DEFAULT_PORT = 3000
 
 START_TIMEOUT = 120
 """Most seconds for the webserver to start, and for a process to end."""
@@ -58,6 +61,9 @@ def dev(port: int, log: Callable[[str], None]) -> int:
                 " dev PORT=3001"
             )
             return 1
+    if port != DEFAULT_PORT:
+        # Alerts link to it.
+        os.environ.setdefault("ALERTS__UI_URL", f"http://localhost:{port}")
     log(f"Starting Dagster; its UI will be at http://localhost:{port} ...")
     # SIGTERM ends this process like Ctrl-C, so that it ends the webserver and the daemon as well.
     for number in (signal.SIGINT, signal.SIGTERM):

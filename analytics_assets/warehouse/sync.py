@@ -78,7 +78,7 @@ class Synced:
 
 @contextmanager
 def begin_sync(
-    session: Session, resources: Iterable[Resource], lock_timeout: float = BUSY_TIMEOUT
+    session: Session, resources: Iterable[Resource] | None = None, lock_timeout: float = BUSY_TIMEOUT
 ) -> Iterator[list[Pending]]:
     """Yields resources in load order, to be synced one by one, while no other run syncs their tables.
 
@@ -87,14 +87,15 @@ def begin_sync(
 
     Args:
         session: Where to load the rows.
-        resources: What to sync.
+        resources: What to sync; by default all resources of the session's connector. One that the configuration has
+            switched off is left out, and fields that it hides are hidden, whatever the given resource says.
         lock_timeout: Seconds to wait at most for another run that has a table in Postgres.
 
     Raises:
         DestinationError: Another run still has a table.
         SettingsError: As `read_ahead` says.
     """
-    resources = load_order(resources)
+    resources = load_order(_as_configured(session, resources))
     with advisory_locks(session, [each.name for each in resources], lock_timeout), rarely_collected():
         with session.client as client:
             tables = [_look_at_table(client, session.connector, resource) for resource in resources]
@@ -108,6 +109,17 @@ def begin_sync(
             session.publish()
             raise
         session.publish()
+
+
+def _as_configured(session: Session, resources: Iterable[Resource] | None) -> Iterator[Resource]:
+    connector = session.connector
+    for resource in connector.resources if resources is None else resources:
+        if resource.name in connector.left_out:
+            session.log(f"{resource.name} is switched off by {connector.setting('resources')}")
+            continue
+        known = connector.by_name.get(resource.name, resource)
+        hides_alike = (known.hashed, known.dropped) == (resource.hashed, resource.dropped)
+        yield resource if hides_alike else known
 
 
 def _look_at_table(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TableState | Exception:

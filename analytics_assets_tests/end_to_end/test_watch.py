@@ -90,7 +90,7 @@ def test_a_schedule_that_is_switched_off_is_told_and_a_daemon_that_is_killed(
     lines = [text.splitlines()[1] for text in webhook.texts]
     assert lines == [
         "analytics_sync is switched off. If nobody meant to, switch it on. http://localhost:3000/automation",
-        "analytics_sync is switched on again.",
+        "analytics_sync is switched on.",
     ]
 
     monkeypatch.setattr(watch, "SILENCE", watch.SILENCE / 100)

@@ -72,10 +72,13 @@ def say_what(facts: Mapping[str, str], resources: list[str]) -> str:
 
 
 def tabulate_settings(settings: Settings, target: Target) -> str:
-    """The settings that a run has, in Markdown. Of a secret it says only that there is one."""
+    """The settings that a run has, and the hidden fields, in Markdown. Of a secret it says only that there is one."""
     found = {key: getattr(settings, key) for key in settings if key != "connector"}
     found |= {key: NOT_SHOWN for key in SECRETS if found[key]}
     found |= {"page_size": settings.rows_per_page, "destination": describe_target(target)}
+    for how in ("hashed", "dropped"):
+        hidden = [f"{each.name}.{path}" for each in settings.connector.resources for path in getattr(each, how)]
+        found[how] = ", ".join(hidden)
     return redact(_tabulate(found), settings.secrets())
 
 

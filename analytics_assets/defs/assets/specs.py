@@ -68,7 +68,7 @@ def spec_attributes(names: Names, resource: Resource, cron: str, configuration: 
         "tags": tags(resource),
         "code_version": code_version(resource),
         "metadata": {
-            "configuration": dg.MetadataValue.md(configuration),
+            "configuration": dg.MetadataValue.md(f"When the definitions were loaded:\n\n{configuration}"),
             "dagster/table_name": names.table(resource),
             "dagster/column_schema": table_schema(names.connector, resource),
             "dagster/column_lineage": column_lineage(names, resource),

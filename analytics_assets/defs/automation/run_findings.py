@@ -59,7 +59,8 @@ def find_failed_runs(instance: dg.DagsterInstance, watched: Watched, now: dateti
     for record in instance.get_run_records(failed, limit=MOST_RUNS):
         run = record.dagster_run
         is_told, is_over = (run.tags.get(TOLD) == prefix + run.run_id for prefix in ("", OVER))
-        will_be_retried = run.tags.get(WILL_RETRY) == "true"
+        # Dagster promises retries to runs of the command line, too, and cannot launch them.
+        will_be_retried = run.tags.get(WILL_RETRY) == "true" and run.remote_job_origin is not None
         if not watched.has_run(run) or is_over or (will_be_retried and not is_told):
             continue
         if run.job_name in still_broken:

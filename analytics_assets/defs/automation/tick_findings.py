@@ -15,6 +15,8 @@ def find_ticks(instance: dg.DagsterInstance, watched: Watched, told: Set[str], n
     """Schedules and sensors that were switched off or whose latest tick failed, and schedules that do not tick."""
     found: dict[str, Finding] = {}
     page = link_to("automation")
+    on: dict[str, str] = {}
+    """Names of schedules that are on, by job."""
     for name, state, latest in read_states(instance, watched):
         off, ticks = f"off {name}", f"ticks {name}"
         if not _is_on(state, watched):
@@ -23,7 +25,9 @@ def find_ticks(instance: dg.DagsterInstance, watched: Watched, told: Set[str], n
                 says = f"{name} is switched off. If nobody meant to, switch it on. {page}"
                 found[off] = Finding(wrong=True, says=says, told=off in told)
             continue
-        found[off] = Finding(wrong=False, says=f"{name} is switched on again.", told=off in told)
+        found[off] = Finding(wrong=False, says=f"{name} is switched on.", told=off in told)
+        if name in watched.schedules:
+            on[watched.schedules[name].job_name] = name
         last = max(latest.timestamp if latest else 0.0, getattr(state.instigator_data, "start_timestamp", None) or 0.0)
         since = datetime.fromtimestamp(last, UTC)
         if name in watched.schedules and last and now - GRACE > watched.due(name, since):
@@ -37,6 +41,11 @@ def find_ticks(instance: dg.DagsterInstance, watched: Watched, told: Set[str], n
             wrong = ""
         says = f"{name} {wrong}. {page}" if wrong else f"{name} ticks again."
         found[ticks] = Finding(bool(wrong), says, ticks in told)
+    for name, schedule in watched.schedules.items():
+        off = f"off {name}"
+        if off not in found and (other := on.get(schedule.job_name)):
+            says = f"{name} was never switched on, and {other} leaves its resources out. Switch it on. {page}"
+            found[off] = Finding(wrong=True, says=says, told=off in told)
     return found
 
 

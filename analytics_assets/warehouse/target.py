@@ -91,10 +91,20 @@ def _read_copy(settings: Settings, database: Path) -> Path | None:
         copy = config_dir() / Path(settings.read_copy).expanduser()
     if copy.resolve() == database.resolve():
         raise settings.error("read_copy", "is the warehouse itself", str(copy))
+    # A log beside a copy is removed.
+    if _log(database).resolve() == copy.resolve() or _log(copy).resolve() == database.resolve():
+        raise settings.error(
+            "read_copy", "has the name of DuckDB's log of the warehouse, or the other way round", str(copy)
+        )
     if _is_schema(copy, settings.connector):
         problem = "is called like a schema in it, from which DuckDB could not tell the database"
         raise settings.error("read_copy", problem, str(copy), "Give it the path of a file of another name.")
     return copy
+
+
+def _log(database: Path) -> Path:
+    """DuckDB's log of what it has not written to a file yet."""
+    return database.with_name(f"{database.name}.wal")
 
 
 def _duckdb_database() -> str | None:

@@ -269,6 +269,11 @@ def test_a_kill_while_it_is_copied_leaves_the_former_copy_and_the_next_run_tidie
             "is the warehouse itself. Set it in [sources.analytics] of .dlt/config.toml, or as SOURCES__",
         ),
         ("read_copy", "{database}.wal", "has the name of DuckDB's log of the warehouse"),
+        (
+            "read_copy",
+            "~nobody9/read.duckdb",
+            "cannot be used: no home directory is known for the user after ~. Set it",
+        ),
         ("read_copy", "elsewhere/analytics.db", "is called like a schema in it"),
         ("read_copy_max_gb", "0", "read_copy_max_gb = 0.0 is not above 0"),
         ("read_copy_max_gb", "much", "read_copy_max_gb = 'much' is not a number"),

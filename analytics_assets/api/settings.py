@@ -178,7 +178,7 @@ def look_up(connector: Connector, *keys: str) -> dict[str, Any]:
     They are found as dlt finds the settings, under shorter names as well. `dlt.config.get` takes the long name only.
     """
     fields = {"__annotations__": dict.fromkeys(keys, Any | None), **dict.fromkeys(keys)}
-    spec = configspec(type("Found", (BaseConfiguration,), fields))
+    spec: type[BaseConfiguration] = configspec(type("Found", (BaseConfiguration,), fields))
     return dict(resolve_configuration(spec(), sections=connector.section))
 
 

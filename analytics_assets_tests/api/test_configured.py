@@ -52,10 +52,12 @@ def test_short_names_count_as_for_all_settings(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("SOURCES__HASHED", "roles.name")
     monkeypatch.setenv("DROPPED", '["groups.description"]')
     monkeypatch.setenv("BASE_URL", "https://short.example.com")
+    monkeypatch.setenv("API_KEY", "short-canary")
     once = configure(EIGHT)
     assert list(once.by_name) == ["groups", "roles"]
     assert once.by_name["roles"].hashed == ("name",)
     assert once.by_name["groups"].dropped == ("description",)
+    assert "short-canary" in AnalyticsResource().secrets(EIGHT)
     assert "https://short.example.com" in tabulate_configured(project.names, AnalyticsResource())
 
 

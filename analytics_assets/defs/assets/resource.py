@@ -156,7 +156,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
 
     def secrets(self, connector: Connector) -> list[str | None]:
         """The API's secrets, which no message may show, from the fields and dlt's configuration. They are unchecked."""
-        return [getattr(self, key) or read_secret(connector.setting(key)) for key in sorted(SECRETS)]
+        # `read_secret` also reads files of /run/secrets, and takes long names only.
+        short = {key: str(value) for key, value in look_up(connector, *SECRETS).items() if value}
+        return [getattr(self, key) or read_secret(connector.setting(key)) or short.get(key) for key in sorted(SECRETS)]
 
     @contextmanager
     def session(

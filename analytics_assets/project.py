@@ -26,9 +26,12 @@ def read_umask() -> int:
     """The umask for written files: `UMASK` of the environment in octal digits, by default 077 (the owner alone).
 
     Raises:
-        ValueError: `UMASK` is not an octal number.
+        ValueError: `UMASK` is not an octal number of permissions.
     """
-    return int(os.environ.get("UMASK") or "077", 8)
+    umask = int(os.environ.get("UMASK") or "077", 8)
+    if not 0 <= umask <= 0o777:
+        raise ValueError(umask)
+    return umask
 
 
 def use_project_config() -> None:

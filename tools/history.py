@@ -19,6 +19,7 @@ import psycopg2
 
 from analytics_assets.commands import QUIET
 from analytics_assets.definitions import defs
+from analytics_assets.defs.automation import purge
 from analytics_assets.defs.automation.purge import KEEP_DAYS
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.postgres import postgres_binaries, serve_postgres
@@ -82,6 +83,7 @@ def main() -> None:
                 assert definition.execute_in_process(run_config=QUIET, instance=instance).success
             return measure()
 
+        purge.SHORTEST_KEPT = 0
         os.environ["HISTORY__KEEP_DAYS"] = "0.00001"
         tenth, half = given.syncs // 10, given.syncs // 2
         first = run("analytics_sync", tenth)

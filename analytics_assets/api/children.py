@@ -42,7 +42,7 @@ async def read_resource(reader: PageReader, most_pages: int) -> AsyncIterator[li
     """
     async with aclosing(_read(reader, most_pages)) as pages:
         async for rows in pages:
-            mask(rows, reader.resource, reader.transport.settings.hash_key)
+            mask(rows, reader.resource, reader.transport.settings.hash_key, reader.stats.masked)
             # `pop` drops the only reference, so the rows are not kept while the consumer takes its time.
             page = [rows]
             del rows

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import dlt
-
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.entries import read_entries
 from analytics_assets.api.mistakes import check_catalog, did_you_mean, find_mistakes, leads_to, nearest
-from analytics_assets.api.settings import SettingsError
+from analytics_assets.api.settings import SettingsError, look_up
 
 HIDING = ("hashed", "dropped")
 """Settings that list fields, and the attributes of a resource that they add to."""
@@ -28,14 +26,14 @@ def configure(connector: Connector) -> Connector:
         SettingsError: A setting names something that the connector does not have, or does not fit it.
     """
     check_catalog(connector)
-    connector = _switch_off(connector, _read(connector, "resources"))
+    configured = look_up(connector, *CHANGES_THE_CATALOG)
+    connector = _switch_off(connector, _read(connector, "resources", configured["resources"]))
     for key in HIDING:
-        connector = _hide(connector, key, _read(connector, key))
+        connector = _hide(connector, key, _read(connector, key, configured[key]))
     return connector
 
 
-def _read(connector: Connector, key: str) -> list[str]:
-    configured: object = dlt.config.get(connector.setting(key))
+def _read(connector: Connector, key: str, configured: object) -> list[str]:
     try:
         return read_entries(configured)
     except ValueError as error:

@@ -24,7 +24,7 @@ DEEPEST_PATH = 100
 recursion."""
 
 
-def mask(rows: Sequence[dict[str, Any]], resource: Resource, hash_key: str | None) -> None:
+def mask(rows: Sequence[dict[str, Any]], resource: Resource, hash_key: str | None, met: set[str]) -> None:
     """Hashes and drops the fields that the resource declares as sensitive, in place.
 
     A hash is the HMAC-SHA-256 of the value, 64 hexadecimal digits. Equal values have equal hashes, and without the key
@@ -35,17 +35,24 @@ def mask(rows: Sequence[dict[str, Any]], resource: Resource, hash_key: str | Non
         rows: Rows of JSON tokens by field.
         resource: Says which fields are sensitive.
         hash_key: The setting `hash_key`; may be `None` if no field is hashed.
+        met: Gets the paths that rows have.
     """
     changes: list[tuple[str, Change]] = [(path, lambda _: None) for path in resource.dropped]
     if resource.hashed:
         assert hash_key  # noqa: S101 - checked when the listings were opened
         changes += [(path, partial(_hash, hash_key.encode())) for path in resource.hashed]
     for path, change in changes:
+        noting = partial(_note, met, path, change)
         for row in rows:
-            _change_in(row, path.split("."), change)
+            _change_in(row, path.split("."), noting)
             if path in row and "." in path:
                 # The field of just that name, which a column of that name prefers.
-                _change_in(row, [path], change)
+                _change_in(row, [path], noting)
+
+
+def _note(met: set[str], path: str, change: Change, token: Raw) -> Raw | None:
+    met.add(path)
+    return change(token)
 
 
 def _change_in(owner: dict[str, Any], path: Sequence[str], change: Change) -> None:

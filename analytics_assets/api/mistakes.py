@@ -214,6 +214,11 @@ def _of_references(resource: Resource, by_name: ByName) -> Iterator[str]:
 
 def _of_paths(resource: Resource, columns: Mapping[str, Column]) -> Iterator[str]:
     for path in (*resource.hashed, *resource.dropped):
+        if not all(path.split(".")):
+            yield f"{path!r} has an empty part, so that it would hide nothing: write it like data.message"
+        for name, column in columns.items():
+            if leads_to(name, path) and path not in columns and column.type in TYPES and column.type != "json":
+                yield f"{path} leads into the column {name}, which is {column.type}: only one of json has fields"
         if needed := _needed(resource, path):
             yield f"{path} is needed as it is: {needed[0]} is the key or the cursor"
     for path in resource.dropped:

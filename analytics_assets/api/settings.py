@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import dlt
-from dlt.common.configuration import NotResolved, configspec
+from dlt.common.configuration import NotResolved, configspec, resolve_configuration
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 
@@ -172,6 +172,16 @@ def read_secret(key: str) -> str | None:
     return str(value or "").strip() or None
 
 
+def look_up(connector: Connector, *keys: str) -> dict[str, Any]:
+    """The configured values of keys in a connector's section, unchecked and of whatever type; `None` if not set.
+
+    They are found as dlt finds the settings, under shorter names as well. `dlt.config.get` takes the long name only.
+    """
+    fields = {"__annotations__": dict.fromkeys(keys, Any | None), **dict.fromkeys(keys)}
+    spec: type[BaseConfiguration] = configspec(type("Found", (BaseConfiguration,), fields))
+    return dict(resolve_configuration(spec(), sections=connector.section))
+
+
 def is_token(text: str) -> bool:
     """Whether a text can be a bearer token: one word of printable ASCII."""
     return text.isascii() and text.isprintable() and " " not in text
@@ -182,5 +192,5 @@ def configured_endpoint(connector: Connector, resource_name: str) -> Endpoint:
 
     An unknown dialect counts as the default one here; it is an error as soon as a run reads the settings.
     """
-    name = dlt.config.get(connector.setting("dialect"), str)
-    return connector.dialects_by_name.get(name or "", connector.dialects[0]).endpoints[resource_name]
+    name = look_up(connector, "dialect")["dialect"]
+    return connector.dialects_by_name.get(str(name), connector.dialects[0]).endpoints[resource_name]

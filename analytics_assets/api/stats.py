@@ -71,6 +71,8 @@ class SyncStats:
     """Values that are not null, by declared field."""
     misfits: dict[str, Misfits] = field(default_factory=dict)
     """Values that do not fit their column, by declared field."""
+    masked: set[str] = field(default_factory=set)
+    """Paths of `hashed` and `dropped` that rows of the listing have."""
     left_at: Any = None
     """Position at which the listing was cut; `None` if it was not."""
     gap: Gap | None = None

@@ -26,6 +26,12 @@ GIGABYTE = 1_000_000_000
 
 WRITE_BITS = 0o222
 
+MARK = b"\nread copy made by analytics_assets, "
+"""Begins the mark at the end of each copy, behind the last block, where DuckDB looks for nothing. It tells a copy from
+a file of somebody's own, and which state of the database it is, on file systems with coarse times or no modes, too."""
+
+MARK_BYTES = 160
+
 _ROOM = "Free some room: a copy needs as much as the file, and is made before the former one goes."
 _PERMISSION = "Let the user of the run write into its directory."
 
@@ -45,7 +51,7 @@ OTHERWISE = "Or set read_copy to another path, or to false."
 
 
 class NoCopyError(Exception):
-    """A file that stands where the copy is to be and is none, or a database that changed while it was copied."""
+    """Something that stands where the copy is to be and is none, or a database that changed while it was copied."""
 
 
 def path_beside(database: Path) -> Path:
@@ -73,6 +79,7 @@ def publish(
         state = database.stat()
         if _is_copy_of(copy, state):
             return
+        _check_place(copy)
         if state.st_size > max_gb * GIGABYTE:
             log(
                 f"The read copy {copy} was not made, because {database} has {state.st_size / GIGABYTE:.1f} GB and"
@@ -86,23 +93,50 @@ def publish(
         advice = f"{ADVICE.get(error.errno or 0, '')} {OTHERWISE}".strip()
         log(f"The read copy {copy} was not made: {problem}. {_describe_former(copy)} {advice}")
     except Exception as error:  # noqa: BLE001 - the rows are loaded, whatever becomes of the copy
-        log(f"The read copy {copy} was not made: {str(error).splitlines()[0]} {_describe_former(copy)}")
+        problem = str(error).strip().partition("\n")[0] or f"{type(error).__name__}."
+        log(f"The read copy {copy} was not made: {problem} {_describe_former(copy)}")
+
+
+def _mark(state: os.stat_result) -> bytes:
+    """The mark of a copy of a database in this state: as it was last written to, and with these readers."""
+    text = f"{state.st_size} bytes, {state.st_mtime_ns}, {state.st_mode:o}, {state.st_uid}:{state.st_gid}\n"
+    return MARK + text.encode().rjust(MARK_BYTES - len(MARK))
+
+
+def _read_mark(copy: Path) -> bytes | None:
+    """The mark of a copy; `None` of what is none."""
+    try:
+        if copy.is_symlink() or not copy.is_file():
+            return None
+        with copy.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - MARK_BYTES))
+            found = file.read()
+    except OSError:
+        return None
+    return found if found.startswith(MARK) else None
 
 
 def _is_copy_of(copy: Path, state: os.stat_result) -> bool:
-    """Whether the copy has the size of the database, and the time at which the database was last written to."""
-    try:
-        found = copy.stat()
-    except FileNotFoundError:
-        return False
-    return (found.st_size, found.st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    return _read_mark(copy) == _mark(state)
+
+
+def _check_place(copy: Path) -> None:
+    """Refuses to replace what is no copy of ours: a wrong path must not cost somebody's database."""
+    if copy.is_symlink():
+        raise NoCopyError("That is a symbolic link, which a copy would replace. Set read_copy to where it leads.")
+    if copy.is_dir():
+        raise NoCopyError("That is a directory. Set read_copy to the path of a file.")
+    if copy.exists() and _read_mark(copy) is None:
+        raise NoCopyError(
+            "There is a file of that name which is none of our copies, or was written to since. Move it away, or set"
+            " read_copy to another path."
+        )
 
 
 def _describe_former(copy: Path) -> str:
-    try:
-        made = datetime.fromtimestamp(copy.stat().st_mtime, UTC)
-    except OSError:
+    if _read_mark(copy) is None:
         return "There is no former one."
+    made = datetime.fromtimestamp(copy.stat().st_mtime, UTC)
     return f"Readers keep the former one, of {made:%Y-%m-%d %H:%M} UTC."
 
 
@@ -117,11 +151,14 @@ def _replace(database: Path, state: os.stat_result, copy: Path) -> None:
     try:
         try:
             _copy(database, descriptor)
+            if os.fstat(descriptor).st_size != state.st_size or _mark(database.stat()) != _mark(state):
+                raise NoCopyError("The database changed meanwhile. The next run makes it.")
+            with open(descriptor, "ab", closefd=False) as file:
+                file.write(_mark(state))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         _protect(made, database, state)
-        _check(database, state, made, copy)
         # What a careless writer has left in its log would be replayed into the new copy.
         copy.with_name(f"{copy.name}.wal").unlink(missing_ok=True)
         made.replace(copy)
@@ -161,14 +198,3 @@ def _protect(made: Path, database: Path, state: os.stat_result) -> None:
         os.chown(made, state.st_uid, -1)
     shutil.copystat(database, made)
     made.chmod(readers)
-
-
-def _check(database: Path, state: os.stat_result, made: Path, copy: Path) -> None:
-    if not (_is_copy_of(made, state) and _is_copy_of(database, state)):
-        raise NoCopyError("The database changed meanwhile. The next run makes it.")
-    # A file system without permissions shows all files as writable, copies of ours, too.
-    if copy.exists() and copy.stat().st_mode & WRITE_BITS and not made.stat().st_mode & WRITE_BITS:
-        raise NoCopyError(
-            "There is a file of that name which can be written to, as no copy can. Move it away, or set read_copy to"
-            " another path."
-        )

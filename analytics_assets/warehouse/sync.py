@@ -177,7 +177,7 @@ def sync(
     if table.mismatch and not rebuild:
         raise table.mismatch
     resource = listing.resource
-    into_empty = rebuild or table.is_empty
+    into_empty = from_empty = rebuild or table.is_empty
     if into_empty:
         with session.client as client:
             prepare_drop(client)
@@ -193,6 +193,8 @@ def sync(
         into_empty = False
         loaded += rows_loaded(pipeline, resource)
     is_complete = resource.cursor is None or reading.everything
+    if from_empty or is_complete:
+        _warn_of_unmet(listing, session.log)
     deleted = rows = 0
     with session.client as client:
         exists = loaded > 0 or has_table(client, resource)
@@ -213,6 +215,18 @@ def sync(
         undeclared=undeclared_columns(columns, resource),
         seconds=time.monotonic() - started,
     )
+
+
+def _warn_of_unmet(listing: Listing, log: Callable[[str], None]) -> None:
+    """Says which hidden fields no row has. Of few new rows none may have them, so only a whole listing tells that."""
+    resource, stats = listing.resource, listing.stats
+    # What is no path is checked against the declared fields.
+    paths = [path for path in (*resource.hashed, *resource.dropped) if "." in path and path not in stats.masked]
+    if paths and stats.rows_read:
+        log(
+            f"{resource.name}: none of the {stats.rows_read} rows has {', '.join(paths)}, so nothing was hashed or"
+            " dropped there. If the path is misspelled, correct it, and run with mode: rebuild."
+        )
 
 
 def _widened(reading: Reading, listing: Listing, table: TableState, log: Callable[[str], None]) -> Reading:

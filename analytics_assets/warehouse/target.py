@@ -17,6 +17,8 @@ DUCKDB = "duckdb"
 DEMO_DATABASE = "data/demo.duckdb"
 """The DuckDB file of the demo, relative to the project, unless credentials of DuckDB are configured."""
 
+_NO_HOME = "no home directory is known for the user after ~"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -52,8 +54,8 @@ def read_target(settings: Settings, type_: str | None = None, credentials: str |
         credentials: Credentials of the destination, for DuckDB a path. They win over the configured ones.
 
     Raises:
-        DestinationError: The DuckDB database is in memory and would not outlive the run, or its name is that of a
-            schema in it.
+        DestinationError: The DuckDB database is in memory and would not outlive the run, its name is that of a schema
+            in it, or its path starts at a home directory that is not known.
         SettingsError: The copy for readers cannot have its path.
     """
     type_ = destination_type(type_)
@@ -68,7 +70,13 @@ def read_target(settings: Settings, type_: str | None = None, credentials: str |
             f"destination.duckdb.credentials = {name!r} is no file: tables and cursors would be gone after the run. Set"
             " DESTINATION__DUCKDB__CREDENTIALS to a path, or leave it out."
         )
-    path = config_dir() / Path(name).expanduser()
+    try:
+        path = config_dir() / Path(name).expanduser()
+    except RuntimeError as error:
+        raise DestinationError(
+            f"destination.duckdb.credentials = {name!r} cannot be used: {_NO_HOME}. Set"
+            " DESTINATION__DUCKDB__CREDENTIALS to an absolute path."
+        ) from error
     if _is_schema(path, settings.connector):
         raise DestinationError(
             f"destination.duckdb.credentials = {name!r} cannot be used: DuckDB names a database after its file, and in"
@@ -88,13 +96,26 @@ def _read_copy(settings: Settings, database: Path) -> Path | None:
         return None
     copy = path_beside(database)
     if settings.read_copy is not True:
-        copy = config_dir() / Path(settings.read_copy).expanduser()
+        try:
+            copy = config_dir() / Path(settings.read_copy).expanduser()
+        except RuntimeError as error:
+            raise settings.error("read_copy", f"cannot be used: {_NO_HOME}", settings.read_copy) from error
     if copy.resolve() == database.resolve():
         raise settings.error("read_copy", "is the warehouse itself", str(copy))
+    # A log beside a copy is removed.
+    if _log(database).resolve() == copy.resolve() or _log(copy).resolve() == database.resolve():
+        raise settings.error(
+            "read_copy", "has the name of DuckDB's log of the warehouse, or the other way round", str(copy)
+        )
     if _is_schema(copy, settings.connector):
         problem = "is called like a schema in it, from which DuckDB could not tell the database"
         raise settings.error("read_copy", problem, str(copy), "Give it the path of a file of another name.")
     return copy
+
+
+def _log(database: Path) -> Path:
+    """DuckDB's log of what it has not written to a file yet."""
+    return database.with_name(f"{database.name}.wal")
 
 
 def _duckdb_database() -> str | None:

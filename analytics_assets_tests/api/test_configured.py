@@ -6,6 +6,8 @@ import pytest
 from analytics_assets.api.configured import configure
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.run_facts import tabulate_configured
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.eight import BY_NAME, EIGHT, asset_key, upstream_key
 from analytics_assets_tests.support.project import Project, failure_message, materialized
@@ -45,6 +47,20 @@ def test_a_list_in_toml_counts_for_a_session_without_dagster() -> None:
     assert {column.references for column in connector.by_name["locations"].columns} == {None}
 
 
+def test_short_names_count_as_for_all_settings(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
+    monkeypatch.setenv("RESOURCES", "groups, roles")
+    monkeypatch.setenv("SOURCES__HASHED", "roles.name")
+    monkeypatch.setenv("DROPPED", '["groups.description"]')
+    monkeypatch.setenv("BASE_URL", "https://short.example.com")
+    monkeypatch.setenv("API_KEY", "short-canary")
+    once = configure(EIGHT)
+    assert list(once.by_name) == ["groups", "roles"]
+    assert once.by_name["roles"].hashed == ("name",)
+    assert once.by_name["groups"].dropped == ("description",)
+    assert "short-canary" in AnalyticsResource().secrets(EIGHT)
+    assert "https://short.example.com" in tabulate_configured(project.names, AnalyticsResource())
+
+
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
@@ -55,6 +71,9 @@ def test_a_list_in_toml_counts_for_a_session_without_dagster() -> None:
         ("hashed", "organizations", "names no declared field of organizations"),
         ("hashed", "organizations.id", "organizations: id is needed as it is: id is the key or the cursor"),
         ("hashed", "activities.deviceId", "the column deviceId is bigint: declare it as text or json"),
+        ("hashed", "organizations.name.x", "name.x leads into the column name, which is text"),
+        ("dropped", "activities.data..x", "'data..x' has an empty part"),
+        ("hashed", "organizations.", "names no declared field of organizations"),
         ("dropped", "activities.activityTime", "activityTime is needed as it is"),
         ("dropped", "organizations.id", "organizations: id is needed as it is: id is the key or the cursor"),
     ],

@@ -81,6 +81,18 @@ def test_declared_fields_are_hashed_or_dropped_before_anything_sees_them(
     assert ("phone",) not in columns
 
 
+def test_a_path_that_no_row_of_a_whole_listing_has_is_a_warning(
+    empty_api: FakeApi, project: Project, declare: Declare
+) -> None:
+    declare("activities", hashed=("data.params.email", "data.prams.email"), dropped=("data.params.ip",))
+    empty_api.rows["activities"] = [details(1)]
+    result = project.sync("activities")
+    assert "activities: none of the 1 rows has data.prams.email, so nothing was hashed or" in project.log(result)
+    # Rows that are only new need not have all fields.
+    empty_api.rows["activities"].append(details(2))
+    assert "none of the" not in project.log(project.sync("activities"))
+
+
 def test_a_hashed_row_that_has_not_changed_is_not_loaded_again(
     empty_api: FakeApi, project: Project, declare: Declare
 ) -> None:

@@ -11,6 +11,8 @@ from dlt.common.normalizers.naming.snake_case import NamingConvention
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.project import config_dir
 from analytics_assets.warehouse.destination import build_destination
+from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.session import open_session
 from analytics_assets.warehouse.target import Target, read_target
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.eight import EIGHT
@@ -44,6 +46,22 @@ def test_relative_paths_start_at_the_project(monkeypatch: pytest.MonkeyPatch, co
     assert (
         read_target(read_settings(EIGHT), credentials="explicit.duckdb").duckdb_path == config_dir() / "explicit.duckdb"
     )
+
+
+def test_the_home_directory_of_nobody_is_an_error_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", "~nobody9/x.duckdb")
+    with pytest.raises(DestinationError, match=r"credentials = '~nobody9/x\.duckdb' cannot be used: no home directory"):
+        read_target(read_settings(EIGHT))
+
+
+@pytest.mark.parametrize("value", ["-1", "7777777777777777777777", "1000"])
+def test_an_umask_is_three_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
+    monkeypatch.setenv("UMASK", value)
+    with (
+        pytest.raises(DestinationError, match=f"UMASK = '{value}' is no octal number such as 077 or 027"),
+        open_session(read_settings(EIGHT), Target("duckdb", tmp_path / "x.duckdb")),
+    ):
+        pass
 
 
 def test_a_hosts_rows_are_loaded_below_the_host_wherever_the_package_is(

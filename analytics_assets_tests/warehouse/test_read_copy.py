@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import pytest
@@ -119,8 +120,13 @@ def test_an_unchanged_warehouse_is_not_copied_and_a_copy_that_is_gone_is_made_an
     load("roles")
     load("roles")
     made = copy.stat().st_ino
+    # As a file system with coarse times stores it.
+    os.utime(copy, (0, int(copy.stat().st_mtime)))
     load("roles")
     assert copy.stat().st_ino == made
+    project.database.chmod(0o640)
+    load("roles")
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o440
     copy.unlink()
     load("roles")
     assert query(copy, "SELECT count(*) FROM analytics.roles") == [(3,)]
@@ -190,8 +196,17 @@ def test_a_copy_that_cannot_be_made_is_a_warning(
     assert message in warned("nowhere/copy.db")
     own = tmp_path / "own.duckdb"
     own.write_bytes(b"somebody's")
-    assert "There is a file of that name which can be written to, as no copy can" in warned(str(own))
+    own.chmod(0o400)
+    assert "There is a file of that name which is none of our copies" in warned(str(own))
     assert own.read_bytes() == b"somebody's"
+    link = tmp_path / "link.duckdb"
+    link.symlink_to(tmp_path / "unmounted" / "read.duckdb")
+    assert "That is a symbolic link" in warned(str(link))
+    assert link.is_symlink()
+    (tmp_path / "directory.d").mkdir()
+    assert "That is a directory. Set read_copy to the path of a file. There is no former" in warned(
+        str(tmp_path / "directory.d")
+    )
     assert warned("false") == warned(str(tmp_path / "mine.db")) == ""
     assert not copy.exists()
     assert query(tmp_path / "mine.db", "SELECT count(*) FROM analytics.roles") == [(3,)]
@@ -201,6 +216,16 @@ def test_a_copy_that_cannot_be_made_is_a_warning(
     assert f"The read copy {copy} was not made, because {project.database} has 0.0 GB" in message
     assert "DuckLake or Postgres" in message
     assert not copy.exists()
+
+
+def test_an_error_without_text_is_a_warning_too(copy: Path) -> None:
+    class Closed:
+        def execute(self, _: str) -> None:
+            raise RuntimeError
+
+    said: list[str] = []
+    publish(cast("duckdb.DuckDBPyConnection", Closed()), copy, copy, 1, said.append)
+    assert said == [f"The read copy {copy} was not made: RuntimeError. There is no former one."]
 
 
 KILLED = """
@@ -242,6 +267,12 @@ def test_a_kill_while_it_is_copied_leaves_the_former_copy_and_the_next_run_tidie
             "read_copy",
             "{database}",
             "is the warehouse itself. Set it in [sources.analytics] of .dlt/config.toml, or as SOURCES__",
+        ),
+        ("read_copy", "{database}.wal", "has the name of DuckDB's log of the warehouse"),
+        (
+            "read_copy",
+            "~nobody9/read.duckdb",
+            "cannot be used: no home directory is known for the user after ~. Set it",
         ),
         ("read_copy", "elsewhere/analytics.db", "is called like a schema in it"),
         ("read_copy_max_gb", "0", "read_copy_max_gb = 0.0 is not above 0"),

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import dlt
 from pydantic import Field, PrivateAttr
 
 from analytics_assets.api.connector import Connector
-from analytics_assets.api.settings import DEMO, SECRETS, Settings, SettingsError, read_secret
+from analytics_assets.api.settings import DEMO, SECRETS, Settings, SettingsError, look_up, read_secret
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.automation.signs_of_life import alive
 from analytics_assets.defs.names import Names
@@ -147,9 +146,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
 
     def leads_elsewhere(self, names: Names) -> bool:
         """Whether run config leads this run to another URL than the configured one."""
-        urls = self._by_run_config(names).get("base_url"), dlt.config.get(names.connector.setting("base_url"), str)
+        urls = self._by_run_config(names).get("base_url"), _base_url(names.connector)
         given, configured = (url.rstrip("/") if isinstance(url, str) else url for url in urls)
-        return given is not None and given != (configured or DEMO)
+        return given is not None and given != configured
 
     def _by_run_config(self, names: Names) -> Mapping[str, Any]:
         """The fields that run config sets."""
@@ -157,7 +156,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
 
     def secrets(self, connector: Connector) -> list[str | None]:
         """The API's secrets, which no message may show, from the fields and dlt's configuration. They are unchecked."""
-        return [getattr(self, key) or read_secret(connector.setting(key)) for key in sorted(SECRETS)]
+        # `read_secret` also reads files of /run/secrets, and takes long names only.
+        short = {key: str(value) for key, value in look_up(connector, *SECRETS).items() if value}
+        return [getattr(self, key) or read_secret(connector.setting(key)) or short.get(key) for key in sorted(SECRETS)]
 
     @contextmanager
     def session(
@@ -299,4 +300,8 @@ def _copied_beside(target: Target) -> Target:
 
 
 def _is_for_real(connector: Connector) -> bool:
-    return (dlt.config.get(connector.setting("base_url"), str) or DEMO) != DEMO
+    return _base_url(connector) != DEMO
+
+
+def _base_url(connector: Connector) -> str:
+    return str(look_up(connector, "base_url")["base_url"] or DEMO)

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-import dlt
 from tabulate import tabulate
 
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.api.http.origin import origin_of
 from analytics_assets.api.reading import Reading
 from analytics_assets.api.redaction import redact
-from analytics_assets.api.settings import DEMO, SECRETS, Settings
+from analytics_assets.api.settings import DEMO, SECRETS, Settings, look_up
 from analytics_assets.defs.assets.config import Mode
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.display.progress import count
@@ -93,7 +92,8 @@ def tabulate_configured(names: Names, resource: AnalyticsResource) -> str:
     """
     connector, settings = names.connector, Settings(connector=names.connector)
     keys = [key for key in settings if key != "connector" and key not in SECRETS]
-    given = {key: _configured(names, resource, key) for key in keys}
+    given = look_up(connector, *keys)
+    given |= {key: value for key in keys if (value := _field(resource, key)) is not None}
     settings.update({key: value for key, value in given.items() if _is_given(value)})
     settings.dialect = str(settings.dialect or connector.dialects[0].name)
     if settings.dialect in connector.dialects_by_name:
@@ -106,15 +106,15 @@ def tabulate_configured(names: Names, resource: AnalyticsResource) -> str:
     return _tabulate(found)
 
 
-def _configured(names: Names, resource: AnalyticsResource, key: str) -> Any:  # noqa: ANN401 - settings differ in type
+def _field(resource: AnalyticsResource, key: str) -> Any:  # noqa: ANN401 - settings differ in type
     value = getattr(resource, key, None)
     # An `EnvVar`, or one of a number, for which Dagster exports no name.
     if read := getattr(value, "get_value", None):
         try:
-            value = read()
+            return read()
         except ValueError:
             return None
-    return dlt.config.get(names.connector.setting(key)) if value is None else value
+    return value
 
 
 def _configured_destination(settings: Settings, resource: AnalyticsResource) -> str:

@@ -1,11 +1,14 @@
 """When the schedules of a connector tick, as arguments or the configuration say."""
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import dagster as dg
 import dlt
-from croniter import croniter
+from croniter import CroniterError, croniter
 
 from analytics_assets.api.mistakes import did_you_mean, nearest
 from analytics_assets.defs.names import Names
@@ -81,12 +84,18 @@ def read_crons(
 def check_names(names: Names) -> None:
     """Refuses a key in `[schedules.resources]` that is no resource of the only connector of a code location.
 
+    Those in the environment count, too.
+
     Raises:
         ScheduleConfigError: There is such a key.
     """
     configured: object = dlt.config.get(f"schedules.{OF_RESOURCES}")
     for name in configured if isinstance(configured, Mapping) else ():
         _check_resource(names, name, f"schedules.{OF_RESOURCES}")
+    prefix = f"SCHEDULES__{OF_RESOURCES.upper()}__"
+    for variable in os.environ:
+        if variable.startswith(prefix):
+            _check_resource(names, variable.removeprefix(prefix).lower(), variable)
 
 
 def _check_resource(names: Names, name: str, place: str) -> None:
@@ -97,8 +106,16 @@ def _check_resource(names: Names, name: str, place: str) -> None:
 
 
 def _is_cron(text: str) -> bool:
-    # Dagster takes no seconds.
-    return croniter.is_valid(text) and len(text.split()) <= 5
+    """Whether Dagster takes a text as a cron, and it ever comes: 31 February and the like do not."""
+    if any(item.lower().startswith("r") for item in re.split(r"[\s,]", text)):
+        # Croniter takes a random time of its own for `R` whenever it is asked, and so would each tick.
+        return False
+    try:
+        dg.ScheduleDefinition(name="cron", job_name="cron", cron_schedule=text)
+        croniter(text).get_next()
+    except (dg.DagsterInvalidDefinitionError, CroniterError):
+        return False
+    return True
 
 
 def _read_cron(key: str, example: str) -> str | None:
@@ -121,7 +138,8 @@ def read_timezone() -> str:
     timezone = dlt.config.get("schedules.timezone", str) or DEFAULT_TIMEZONE
     try:
         ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        # A directory of time zones, such as America, is an error of the system.
         raise ScheduleConfigError(
             f"schedules.timezone = {timezone!r} is not a time zone such as 'Europe/Berlin'. Set it in [schedules] of"
             " .dlt/config.toml, or as SCHEDULES__TIMEZONE."

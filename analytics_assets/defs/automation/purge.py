@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import dlt
+from dagster._core.storage.asset_check_execution_record import COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
@@ -24,6 +25,9 @@ from analytics_assets.defs.names import Names
 KEEP_DAYS = 90.0
 """Default age in days at which a run is deleted: a quarter of a year of plots, and of failures to compare with."""
 
+SHORTEST_KEPT = 0.05
+"""Fewest days that may be configured, about an hour: what is deleted sooner, nobody has looked at."""
+
 LONGEST_KEPT = 36_500
 """Most days that may be configured, a hundred years."""
 
@@ -32,6 +36,8 @@ DAILY = "15 4 * * *"
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 """Statuses of runs that may be deleted."""
+
+UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED]
 
 MOST_RUNS = 1_000
 """Most runs that one purge deletes. The purges after it delete what is left."""
@@ -71,19 +77,19 @@ def read_keep_days() -> float:
     """The age in days at which a run is deleted: `keep_days` in `[history]` (`HISTORY__KEEP_DAYS`), or 90.
 
     Raises:
-        HistoryConfigError: The configured value is not a number of days above 0.
+        HistoryConfigError: The configured value is not a number of days within the bounds.
     """
     text = dlt.config.get("history.keep_days", str)
     try:
         days = float(text) if text else KEEP_DAYS
     except ValueError:
         days = 0.0
-    if 0 < days <= LONGEST_KEPT:
+    if SHORTEST_KEPT <= days <= LONGEST_KEPT:
         return days
     raise HistoryConfigError(
-        f"history.keep_days = {text!r:.60} is not a number of days above 0, up to {LONGEST_KEPT}. Nothing was deleted."
-        " Set it in [history] of .dlt/config.toml, or as HISTORY__KEEP_DAYS. To delete nothing, switch off the schedule"
-        " of this job."
+        f"history.keep_days = {text!r:.60} is not a number of days from {SHORTEST_KEPT} to {LONGEST_KEPT}. Nothing was"
+        " deleted. Set it in [history] of .dlt/config.toml, or as HISTORY__KEEP_DAYS. To delete nothing, switch off the"
+        " schedule of this job."
     )
 
 
@@ -146,7 +152,7 @@ def find_old_runs(
         scope: Whose runs.
         purge: The run that asks. Runs of other code locations are not old to it.
     """
-    latest = _find_latest(instance, scope)
+    needed = _find_latest(instance, scope) | _find_retried(instance)
     old: list[str] = []
     kept = 0
     filters, cursor = dg.RunsFilter(statuses=FINISHED, created_before=before), None
@@ -155,7 +161,7 @@ def find_old_runs(
             run = record.dagster_run
             if not (_is_here(run, purge) and is_ours(run, scope.jobs, scope.assets)):
                 continue
-            if run.run_id in latest or _is_last_of_partition(instance, run) or _was_run_again(instance, run, before):
+            if run.run_id in needed or _is_last_of_partition(instance, run) or _was_run_again(instance, run, before):
                 kept += 1
             else:
                 old.append(run.run_id)
@@ -172,11 +178,19 @@ def _find_latest(instance: dg.DagsterInstance, scope: Scope) -> set[str]:
         for fetch in (instance.fetch_materializations, instance.fetch_observations):
             latest |= {record.run_id for record in fetch(key, limit=1).records}
     for check in scope.checks:
-        if found := instance.get_latest_asset_check_evaluation_record(check):
-            latest.add(found.run_id)
+        # The latest record may be that of a run that has planned the check, and failed before it.
+        for statuses in (None, COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES):
+            history = instance.event_log_storage.get_asset_check_execution_history(check, limit=1, status=statuses)
+            latest |= {record.run_id for record in history}
     runs = instance.get_runs(dg.RunsFilter(run_ids=list(latest))) if latest else []
     # A run's page leads to the first run of its group.
     return latest | {run.root_run_id for run in runs if run.root_run_id}
+
+
+def _find_retried(instance: dg.DagsterInstance) -> set[str]:
+    """The runs of which a retry waits or runs: it may ask them for what they have done."""
+    retries = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+    return {run_id for run in retries for run_id in (run.root_run_id, run.parent_run_id) if run_id}
 
 
 def _is_here(run: dg.DagsterRun, purge: dg.DagsterRun) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
+from analytics_assets.defs.automation import purge
 from analytics_assets.defs.automation.purge import HistoryConfigError, Scope, find_old_runs, read_keep_days
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.eight import asset_key, defs
@@ -77,13 +78,18 @@ def test_a_purge_leaves_nothing_of_an_old_run_and_keeps_what_assets_checks_and_o
         # Nothing is deleted by a setting that cannot be read.
         monkeypatch.setenv("HISTORY__KEEP_DAYS", "0")
         refused = project.run(job="analytics_purge")
-        assert "history.keep_days = '0' is not a number of days above 0" in failure_message(refused)
+        assert "history.keep_days = '0' is not a number of days from 0.05" in failure_message(refused)
         assert instance.get_run_by_id(old)
 
+        # A run that failed before it evaluated what it had planned.
+        monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "none")
+        planned = project.run().run_id
+        monkeypatch.delenv("SOURCES__ANALYTICS__PAGE_SIZE")
+        monkeypatch.setattr(purge, "SHORTEST_KEPT", 0)
         monkeypatch.setenv("HISTORY__KEEP_DAYS", "0.00001")
         said = project.log(project.sync(job="analytics_purge"))
         assert names_run(databases, home, old) == []
-        stayed = {foreign, only_groups, only_checks, newest}
+        stayed = {foreign, only_groups, only_checks, planned, newest}
         assert stayed <= {run.run_id for run in instance.get_runs()}
         assert "to delete that began more than 1e-05 days ago" in said
         assert re.search(r"([1-9]) of \1 runs? deleted", said)
@@ -132,24 +138,28 @@ def test_only_finished_runs_of_this_location_that_nothing_refers_to_are_old(inst
     add(instance, location=ELSEWHERE)
     add(instance, status=dg.DagsterRunStatus.STARTED)
     add(instance, created=datetime.now(UTC) - timedelta(days=80))
-    # These are kept: the last of their partition, and one that was run again lately.
+    # These are kept: the last of their partition, one that was run again lately, and one whose retry still waits.
     add(instance, tags={"dagster/partition": "2026-01"})
     add(instance, tags={"dagster/partition": "2026-02"}, status=dg.DagsterRunStatus.FAILURE)
     root = add(instance, status=dg.DagsterRunStatus.FAILURE)
     retry = {"dagster/root_run_id": root, "dagster/parent_run_id": root}
     add(instance, tags=retry, root_run_id=root, parent_run_id=root, created=datetime.now(UTC))
+    parent = add(instance, status=dg.DagsterRunStatus.FAILURE)
+    add(instance, status=dg.DagsterRunStatus.QUEUED, root_run_id=parent, parent_run_id=parent)
 
     scope = Scope(jobs={"analytics_sync"}, assets={ours}, observed=(), checks=())
-    purge = instance.get_run_by_id(add(instance, job="analytics_purge", status=dg.DagsterRunStatus.STARTED))
-    assert purge is not None
+    run = instance.get_run_by_id(add(instance, job="analytics_purge", status=dg.DagsterRunStatus.STARTED))
+    assert run is not None
     before = datetime.now(UTC) - timedelta(days=90)
-    assert find_old_runs(instance, before, scope, purge) == (old, 3)
+    assert find_old_runs(instance, before, scope, run) == (old, 4)
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "often", "nan", "40000"])
+@pytest.mark.parametrize("value", ["0", "0.04", "-1", "often", "nan", "40000"])
 def test_a_wrong_age_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("HISTORY__KEEP_DAYS", value)
-    with pytest.raises(HistoryConfigError, match=f"keep_days = '{value}' is not a number of days above 0.*schedule"):
+    with pytest.raises(
+        HistoryConfigError, match=f"keep_days = '{value}' is not a number of days from 0.05 to 36500.*schedule"
+    ):
         read_keep_days()
 
 

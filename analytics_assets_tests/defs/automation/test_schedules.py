@@ -147,13 +147,18 @@ def test_the_schedule_of_the_rest_is_left_out_if_there_is_no_rest(monkeypatch: p
     assert names - {NAMES.derived("purge")} == {"analytics_sync_organizations", "analytics_reconcile"}
 
 
-def test_a_resource_that_does_not_exist_has_no_cron() -> None:
+def test_a_resource_that_does_not_exist_has_no_cron(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ScheduleConfigError, match=r"resource_crons: 'group' is no resource .*did you mean 'groups'"):
         build_definitions(NAMES, resource_crons={"group": "0 6 * * *"})
     with (
         dlt.config.values({"schedules.resources.activity": "0 6 * * *"}),
         pytest.raises(ScheduleConfigError, match=r"schedules.resources: 'activity' is no resource of analytics"),
     ):
+        check_names(NAMES)
+    monkeypatch.setenv("SCHEDULES__RESOURCES__ACTIVITIES", "0 6 * * *")
+    check_names(NAMES)
+    monkeypatch.setenv("SCHEDULES__RESOURCES__ACTIVITYS", "0 6 * * *")
+    with pytest.raises(ScheduleConfigError, match=r"SCHEDULES__RESOURCES__ACTIVITYS: .*did you mean 'activities'"):
         check_names(NAMES)
 
 
@@ -162,6 +167,11 @@ def test_a_resource_that_does_not_exist_has_no_cron() -> None:
     [
         ("SCHEDULES__RESOURCES__GROUPS", "often", "Set groups in .schedules.resources. of .dlt/config.toml, or as SCH"),
         ("SCHEDULES__ANALYTICS_SYNC", "often", "analytics_sync = 'often' is not a cron"),
+        ("SCHEDULES__ANALYTICS_RECONCILE", "0 0 31 2 *", "analytics_reconcile = '0 0 31 2 .' is not a cron"),
+        ("SCHEDULES__ANALYTICS_RECONCILE", "0 0 31 4,6 *", "analytics_reconcile = '0 0 31 4,6 .' is not a cron"),
+        ("SCHEDULES__ANALYTICS_SYNC", "0 0 1W * *", "analytics_sync = '0 0 1W . .' is not a cron"),
+        ("SCHEDULES__ANALYTICS_SYNC", "R * * * *", "analytics_sync = 'R . . . .' is not a cron"),
+        ("SCHEDULES__TIMEZONE", "America", "timezone = 'America' is not a time zone"),
         ("SCHEDULES__TIMEZONE", "Atlantis", "timezone = 'Atlantis' is not a time zone"),
     ],
 )

@@ -4,8 +4,8 @@ It replaces `dagster dev`, whose webserver also obeys pages of other sites that 
 """
 
 import http.client
-import os
 import json
+import os
 import signal
 import socket
 import subprocess

@@ -28,7 +28,7 @@ from analytics_assets.defs.automation.alerts import mark_told
 from analytics_assets.defs.automation.delivery import AlertError, tell
 from analytics_assets.defs.automation.findings import Finding, remember
 from analytics_assets.defs.automation.health import MOST_LINES, describe
-from analytics_assets.defs.automation.run_findings import find_unfinished_runs
+from analytics_assets.defs.automation.run_findings import find_failed_runs, find_unfinished_runs
 from analytics_assets.defs.automation.tick_findings import find_ticks
 from analytics_assets.defs.automation.watched import Watched, watched_of
 from analytics_assets.defs.names import name_all
@@ -39,6 +39,8 @@ from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.watch import HERE, Watch, look_up
 
 STATES = {dg.DagsterRunStatus.QUEUED: "PIPELINE_ENQUEUED", dg.DagsterRunStatus.STARTED: "PIPELINE_START"}
+
+DONE = "What it was to do has been done since. http://localhost:3000"
 
 
 @pytest.fixture
@@ -224,15 +226,27 @@ def test_a_failed_run_is_told_by_the_sensor_if_the_alert_was_not_and_that_its_wo
     mark_told(health.instance, told)
     health.tick()
     assert len(webhook.texts) == 1
+    # Nor does a newer failure of something else hide one, or any number of another team's.
+    api.answer_always("groups", Answer(403))
+    unheard = here.run("groups").run_id
+    newest = here.run("policies").run_id
+    mark_told(health.instance, newest)
+    for _ in range(4):
+        health.instance.report_run_failed(health.instance.add_run(dg.DagsterRun("theirs")))
+    monkeypatch.setattr(run_findings, "MOST_RUNS", 4)
+    health.tick()
+    assert webhook.texts[-1].endswith(f"/runs/{unheard}")
+    api.faults["groups"].clear()
+    here.sync("groups")
+    health.tick()
+    assert webhook.texts[-1].endswith(f"A run of analytics_sync had failed. {DONE}/runs/{unheard}")
+    webhook.posts.clear()
 
     api.faults["policies"].clear()
     here.sync("policies")
     health.tick(2)
-    assert [text.splitlines() for text in webhook.texts[1:]] == [
-        [
-            "analytics: wrong: 0, right again: 1.",
-            "A run of analytics_sync had failed. What it was to do has been done since.",
-        ]
+    assert [text.splitlines() for text in webhook.texts] == [
+        ["analytics: wrong: 0, right again: 1.", f"A run of analytics_sync had failed. {DONE}/runs/{newest}"]
     ]
 
 
@@ -251,8 +265,27 @@ def test_a_run_that_died_and_is_retried_is_over_once_the_retry_has_loaded(
     instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", job_name=retry.job_name), retry.run_id)
     health.tick(2)
     assert [text.splitlines()[1:] for text in webhook.texts] == [
-        ["A run of analytics_check had failed. What it was to do has been done since."]
+        [f"A run of analytics_check had failed. {DONE}/runs/{run.run_id}"]
     ]
+
+
+def test_retries_that_nobody_launches_are_told(instance: dg.DagsterInstance) -> None:
+    """Those of the command line, which Dagster cannot launch, and those that it has lost and that load nothing."""
+    watched, now = watched_of(defs()), datetime.now(UTC)
+
+    def fail(job: str, *, is_local: bool) -> str:
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(HERE), "__repository__"), job)
+        run = instance.add_run(dg.DagsterRun(job, remote_job_origin=None if is_local else origin))
+        instance.report_run_failed(run)
+        assert look_up(instance, run.run_id).tags["dagster/will_retry"] == "true"
+        return f"run {run.run_id}"
+
+    local, lost = fail("analytics_sync", is_local=True), fail("analytics_verify", is_local=False)
+    retried = fail("analytics_check", is_local=False).removeprefix("run ")
+    instance.add_run(dg.DagsterRun("analytics_check", tags={"dagster/parent_run_id": retried}))
+    assert find_failed_runs(instance, watched, now) == {}
+    found = find_failed_runs(instance, watched, now + timedelta(minutes=3))
+    assert {key for key, finding in found.items() if finding.is_news} == {local, lost}
 
 
 def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.DagsterInstance) -> None:

@@ -88,7 +88,7 @@ def test_a_schedule_that_is_switched_off_is_told_and_a_daemon_that_is_killed(
         monkeypatch.setenv("DAGSTER_HOME", str(home))
         watched = watched_of(defs())
         until(lambda: watch.list_problems(NAMES, watched) == [], "all parts of the daemon", 120)
-    lines = [text.splitlines()[1] for text in webhook.texts]
+    lines = [text.removeprefix("analytics: ") for text in webhook.texts]
     assert lines == [
         "analytics_sync is switched off. If nobody meant to, switch it on. http://localhost:3000/automation",
         "analytics_sync is switched on.",
@@ -123,7 +123,7 @@ def test_from_outside_the_daemon_is_told_to_be_down_to_hang_and_to_be_up_again(
     webhook.statuses = [500, 500]
     assert look(up) == up
     look(look(up))
-    told = [text.splitlines()[1] for text in webhook.texts]
+    told = [text.removeprefix("analytics: ") for text in webhook.texts]
     hangs = "A part of Dagster's daemon hangs: no heartbeat of SCHEDULER for 0:03:00. Start it anew."
     assert told == [
         "Dagster's daemon is down: no heartbeat ever. Nothing is scheduled, launched or told. Start it.",

@@ -1,5 +1,6 @@
 """The sensor that tells what is wrong and what is right again: each once, and nothing is lost while nobody listens."""
 
+import html
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +28,7 @@ from analytics_assets.defs.automation import delivery, run_findings
 from analytics_assets.defs.automation.alerts import mark_told
 from analytics_assets.defs.automation.delivery import AlertError, tell
 from analytics_assets.defs.automation.findings import Finding, remember
-from analytics_assets.defs.automation.health import MOST_LINES, describe
+from analytics_assets.defs.automation.health import describe
 from analytics_assets.defs.automation.run_findings import find_failed_runs, find_unfinished_runs
 from analytics_assets.defs.automation.tick_findings import find_ticks
 from analytics_assets.defs.automation.watched import Watched, watched_of
@@ -67,7 +68,7 @@ def set_freshness(instance: dg.DagsterInstance, key: dg.AssetKey, state: str) ->
 def test_a_check_and_a_new_field_are_told_once_and_so_is_that_the_check_passes_again(
     api: FakeApi, health: Watch, project: Project, webhook: Webhook, impatient: None
 ) -> None:
-    api.rows["groups"][0]["brandNew"] = 1
+    api.rows["groups"][0]["brandNew @everyone\n"] = 1
     here = Project(health.instance, project.database)
     here.sync("groups")
     with duckdb.connect(str(project.database)) as connection:
@@ -88,14 +89,14 @@ def test_a_check_and_a_new_field_are_told_once_and_so_is_that_the_check_passes_a
         "The check primary_key of analytics/groups fails: Some rows share a key or have none. Run with mode: rebuild to"
         " load the table anew. http://localhost:3000/assets/analytics/groups?view=checks"
     )
-    assert field.startswith("The API sends new fields in analytics/groups: brandNew. They are loaded as JSON")
+    assert field.startswith(
+        "The API sends new fields in analytics/groups: brandNew @\u200beveryone . They are loaded as JSON"
+    )
 
     here.sync("groups", config={"mode": "rebuild"})
     here.run(job="analytics_verify")
     health.tick(2)
-    assert webhook.texts[1:] == [
-        "analytics: wrong: 0, right again: 1.\nThe check primary_key of analytics/groups passes again."
-    ]
+    assert webhook.texts[1:] == ["analytics: The check primary_key of analytics/groups passes again."]
 
 
 def test_freshness_that_fails_is_told_and_its_end_too(
@@ -107,10 +108,10 @@ def test_freshness_that_fails_is_told_and_its_end_too(
         health.tick()
     wrong, right = webhook.texts
     assert wrong == (
-        "analytics: wrong: 1, right again: 0.\nanalytics/roles is too old: its freshness policy fails since 2026-11-01"
+        "analytics: analytics/roles is too old: its freshness policy fails since 2026-11-01"
         " 09:30 UTC. Look why no run materializes it. http://localhost:3000/assets/analytics/roles"
     )
-    assert right == "analytics: wrong: 0, right again: 1.\nanalytics/roles is fresh again."
+    assert right == "analytics: analytics/roles is fresh again."
 
 
 def test_without_a_webhook_a_tick_fails_as_long_as_there_is_something_to_tell(
@@ -141,11 +142,21 @@ def test_a_heartbeat_is_given_by_each_tick_that_tells_nothing(
 
 
 def test_many_things_are_one_text_of_a_bounded_length() -> None:
-    found = [Finding(wrong=True, says=f"{number} is wrong.", told=False) for number in range(2 * MOST_LINES)]
-    head, *lines, more = describe("analytics", found).splitlines()
-    assert head == "analytics: wrong: 60, right again: 0."
-    assert len(lines) == MOST_LINES
-    assert more == "... and 30 more."
+    link = "http://localhost:3000/runs/1"
+    long = f"A < B & C. {'&' * 5_000}\n{link}"
+    found = [
+        Finding(wrong=True, says=says, told=False) for says in (long, *(f"{each} is wrong." for each in range(300)))
+    ]
+    text = describe("analytics", found)
+    head, first, *lines, more = text.splitlines()
+    assert head == "analytics: wrong: 301, right again: 0."
+    assert first.endswith(f"& ... {link}")
+    assert more == f"... and {300 - len(lines)} more: http://localhost:3000/automation"
+    # One alone is the first line.
+    alone = describe("analytics", found[:1])
+    assert alone.startswith("analytics: A < B & C. &&&")
+    assert alone.endswith(f"...\n{link}\nMore: {link}")
+    assert all(len(html.escape(each, quote=False)) < 1_950 for each in (text, alone))
 
 
 def wait_for(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, job: str = "analytics_sync") -> dg.DagsterRun:
@@ -216,8 +227,8 @@ def test_a_failed_run_is_told_by_the_sensor_if_the_alert_was_not_and_that_its_wo
     monkeypatch.setattr(run_findings, "GRACE", timedelta(0))
     health.tick(2)
     [text] = webhook.texts
-    assert "\nA run of analytics_sync failed.\n1 of 2 resources failed" in text
-    assert f"/runs/{lost}" in text
+    assert text.startswith("analytics: A run of analytics_sync failed.\n1 of 2 resources failed")
+    assert text.endswith(f"/runs/{lost}")
 
     # Something else that works does not end it.
     here.sync("groups")
@@ -245,9 +256,7 @@ def test_a_failed_run_is_told_by_the_sensor_if_the_alert_was_not_and_that_its_wo
     api.faults["policies"].clear()
     here.sync("policies")
     health.tick(2)
-    assert [text.splitlines() for text in webhook.texts] == [
-        ["analytics: wrong: 0, right again: 1.", f"A run of analytics_sync had failed. {DONE}/runs/{newest}"]
-    ]
+    assert webhook.texts == [f"analytics: A run of analytics_sync had failed. {DONE}/runs/{newest}"]
 
 
 def test_a_run_that_died_and_is_retried_is_over_once_the_retry_has_loaded(
@@ -264,9 +273,7 @@ def test_a_run_that_died_and_is_retried_is_over_once_the_retry_has_loaded(
     retry = instance.add_run(dg.DagsterRun("analytics_check", tags=look_up(instance, run.run_id).tags))
     instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", job_name=retry.job_name), retry.run_id)
     health.tick(2)
-    assert [text.splitlines()[1:] for text in webhook.texts] == [
-        [f"A run of analytics_check had failed. {DONE}/runs/{run.run_id}"]
-    ]
+    assert webhook.texts == [f"analytics: A run of analytics_check had failed. {DONE}/runs/{run.run_id}"]
 
 
 def test_retries_that_nobody_launches_are_told(instance: dg.DagsterInstance) -> None:

@@ -299,10 +299,10 @@ def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.
     watched = watched_of(defs())
     now = datetime(2026, 11, 26, 9, 30, tzinfo=UTC)
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(HERE), "__repository__")
-    origin = RemoteInstigatorOrigin(repository, "analytics_sync")
 
-    def store(status: InstigatorStatus) -> InstigatorState:
-        data = ScheduleInstigatorData("0 * * * *", now.timestamp())
+    def store(status: InstigatorStatus, name: str = "analytics_sync", looked: float | None = None) -> InstigatorState:
+        data = ScheduleInstigatorData("0 * * * *", now.timestamp(), looked)
+        origin = RemoteInstigatorOrigin(repository, name)
         state = InstigatorState(origin, InstigatorType.SCHEDULE, status, data)
         stored = instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
         return instance.update_instigator_state(state) if stored else instance.add_instigator_state(state)
@@ -334,8 +334,11 @@ def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.
     store(InstigatorStatus.RUNNING)
     assert says(1.5) == {}
     assert says(1.6)["ticks"].startswith("analytics_sync has not ticked since 2026-11-26 09:30 UTC. Look whether")
-    tick(1, TickStatus.SKIPPED)
+    # After a change of its cron, Dagster looks at it and has nothing to do before the new cron's first tick.
+    store(InstigatorStatus.RUNNING, looked=(now + timedelta(hours=1)).timestamp())
     assert says(1.6) == {}
+    tick(1, TickStatus.SKIPPED)
+    store(InstigatorStatus.RUNNING)
     assert says(2.6)["ticks"].startswith("analytics_sync has not ticked since 2026-11-26 10:00 UTC.")
     tick(2, TickStatus.FAILURE)
     assert says(2.6)["ticks"].startswith("analytics_sync has failed in its latest tick (CodeLocationError).")
@@ -347,8 +350,41 @@ def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.
     assert says(9) == {
         "off": "analytics_sync is switched off. If nobody meant to, switch it on. http://localhost:3000/automation"
     }
+    # The purge is on by default, and some keep everything.
+    store(InstigatorStatus.STOPPED, "analytics_purge")
+    assert "analytics_purge" in watched.schedules
+    assert "off analytics_purge" not in find_ticks(instance, watched, set(), now)
     # That of another code location, which the same names may have.
     assert not find_ticks(instance, replace(watched, location="elsewhere"), set(), now)
+
+
+def test_schedules_that_a_change_of_crons_leaves_off_are_told(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime(2026, 11, 26, 9, 30, tzinfo=UTC)
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(HERE), "__repository__")
+
+    def switch_on(name: str) -> None:
+        data = ScheduleInstigatorData("0 * * * *", now.timestamp())
+        origin = RemoteInstigatorOrigin(repository, name)
+        instance.add_instigator_state(InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data))
+
+    def wrong() -> list[str]:
+        found = find_ticks(instance, watched_of(defs()), set(), now)
+        return [finding.says for finding in found.values() if finding.wrong]
+
+    # One was named after the first of its resources, which has another cron by now.
+    switch_on("analytics_sync_activities")
+    monkeypatch.setenv("SCHEDULES__RESOURCES__POLICIES", "0 6 * * *")
+    page = "Switch it on. http://localhost:3000/automation"
+    lost = "was never switched on, and analytics_sync_activities was on, and no longer exists."
+    assert wrong() == [f"{name} {lost} {page}" for name in ("analytics_sync", "analytics_sync_policies")]
+    switch_on("analytics_sync")
+    assert wrong() == [
+        f"analytics_sync_policies was never switched on, and analytics_sync leaves its resources out. {page}"
+    ]
+    switch_on("analytics_sync_policies")
+    assert wrong() == []
 
 
 def test_each_connector_watches_its_own() -> None:

@@ -348,6 +348,19 @@ FAULTS = [
 ]  # fmt: skip
 
 
+PROSE = """\
+## A week of hours
+
+`make week` lives through a week of the hourly schedule: the shipped daemon, its runs and a webhook, under a clock that
+is put to the next hour once the rows of an hour are loaded. Before each hour the API gets new and edited rows. An hour
+counts as loaded when the copy for readers has them all. A reader opens that copy over and over all week long, and
+another keeps the connection of the first hour.
+
+✓ is loaded within a minute, a time is how long it took, ✗ is not loaded within 15 minutes. Hours of a lasting fault are
+not waited for; the hours after it bring their rows as well.
+"""
+
+
 @dataclass
 class Hour:
     """What became of an hour."""
@@ -402,7 +415,12 @@ def _is_settled(instance: dg.DagsterInstance, moment: datetime) -> bool:
 
 def describe(hours: list[Hour], reads: str) -> list[str]:
     """The tables: what became of each hour, and of each fault."""
-    lines = ["| day | " + " | ".join(f"{hour:02}" for hour in range(24)) + " |", "|---" * 25 + "|"]
+    lines = [
+        *PROSE.splitlines(),
+        "",
+        "| day | " + " | ".join(f"{hour:02}" for hour in range(24)) + " |",
+        "|---" * 25 + "|",
+    ]
     for day in range(7):
         cells = [_cell(hour) for hour in hours[24 * day : 24 * day + 24]]
         lines.append(f"| {day + 1} | " + " | ".join(cells) + " |")

@@ -13,7 +13,7 @@ from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.warehouse.session import open_session
 from analytics_assets.warehouse.sync import begin_sync, sync
-from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.servers.fake_api import PATHS, FakeApi
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.eight import BY_NAME, EIGHT, RESOURCES
 from analytics_assets_tests.support.shipped import keys, loaded_keys
@@ -39,6 +39,23 @@ def test_the_source_loads_all_resources_with_dlt_alone(api: FakeApi, database: P
         for resource, rows in api.rows.items():
             ids = connection.execute(f"SELECT id FROM analytics.{resource} ORDER BY id").fetchall()
             assert ids == [(row["id"],) for row in rows]
+
+
+def test_a_script_hides_fields_and_leaves_resources_out_as_configured(
+    api: FakeApi, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__RESOURCES", "organizations, groups, locations")
+    monkeypatch.setenv("SOURCES__ANALYTICS__HASHED", "organizations.name")
+    monkeypatch.setenv("SOURCES__ANALYTICS__DROPPED", "groups.name")
+    monkeypatch.setenv("SOURCES__ANALYTICS__HASH_KEY", "a key that nobody guesses")
+    load()
+    assert {path for path, asked in api.paths().items() if asked} == {
+        PATHS[name] for name in ("organizations", "groups", "locations")
+    }
+    with duckdb.connect(str(database)) as connection:
+        names = connection.execute("SELECT name FROM analytics.organizations").fetchall()
+        assert {len(name) for (name,) in names} == {64}
+        assert "name" not in {column for column, *_ in connection.execute("DESCRIBE analytics.groups").fetchall()}
 
 
 def test_a_field_that_is_not_declared_is_loaded_with_dlt_alone_again_and_again(api: FakeApi, database: Path) -> None:

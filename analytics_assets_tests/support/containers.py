@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.waiting import until
 
 DEPLOY = CHECKOUT / "deploy"
+
+GRACE = 20
+"""Seconds for a service to end after SIGTERM. Shorter than in the file, where a run may be at work."""
 
 START_TIMEOUT = 120
 """Seconds until a container is healthy. Only a failure ever takes them."""
@@ -118,7 +121,9 @@ class Containers:
                 until(lambda: self._is_healthy(name, process, check), f"{name} is healthy", START_TIMEOUT, pause=1.5)
                 yield process
                 process.send_signal(signal.SIGTERM)
-                process.wait(START_TIMEOUT)
+                with suppress(subprocess.TimeoutExpired):
+                    # Dagster's code server may wait for calls of a daemon that is gone. Docker kills it, too.
+                    process.wait(GRACE)
             except BaseException:
                 print(log.read_text(encoding="utf-8")[-5_000:])  # noqa: T201 - pytest shows it if the test fails
                 raise

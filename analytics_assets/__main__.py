@@ -18,7 +18,34 @@ from analytics_assets.project import read_umask, use_dagster_home
 
 
 def main() -> None:
-    """Parses the command line and runs the command."""
+    """Parses the command line and runs the command. One that cannot write what it says ends with one sentence."""
+    _open_closed()
+    try:
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        try:
+            # Whether it was that, or something else has failed.
+            print(flush=True)
+        except OSError:
+            # Python itself flushes at its end, and would say so.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            # Whoever ends early, such as `head`, has read what it wanted.
+            sys.exit(1 if isinstance(error, BrokenPipeError) else f"The output cannot be written: {error.strerror}.")
+        raise
+
+
+def _open_closed() -> None:
+    """Gives the process the standard streams that it was started without: `2>&-` in a shell."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # It gets the number that is free, which is the stream's own.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - stays open
+
+
+def _run() -> None:
     signal.signal(signal.SIGINT, end_at_once)
     parser = argparse.ArgumentParser(prog="python -m analytics_assets")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -68,6 +95,8 @@ def _find_home() -> None:
             f"DAGSTER_HOME = {home!r} has to be an absolute path. Without the variable, Dagster's history is in"
             " .dagster, beside .dlt."
         )
+    if not Path(home).is_dir():
+        sys.exit(f"DAGSTER_HOME = {home!r} is no directory. Make it, or correct the variable.")
 
 
 def _keep_to_owner() -> None:

@@ -95,13 +95,12 @@ def sync() -> int:
     if result.success:
         console.print("Next: [bold]make dev[/bold] opens Dagster's UI with these assets on http://localhost:3000")
         return 0
-    for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.user_failure_data:
-            console.print(
-                event.step_failure_data.user_failure_data.description, style="red", markup=False, highlight=False
-            )
-        elif event.is_failure and event.message:
-            console.print(event.message, style="red", markup=False, highlight=False)
+    steps = [event for event in result.all_events if event.is_step_failure]
+    # That the run has failed would only repeat it.
+    for event in steps or (event for event in result.all_events if event.is_failure):
+        described = event.step_failure_data.user_failure_data if event.is_step_failure else None
+        says = (described and described.description) or event.message or ""
+        console.print(says, style="red", markup=False, highlight=False)
     console.print("Next: correct what is said above, and run [bold]sync[/bold] again. It loads what is missing.")
     return 1
 

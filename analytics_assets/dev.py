@@ -23,6 +23,8 @@ LOOPBACK = "127.0.0.1"
 
 DEFAULT_PORT = 3000
 
+LAST_PORT = 65_535
+
 START_TIMEOUT = 120
 """Most seconds for the webserver to start, and for a process to end."""
 
@@ -46,6 +48,9 @@ def dev(port: int, log: Callable[[str], None]) -> int:
     Returns:
         The exit status: 0 after Ctrl-C, 1 otherwise.
     """
+    if not 0 < port <= LAST_PORT:
+        log(f"--port {port} is no port: ports are numbers from 1 to {LAST_PORT}. The default is {DEFAULT_PORT}.")
+        return 1
     own = Path("workspace.yaml").exists()
     workspace = [] if own else ["--workspace", str(shipped_file("workspace.yaml"))]
     webserver = [sys.executable, "-m", "analytics_assets.webserver", "--host", LOOPBACK, "--port", str(port)]
@@ -55,7 +60,7 @@ def dev(port: int, log: Callable[[str], None]) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             log(
                 f"Port {port} cannot be had ({error}), perhaps because make dev runs already. Choose another port: make"
                 " dev PORT=3001"
@@ -138,8 +143,11 @@ def _pass_on(process: "subprocess.Popen[bytes]") -> None:
     """Prints what a process prints, but for the lines in `HARMLESS`."""
     for line in process.stdout or ():
         if not any(text in line for text in HARMLESS):
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            # When nobody takes the lines, because the disk is full or `head` has ended, the process goes on. It would
+            # wait for ever if nobody read them here.
+            with suppress(OSError):
+                sys.stdout.buffer.write(line)
+                sys.stdout.buffer.flush()
 
 
 def _status(port: int, host: str) -> int:

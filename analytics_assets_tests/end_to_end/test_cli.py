@@ -54,6 +54,31 @@ def test_sync_says_what_failed_and_why(shipped_api: FakeApi, database: Path, tmp
     [line] = [line for line in result.stdout.splitlines() if f" {RESOURCES[-1]} " in line]
     assert "failed" in line
     assert "check sources.analytics.api_key" in " ".join(result.stdout.split())
+    assert "Steps failed" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "arguments", "stdout", "stderr"),
+    [
+        (
+            'exec "$@" > /dev/full',
+            ["dev", "--port", "65536"],
+            "",
+            "The output cannot be written: No space left on device.",
+        ),
+        ('exec "$@" 2>&-', ["dev", "--port", "65536"], "--port 65536 is no port: ports are numbers", ""),
+        ('DAGSTER_HOME=/dev/null exec "$@"', ["sync"], "", "DAGSTER_HOME = '/dev/null' is no directory. Make it"),
+    ],
+    ids=["full disk", "closed stderr", "no home"],
+)
+def test_what_a_shell_gets_wrong_is_one_sentence(
+    tmp_path: Path, line: str, arguments: list[str], stdout: str, stderr: str
+) -> None:
+    result = run(tmp_path, "sh", "-c", line, "sh", *COMMANDS, *arguments)
+    assert result.returncode == 1
+    assert result.stdout.startswith(stdout)
+    assert result.stderr.startswith(stderr)
+    assert (result.stdout + result.stderr).count("\n") == 1
 
 
 def test_a_configured_catalog_is_that_of_the_commands(

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from analytics_assets.defs.automation.delivery import link_to, tell
+from analytics_assets.defs.automation.delivery import fit, link_to, tell
 from analytics_assets.defs.automation.run_tags import RETRY_NUMBER, WILL_RETRY, selected_assets, tag_run
 from analytics_assets.defs.names import Names
 
@@ -94,7 +94,8 @@ def describe_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     reasons = [_reason(event) for event in events if event.is_step_failure]
     if not reasons:
         reasons = [event.message for event in events if event.message] or ["Dagster recorded no reason."]
-    return "\n".join([f"A run of {name_of(run)} failed.", *reasons, link_to("runs", run.run_id)])
+    link = link_to("runs", run.run_id)
+    return fit([f"A run of {name_of(run)} failed.", *"\n".join(reasons).splitlines(), link], link)
 
 
 def describe_death(run: dg.DagsterRun, message: str | None, *, retried: bool = False) -> str:

@@ -29,6 +29,9 @@ DELIVERY_PAUSE = 1.0
 WEBHOOK_TIMEOUT = 4.0
 """Seconds that a webhook has to respond."""
 
+LONGEST = 1800
+"""Most characters of a text. Discord takes 2,000, and refuses a longer one."""
+
 
 class AlertError(RuntimeError):
     """An alert could not be delivered. The message never quotes a URL of `[alerts]`, which is a secret."""
@@ -46,8 +49,9 @@ def tell(text: str) -> None:
             "Nobody was told this, because there is no webhook: set ALERTS__WEBHOOK_URL, or [alerts] webhook_url in"
             f" .dlt/secrets.toml.\n{text}"
         )
-    if url.startswith(("http://", "https://")):
-        # The text may quote the API. Unescaped, the quote could be markup that notifies a whole channel.
+    # The text may quote the API. As it is, the quote could be markup or a name that notifies a whole channel.
+    text = text.replace("@", "@\N{ZERO WIDTH SPACE}")
+    if _is_http(url):
         _post("webhook", url, {"text": html.escape(text, quote=False)})
     else:
         _notify(url, text)
@@ -69,11 +73,41 @@ def link_to(*path: str) -> str:
     return "/".join([ui_url.rstrip("/"), *path])
 
 
+def fit(lines: list[str], link: str) -> str:
+    """One text of some lines that is short enough for each service, with the link to the rest of them.
+
+    Args:
+        lines: The lines, at least one.
+        link: Where the rest is. It is left out if all lines fit.
+    """
+    first, *others = lines
+    while _length(first) > LONGEST:
+        first = f"{first[: len(first) * 9 // 10]}..."
+    shown, length = [first], _length(first)
+    for line in others:
+        length += 1 + _length(line)
+        if length > LONGEST:
+            break
+        shown.append(line)
+    if shown == lines:
+        return "\n".join(shown)
+    hidden = len(lines) - len(shown)
+    return "\n".join([*shown, f"... and {hidden} more: {link}" if hidden else f"More: {link}"])
+
+
+def _length(line: str) -> int:
+    # As `tell` posts it.
+    return len(html.escape(line, quote=False)) + line.count("@")
+
+
 def _post(what: str, url: str, body: dict[str, str]) -> None:
     from analytics_assets.api.http import client  # noqa: PLC0415 - definitions need no HTTP
 
-    host = urlsplit(url).hostname
-    if not url.startswith(("http://", "https://")) or not host:
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if not _is_http(url) or not host:
         raise _malformed(what)
     problem = ""
     for attempt in range(DELIVERY_ATTEMPTS):
@@ -88,6 +122,10 @@ def _post(what: str, url: str, body: dict[str, str]) -> None:
                 return
             problem = f"it answered {status}"
     raise AlertError(f"The {what} at {host} did not take the alert: {problem}. Check alerts.{what}_url.")
+
+
+def _is_http(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))
 
 
 def _notify(url: str, text: str) -> None:

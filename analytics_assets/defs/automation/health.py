@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from analytics_assets.defs.automation.alerts import TOLD
-from analytics_assets.defs.automation.delivery import give_heartbeat, tell
+from analytics_assets.defs.automation.delivery import fit, give_heartbeat, link_to, tell
 from analytics_assets.defs.automation.findings import Finding, Findings, remember
 from analytics_assets.defs.automation.run_findings import OVER, find_failed_runs, find_unfinished_runs
 from analytics_assets.defs.automation.run_tags import tag_run
@@ -25,8 +25,8 @@ from analytics_assets.defs.names import Names
 TICK = 30
 """Seconds between two ticks of the sensor."""
 
-MOST_LINES = 30
-"""Most findings that one text has."""
+LONGEST = 300
+"""Most characters of one finding of several in a text."""
 
 
 def build_health(names: Names, watched: Watched) -> dg.SensorDefinition:
@@ -99,8 +99,22 @@ def describe(name: str, findings: Collection[Finding]) -> str:
     """
     wrong, over = ({finding.says: None for finding in findings if finding.wrong is state} for state in (True, False))
     lines = [*wrong, *over]
-    more = [f"... and {len(lines) - MOST_LINES} more."] if len(lines) > MOST_LINES else []
-    return "\n".join([f"{name}: wrong: {len(wrong)}, right again: {len(over)}.", *lines[:MOST_LINES], *more])
+    if len(lines) == 1:
+        # A phone shows the first line.
+        return fit(f"{name}: {lines[0]}".splitlines(), _link_in(lines[0]) or link_to("automation"))
+    head = f"{name}: wrong: {len(wrong)}, right again: {len(over)}."
+    return fit([head, *map(_shorten, lines)], link_to("automation"))
+
+
+def _shorten(says: str) -> str:
+    """A finding among others: not much longer than `LONGEST`, with the link at its end."""
+    return says if len(says) <= LONGEST else f"{says[:LONGEST]} ... {_link_in(says)}".rstrip()
+
+
+def _link_in(says: str) -> str:
+    """The link at the end of a finding, or nothing."""
+    last = says.rsplit(maxsplit=1)[-1]
+    return last if "://" in last else ""
 
 
 def _remember(context: dg.SensorEvaluationContext, told: set[str], news: Findings) -> None:

@@ -15,37 +15,62 @@ LOOK_BACK = timedelta(hours=1)
 """How far back failed runs are looked at. A later tick of the schedule has loaded what an older one was to load."""
 
 
-def find_lost_retries(instance: dg.DagsterInstance) -> Iterator[dg.DagsterRun]:
-    """Yields failed runs that are to be retried, and have no retry so far.
-
-    Dagster cannot retry runs of the command line, although it promises to, so they are left out.
-    """
+def find_lost_retries(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
+    """Yields failed runs that are to be retried, and have no retry so far."""
     failed = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE],
         tags={WILL_RETRY: "true"},
         updated_after=datetime.now(UTC) - LOOK_BACK,
     )
-    for run in instance.get_runs(failed):
-        if run.remote_job_origin is None or RETRY_RUN in run.tags:
-            continue
-        if not instance.get_runs(dg.RunsFilter(tags={PARENT: run.run_id}), limit=1):
-            yield run
+    for record in instance.get_run_records(failed):
+        if is_promised(record.dagster_run) and not has_retry(instance, record.dagster_run):
+            yield record
 
 
-def request_retry(
-    instance: dg.DagsterInstance, run: dg.DagsterRun, assets: Collection[dg.AssetKey]
-) -> dg.RunRequest | None:
-    """The request of a run for what a failed run has not loaded; `None` if it has loaded all.
+def is_promised(run: dg.DagsterRun) -> bool:
+    """Whether Dagster has promised a retry of a failed run.
+
+    It cannot retry runs of the command line, although it promises to, so they count as runs without a retry.
+    """
+    return run.tags.get(WILL_RETRY) == "true" and run.remote_job_origin is not None
+
+
+def has_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether somebody has launched a retry of a failed run."""
+    return RETRY_RUN in run.tags or bool(instance.get_runs(dg.RunsFilter(tags={PARENT: run.run_id}), limit=1))
+
+
+def find_missing(
+    instance: dg.DagsterInstance, record: dg.RunRecord, assets: Collection[dg.AssetKey]
+) -> tuple[list[dg.AssetKey], list[dg.AssetKey]]:
+    """What a failed run has not materialized, and what of that nobody has materialized since.
 
     Args:
         instance: Where the run's events are.
-        run: The failed run.
+        record: The failed run.
+        assets: Keys of the assets to look at. Both lists have their order.
+    """
+    left = assets_left(instance, record.dagster_run)
+    failed = [key for key in assets if key in left]
+    latest = instance.get_latest_materialization_events(failed) if failed else {}
+    ended = record.end_time or 0
+    return failed, [key for key in failed if (event := latest.get(key)) is None or event.timestamp < ended]
+
+
+def request_retry(
+    instance: dg.DagsterInstance, record: dg.RunRecord, assets: Collection[dg.AssetKey]
+) -> dg.RunRequest | None:
+    """The request of a run for what a failed run has not loaded; `None` if it has loaded all, or others have since.
+
+    Args:
+        instance: Where the run's events are.
+        record: The failed run.
         assets: Keys of the assets that the job of the request has.
     """
-    left = assets_left(instance, run)
-    selection = [key for key in assets if key in left]
+    _, selection = find_missing(instance, record, assets)
     if not selection:
         return None
+    run = record.dagster_run
     return dg.RunRequest(
         run_key=f"retry of {run.run_id}",
         run_config=dict(run.run_config),

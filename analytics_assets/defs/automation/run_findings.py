@@ -1,14 +1,15 @@
 """Which runs wait or work too long, and whether what a failed run was to do has been done since."""
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from datetime import datetime, timedelta
+from itertools import islice
 
 import dagster as dg
 
 from analytics_assets.defs.automation.alerts import TOLD, describe_failure, name_of
 from analytics_assets.defs.automation.delivery import link_to
 from analytics_assets.defs.automation.findings import GRACE, Finding, Findings, minute
-from analytics_assets.defs.automation.run_tags import WILL_RETRY, assets_left
+from analytics_assets.defs.automation.lost_retries import find_missing, has_retry, is_promised
 from analytics_assets.defs.automation.schedules import UNFINISHED
 from analytics_assets.defs.automation.watched import Watched
 
@@ -54,38 +55,49 @@ def find_unfinished_runs(instance: dg.DagsterInstance, watched: Watched, told: S
 def find_failed_runs(instance: dg.DagsterInstance, watched: Watched, now: datetime) -> Findings:
     """Failed runs that nobody was told of, and those whose work has been done since."""
     found: dict[str, Finding] = {}
-    still_broken: set[str] = set()
-    failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK)
-    for record in instance.get_run_records(failed, limit=MOST_RUNS):
+    said: set[dg.AssetKey | str] = set()
+    """What newer runs have left undone. To tell that once is enough."""
+    over: dict[str, str] = {}
+    """What is told of the newest run of each name. To tell the same of older ones would be one line for each."""
+    for record in islice(_find_ours(instance, watched, now), MOST_RUNS):
         run = record.dagster_run
         is_told, is_over = (run.tags.get(TOLD) == prefix + run.run_id for prefix in ("", OVER))
-        # Dagster promises retries to runs of the command line, too, and cannot launch them.
-        will_be_retried = run.tags.get(WILL_RETRY) == "true" and run.remote_job_origin is not None
-        if not watched.has_run(run) or is_over or (will_be_retried and not is_told):
+        is_late = now.timestamp() - (record.end_time or 0) > GRACE.total_seconds()
+        if is_over or (not is_told and is_promised(run) and (not is_late or has_retry(instance, run))):
             continue
-        if run.job_name in still_broken:
-            # By a newer run. What is told of the newest is enough.
-            continue
-        key = f"run {run.run_id}"
-        if _is_missing(instance, watched, record):
-            still_broken |= {run.job_name} & set(watched.jobs)
-            if is_told or now.timestamp() - (record.end_time or 0) > GRACE.total_seconds():
+        key, undone = f"run {run.run_id}", _find_undone(instance, watched, record)
+        if undone - said:
+            said |= undone
+            if is_told or is_late:
                 found[key] = Finding(wrong=True, says=describe_failure(instance, run), told=is_told)
-        elif is_told:
-            says = f"A run of {name_of(run)} had failed. What it was to do has been done since."
-            found[key] = Finding(wrong=False, says=says, told=True)
+        elif is_told and not undone:
+            says = (
+                f"A run of {name_of(run)} had failed. What it was to do has been done since."
+                f" {link_to('runs', run.run_id)}"
+            )
+            found[key] = Finding(wrong=False, says=over.setdefault(name_of(run), says), told=True)
     return found
 
 
-def _is_missing(instance: dg.DagsterInstance, watched: Watched, record: dg.RunRecord) -> bool:
-    """Whether something that a failed run was to do has not been done since."""
-    run = record.dagster_run
-    left = assets_left(instance, run)
-    if failed := [key for key in watched.assets if key in left]:
-        latest = instance.get_latest_materialization_events(failed)
-        return any((event := latest.get(key)) is None or event.timestamp < (record.end_time or 0) for key in failed)
+def _find_ours(instance: dg.DagsterInstance, watched: Watched, now: datetime) -> Iterator[dg.RunRecord]:
+    """Yields the failed runs of what is watched, the newest first. Another team may have any number of others."""
+    failed, cursor = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK), None
+    while records := instance.get_run_records(failed, limit=MOST_RUNS, cursor=cursor):
+        yield from (record for record in records if watched.has_run(record.dagster_run))
+        cursor = records[-1].dagster_run.run_id
+
+
+def _find_undone(instance: dg.DagsterInstance, watched: Watched, record: dg.RunRecord) -> set[dg.AssetKey | str]:
+    """What a failed run was to do, and nobody has done since: assets, or the name of its job."""
+    failed, missing = find_missing(instance, record, watched.assets)
+    if failed:
+        return set(missing)
     # It failed in something else than an asset.
+    run = record.dagster_run
     later = dg.RunsFilter(
         job_name=run.job_name, statuses=[dg.DagsterRunStatus.SUCCESS], created_after=record.create_timestamp
     )
-    return not instance.get_runs(later, limit=1)
+    if instance.get_runs(later, limit=1):
+        return set()
+    # Runs that were launched from assets have one name, and nothing in common.
+    return {run.job_name if run.job_name in watched.jobs else run.run_id}

@@ -114,19 +114,23 @@ def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.Asset
                 if counts[run.run_id][1] >= SILENT_TICKS:
                     dead.append(record)
         at_work = len(counts) - len(dead)
-        lost = []
-        for run in find_lost_retries(context.instance):
+        requests = []
+        for record in find_lost_retries(context.instance):
+            run = record.dagster_run
             if is_here(run, location_of(context)) and is_ours(run, jobs, assets):
                 counts[run.run_id] = LOST, seen.get(run.run_id, (None, -1))[1] + 1
-                if counts[run.run_id][1] == LOST_TICKS:
+                # Without a request, the sensor analytics_health tells that the run has failed.
+                if counts[run.run_id][1] == LOST_TICKS and (
+                    request := request_retry(context.instance, record, names.asset_keys())
+                ):
                     context.log.warning(
                         f"Dagster has not launched the retry of run {run.run_id}, so it is launched now."
                     )
-                    lost.append(request_retry(context.instance, run, names.asset_keys()))
+                    requests.append(request)
         context.update_cursor(json.dumps(counts))
         for record in dead:
             _declare_dead(context, record)
-        if requests := list(filter(None, lost)):
+        if requests:
             return dg.SensorResult(run_requests=requests)
         return dg.SkipReason(f"Runs at work: {at_work}, dead: {len(dead)}.")
 

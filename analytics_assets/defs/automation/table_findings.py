@@ -12,6 +12,9 @@ from analytics_assets.defs.automation.watched import Watched
 SHOWN_FIELDS = 20
 """Most new fields that a text names."""
 
+LONGEST_FIELD = 100
+"""Most characters of a field's name that a text shows."""
+
 
 def find_checks(instance: dg.DagsterInstance, watched: Watched, told: Set[str]) -> Findings:
     """Checks of severity ERROR, by their latest evaluation, and fields that the API has begun to send."""
@@ -40,10 +43,16 @@ def _find_fields(evaluation: dg.AssetCheckEvaluation, asset: str, told: Set[str]
     new = [field for field in fields if f"field {asset} {field}" not in told]
     more = f", and {len(new) - SHOWN_FIELDS} more" if len(new) > SHOWN_FIELDS else ""
     says = (
-        f"The API sends new fields in {asset}: {', '.join(new[:SHOWN_FIELDS])}{more}. They are loaded as JSON; to give"
-        " them a type, declare them in the catalog."
+        f"The API sends new fields in {asset}: {', '.join(map(_name, new[:SHOWN_FIELDS]))}{more}. They are loaded as"
+        " JSON; to give them a type, declare them in the catalog."
     )
     return {f"field {asset} {field}": Finding(wrong=True, says=says, told=field not in new) for field in fields}
+
+
+def _name(field: str) -> str:
+    """The name of a field in a text, in which it may be anything."""
+    shown = "".join(each if each.isprintable() else " " for each in field[:LONGEST_FIELD])
+    return shown if len(field) <= LONGEST_FIELD else f"{shown}..."
 
 
 def _names(value: object) -> Iterable[object]:

@@ -20,8 +20,11 @@ def find_ticks(instance: dg.DagsterInstance, watched: Watched, told: Set[str], n
     for name, state, latest in read_states(instance, watched):
         off, ticks = f"off {name}", f"ticks {name}"
         if not _is_on(state, watched):
-            # One that was never on has no state, or that of the code and no tick.
-            if state.status.value == "STOPPED" or latest:
+            # One that was never on has no state, or that of the code and no tick. One that is on by default, such as
+            # the purge, is switched off by whoever does not want it.
+            schedule = watched.schedules.get(name)
+            is_wanted = schedule is None or schedule.default_status is not dg.DefaultScheduleStatus.RUNNING
+            if is_wanted and (state.status.value == "STOPPED" or latest):
                 says = f"{name} is switched off. If nobody meant to, switch it on. {page}"
                 found[off] = Finding(wrong=True, says=says, told=off in told)
             continue
@@ -30,7 +33,10 @@ def find_ticks(instance: dg.DagsterInstance, watched: Watched, told: Set[str], n
             on[watched.schedules[name].job_name] = name
         last = max(latest.timestamp if latest else 0.0, getattr(state.instigator_data, "start_timestamp", None) or 0.0)
         since = datetime.fromtimestamp(last, UTC)
-        if name in watched.schedules and last and now - GRACE > watched.due(name, since):
+        # Until a cron that was changed has its first tick, this is from when on it counts.
+        looked = getattr(state.instigator_data, "last_iteration_timestamp", None) or 0.0
+        counts = datetime.fromtimestamp(max(last, looked), UTC)
+        if name in watched.schedules and last and now - GRACE > watched.due(name, counts):
             wrong = f"has not ticked since {minute(since)}. Look whether Dagster's daemon runs, and what it logs"
         elif latest is None or latest.status.value == "STARTED" or (cause := _cause(latest)) == AlertError.__name__:
             # In a tick that could not tell something, that is what is wrong, and it is told later.
@@ -41,10 +47,12 @@ def find_ticks(instance: dg.DagsterInstance, watched: Watched, told: Set[str], n
             wrong = ""
         says = f"{name} {wrong}. {page}" if wrong else f"{name} ticks again."
         found[ticks] = Finding(bool(wrong), says, ticks in told)
+    gone = _find_gone(instance, watched)
     for name, schedule in watched.schedules.items():
         off = f"off {name}"
-        if off not in found and (other := on.get(schedule.job_name)):
-            says = f"{name} was never switched on, and {other} leaves its resources out. Switch it on. {page}"
+        if off not in found and (other := on.get(schedule.job_name) or gone.get(schedule.job_name)):
+            lacks = "leaves its resources out" if schedule.job_name in on else "was on, and no longer exists"
+            says = f"{name} was never switched on, and {other} {lacks}. Switch it on. {page}"
             found[off] = Finding(wrong=True, says=says, told=off in told)
     return found
 
@@ -55,8 +63,7 @@ def read_states(
     """Yields each schedule and sensor that has a state, with its latest tick."""
     newest: dict[str, tuple[InstigatorState, InstigatorTick | None]] = {}
     for state in instance.all_instigator_state():
-        here = watched.location in {None, state.repository_selector.location_name}
-        if here and (state.name in watched.schedules or state.name in watched.sensors):
+        if _is_here(state, watched) and (state.name in watched.schedules or state.name in watched.sensors):
             ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
             latest, other = ticks[0] if ticks else None, newest.get(state.name, (None, None))[1]
             # A code location that was renamed leaves states that nothing ticks any more.
@@ -64,6 +71,22 @@ def read_states(
                 newest[state.name] = state, latest
     for name, (state, latest) in newest.items():
         yield name, state, latest
+
+
+def _find_gone(instance: dg.DagsterInstance, watched: Watched) -> dict[str, str]:
+    """Names of schedules that are on and that the code no longer has, by job. They are named after a resource."""
+    jobs = {schedule.job_name for schedule in watched.schedules.values()}
+    return {
+        job: state.name
+        for state in instance.all_instigator_state()
+        if state.is_running and _is_here(state, watched) and state.name not in watched.schedules
+        for job in jobs
+        if state.name in {f"{job}_{key.path[-1]}" for key in watched.assets}
+    }
+
+
+def _is_here(state: InstigatorState, watched: Watched) -> bool:
+    return watched.location in {None, state.repository_selector.location_name}
 
 
 def _cause(tick: InstigatorTick) -> str | None:

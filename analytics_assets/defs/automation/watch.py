@@ -45,8 +45,9 @@ def watch(names: Names, watched: Watched, log: Callable[[str], None], *, once: b
         signal.signal(each, lambda *_: sys.exit(0))
     log("Watching Dagster's daemon ...")
     told: set[str] = set()
+    began = datetime.now(UTC)
     while True:
-        told = look(names, watched, told, log)
+        told = look(names, watched, told, log, began)
         time.sleep(PAUSE)
 
 
@@ -54,7 +55,7 @@ def list_problems(names: Names, watched: Watched) -> list[str]:
     """All that is wrong, with the daemon and with what the sensor `analytics_health` watches."""
 
     def find(instance: dg.DagsterInstance, now: datetime) -> Findings:
-        outside = _find_outside(names, watched, set(), instance, now)
+        outside = _find_outside(names, watched, set(), None, instance, now)
         return {**outside, **find_all(instance, watched, set(), now)}
 
     found = _look(find, set())
@@ -64,15 +65,22 @@ def list_problems(names: Names, watched: Watched) -> list[str]:
     )
 
 
-def look(names: Names, watched: Watched, told: set[str], log: Callable[[str], None]) -> set[str]:
+def look(names: Names, watched: Watched, told: set[str], log: Callable[[str], None], began: datetime) -> set[str]:
     """Looks at the daemon, and tells what is wrong and what is right again.
 
     The rest is told by the sensor `analytics_health`, as long as that ticks.
 
+    Args:
+        names: Names of the connector.
+        watched: What is watched.
+        told: What people know as wrong.
+        log: Called with each text.
+        began: Since when somebody looks. A daemon that was started at that time may not have loaded the code yet.
+
     Returns:
         What people know as wrong by now.
     """
-    found = _look(partial(_find_outside, names, watched, told), told)
+    found = _look(partial(_find_outside, names, watched, told, began), told)
     news = {key: finding for key, finding in found.items() if finding.is_news}
     if not news:
         return told
@@ -98,8 +106,13 @@ def _look(find: Callable[[dg.DagsterInstance, datetime], Findings], told: Set[st
     return {**found, key: Finding(wrong=False, says="Dagster's storage can be read again.", told=key in told)}
 
 
-def _find_outside(
-    names: Names, watched: Watched, told: Set[str], instance: dg.DagsterInstance, now: datetime
+def _find_outside(  # noqa: PLR0913, PLR0917 - what is looked for, and where
+    names: Names,
+    watched: Watched,
+    told: Set[str],
+    began: datetime | None,
+    instance: dg.DagsterInstance,
+    now: datetime,
 ) -> Findings:
     """The daemon by its heartbeats, and the sensor `analytics_health` by its ticks."""
     statuses = instance.get_daemon_statuses().values()
@@ -118,11 +131,14 @@ def _find_outside(
     if silent:
         # The sensor cannot tick then.
         return found
-    health = replace(watched, schedules={}, sensors=[names.derived("health")])
+    sensor = names.derived("health")
+    health = replace(watched, schedules={}, sensors=[sensor])
     found |= find_ticks(instance, health, told, now)
-    for name, _, latest in read_states(instance, health):
-        last = datetime.fromtimestamp(latest.timestamp, UTC) if latest else now
-        wrong = now - last > SILENCE
-        says = f"has not ticked since {minute(last)}. Does its code location load?" if wrong else "ticks again."
-        found["silence"] = Finding(wrong=wrong, says=f"The sensor {name} {says}", told="silence" in told)
+    # A code location that was never loaded has no state.
+    ticks = [latest.timestamp for _, _, latest in read_states(instance, health) if latest]
+    last = datetime.fromtimestamp(ticks[0], UTC) if ticks else began
+    wrong = last is None or now - last > SILENCE
+    since = f"since {minute(last)}" if ticks and last else "yet"
+    says = f"has not ticked {since}. Does its code location load?" if wrong else "ticks again."
+    found["silence"] = Finding(wrong, f"The sensor {sensor} {says}", told="silence" in told)
     return found

@@ -266,6 +266,7 @@ def test_a_webhook_that_stumbles_is_asked_once_more(
         ("nobody", "at 127.0.0.1 did not take the alert: no answer (ConnectError)"),
         ("port", "at 127.0.0.1 did not take the alert: no answer (ValueError)"),
         ("nonsense", "alerts.webhook_url is not a URL"),
+        ("bracket", "alerts.webhook_url is not a URL"),
     ],
 )
 def test_a_webhook_that_does_not_take_it_is_a_failed_tick_without_its_secret(
@@ -286,6 +287,7 @@ def test_a_webhook_that_does_not_take_it_is_a_failed_tick_without_its_secret(
         "nobody": f"http://127.0.0.1:1/services/{SECRET}",
         "port": f"http://127.0.0.1:99999/services/{SECRET}",
         "nonsense": f"slack:{SECRET}",
+        "bracket": f"HTTPS://[{SECRET}",
     }
     if trouble in elsewhere:
         monkeypatch.setenv("ALERTS__WEBHOOK_URL", elsewhere[trouble])

@@ -1,5 +1,6 @@
 """The sensor that tells what is wrong and what is right again: each once, and nothing is lost while nobody listens."""
 
+import html
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -27,8 +28,8 @@ from analytics_assets.defs.automation import delivery, run_findings
 from analytics_assets.defs.automation.alerts import mark_told
 from analytics_assets.defs.automation.delivery import AlertError, tell
 from analytics_assets.defs.automation.findings import Finding, remember
-from analytics_assets.defs.automation.health import MOST_LINES, describe
-from analytics_assets.defs.automation.run_findings import find_unfinished_runs
+from analytics_assets.defs.automation.health import describe
+from analytics_assets.defs.automation.run_findings import find_failed_runs, find_unfinished_runs
 from analytics_assets.defs.automation.tick_findings import find_ticks
 from analytics_assets.defs.automation.watched import Watched, watched_of
 from analytics_assets.defs.names import name_all
@@ -39,6 +40,8 @@ from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.watch import HERE, Watch, look_up
 
 STATES = {dg.DagsterRunStatus.QUEUED: "PIPELINE_ENQUEUED", dg.DagsterRunStatus.STARTED: "PIPELINE_START"}
+
+DONE = "What it was to do has been done since. http://localhost:3000"
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ def set_freshness(instance: dg.DagsterInstance, key: dg.AssetKey, state: str) ->
 def test_a_check_and_a_new_field_are_told_once_and_so_is_that_the_check_passes_again(
     api: FakeApi, health: Watch, project: Project, webhook: Webhook, impatient: None
 ) -> None:
-    api.rows["groups"][0]["brandNew"] = 1
+    api.rows["groups"][0]["brandNew @everyone\n"] = 1
     here = Project(health.instance, project.database)
     here.sync("groups")
     with duckdb.connect(str(project.database)) as connection:
@@ -86,14 +89,14 @@ def test_a_check_and_a_new_field_are_told_once_and_so_is_that_the_check_passes_a
         "The check primary_key of analytics/groups fails: Some rows share a key or have none. Run with mode: rebuild to"
         " load the table anew. http://localhost:3000/assets/analytics/groups?view=checks"
     )
-    assert field.startswith("The API sends new fields in analytics/groups: brandNew. They are loaded as JSON")
+    assert field.startswith(
+        "The API sends new fields in analytics/groups: brandNew @\u200beveryone . They are loaded as JSON"
+    )
 
     here.sync("groups", config={"mode": "rebuild"})
     here.run(job="analytics_verify")
     health.tick(2)
-    assert webhook.texts[1:] == [
-        "analytics: wrong: 0, right again: 1.\nThe check primary_key of analytics/groups passes again."
-    ]
+    assert webhook.texts[1:] == ["analytics: The check primary_key of analytics/groups passes again."]
 
 
 def test_freshness_that_fails_is_told_and_its_end_too(
@@ -105,10 +108,10 @@ def test_freshness_that_fails_is_told_and_its_end_too(
         health.tick()
     wrong, right = webhook.texts
     assert wrong == (
-        "analytics: wrong: 1, right again: 0.\nanalytics/roles is too old: its freshness policy fails since 2026-11-01"
+        "analytics: analytics/roles is too old: its freshness policy fails since 2026-11-01"
         " 09:30 UTC. Look why no run materializes it. http://localhost:3000/assets/analytics/roles"
     )
-    assert right == "analytics: wrong: 0, right again: 1.\nanalytics/roles is fresh again."
+    assert right == "analytics: analytics/roles is fresh again."
 
 
 def test_without_a_webhook_a_tick_fails_as_long_as_there_is_something_to_tell(
@@ -139,11 +142,21 @@ def test_a_heartbeat_is_given_by_each_tick_that_tells_nothing(
 
 
 def test_many_things_are_one_text_of_a_bounded_length() -> None:
-    found = [Finding(wrong=True, says=f"{number} is wrong.", told=False) for number in range(2 * MOST_LINES)]
-    head, *lines, more = describe("analytics", found).splitlines()
-    assert head == "analytics: wrong: 60, right again: 0."
-    assert len(lines) == MOST_LINES
-    assert more == "... and 30 more."
+    link = "http://localhost:3000/runs/1"
+    long = f"A < B & C. {'&' * 5_000}\n{link}"
+    found = [
+        Finding(wrong=True, says=says, told=False) for says in (long, *(f"{each} is wrong." for each in range(300)))
+    ]
+    text = describe("analytics", found)
+    head, first, *lines, more = text.splitlines()
+    assert head == "analytics: wrong: 301, right again: 0."
+    assert first.endswith(f"& ... {link}")
+    assert more == f"... and {300 - len(lines)} more: http://localhost:3000/automation"
+    # One alone is the first line.
+    alone = describe("analytics", found[:1])
+    assert alone.startswith("analytics: A < B & C. &&&")
+    assert alone.endswith(f"...\n{link}\nMore: {link}")
+    assert all(len(html.escape(each, quote=False)) < 1_950 for each in (text, alone))
 
 
 def wait_for(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, job: str = "analytics_sync") -> dg.DagsterRun:
@@ -214,8 +227,8 @@ def test_a_failed_run_is_told_by_the_sensor_if_the_alert_was_not_and_that_its_wo
     monkeypatch.setattr(run_findings, "GRACE", timedelta(0))
     health.tick(2)
     [text] = webhook.texts
-    assert "\nA run of analytics_sync failed.\n1 of 2 resources failed" in text
-    assert f"/runs/{lost}" in text
+    assert text.startswith("analytics: A run of analytics_sync failed.\n1 of 2 resources failed")
+    assert text.endswith(f"/runs/{lost}")
 
     # Something else that works does not end it.
     here.sync("groups")
@@ -224,16 +237,26 @@ def test_a_failed_run_is_told_by_the_sensor_if_the_alert_was_not_and_that_its_wo
     mark_told(health.instance, told)
     health.tick()
     assert len(webhook.texts) == 1
+    # Nor does a newer failure of something else hide one, or any number of another team's.
+    api.answer_always("groups", Answer(403))
+    unheard = here.run("groups").run_id
+    newest = here.run("policies").run_id
+    mark_told(health.instance, newest)
+    for _ in range(4):
+        health.instance.report_run_failed(health.instance.add_run(dg.DagsterRun("theirs")))
+    monkeypatch.setattr(run_findings, "MOST_RUNS", 4)
+    health.tick()
+    assert webhook.texts[-1].endswith(f"/runs/{unheard}")
+    api.faults["groups"].clear()
+    here.sync("groups")
+    health.tick()
+    assert webhook.texts[-1].endswith(f"A run of analytics_sync had failed. {DONE}/runs/{unheard}")
+    webhook.posts.clear()
 
     api.faults["policies"].clear()
     here.sync("policies")
     health.tick(2)
-    assert [text.splitlines() for text in webhook.texts[1:]] == [
-        [
-            "analytics: wrong: 0, right again: 1.",
-            "A run of analytics_sync had failed. What it was to do has been done since.",
-        ]
-    ]
+    assert webhook.texts == [f"analytics: A run of analytics_sync had failed. {DONE}/runs/{newest}"]
 
 
 def test_a_run_that_died_and_is_retried_is_over_once_the_retry_has_loaded(
@@ -250,19 +273,36 @@ def test_a_run_that_died_and_is_retried_is_over_once_the_retry_has_loaded(
     retry = instance.add_run(dg.DagsterRun("analytics_check", tags=look_up(instance, run.run_id).tags))
     instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", job_name=retry.job_name), retry.run_id)
     health.tick(2)
-    assert [text.splitlines()[1:] for text in webhook.texts] == [
-        ["A run of analytics_check had failed. What it was to do has been done since."]
-    ]
+    assert webhook.texts == [f"analytics: A run of analytics_check had failed. {DONE}/runs/{run.run_id}"]
+
+
+def test_retries_that_nobody_launches_are_told(instance: dg.DagsterInstance) -> None:
+    """Those of the command line, which Dagster cannot launch, and those that it has lost and that load nothing."""
+    watched, now = watched_of(defs()), datetime.now(UTC)
+
+    def fail(job: str, *, is_local: bool) -> str:
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(HERE), "__repository__"), job)
+        run = instance.add_run(dg.DagsterRun(job, remote_job_origin=None if is_local else origin))
+        instance.report_run_failed(run)
+        assert look_up(instance, run.run_id).tags["dagster/will_retry"] == "true"
+        return f"run {run.run_id}"
+
+    local, lost = fail("analytics_sync", is_local=True), fail("analytics_verify", is_local=False)
+    retried = fail("analytics_check", is_local=False).removeprefix("run ")
+    instance.add_run(dg.DagsterRun("analytics_check", tags={"dagster/parent_run_id": retried}))
+    assert find_failed_runs(instance, watched, now) == {}
+    found = find_failed_runs(instance, watched, now + timedelta(minutes=3))
+    assert {key for key, finding in found.items() if finding.is_news} == {local, lost}
 
 
 def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.DagsterInstance) -> None:
     watched = watched_of(defs())
     now = datetime(2026, 11, 26, 9, 30, tzinfo=UTC)
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(HERE), "__repository__")
-    origin = RemoteInstigatorOrigin(repository, "analytics_sync")
 
-    def store(status: InstigatorStatus) -> InstigatorState:
-        data = ScheduleInstigatorData("0 * * * *", now.timestamp())
+    def store(status: InstigatorStatus, name: str = "analytics_sync", looked: float | None = None) -> InstigatorState:
+        data = ScheduleInstigatorData("0 * * * *", now.timestamp(), looked)
+        origin = RemoteInstigatorOrigin(repository, name)
         state = InstigatorState(origin, InstigatorType.SCHEDULE, status, data)
         stored = instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
         return instance.update_instigator_state(state) if stored else instance.add_instigator_state(state)
@@ -294,8 +334,11 @@ def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.
     store(InstigatorStatus.RUNNING)
     assert says(1.5) == {}
     assert says(1.6)["ticks"].startswith("analytics_sync has not ticked since 2026-11-26 09:30 UTC. Look whether")
-    tick(1, TickStatus.SKIPPED)
+    # After a change of its cron, Dagster looks at it and has nothing to do before the new cron's first tick.
+    store(InstigatorStatus.RUNNING, looked=(now + timedelta(hours=1)).timestamp())
     assert says(1.6) == {}
+    tick(1, TickStatus.SKIPPED)
+    store(InstigatorStatus.RUNNING)
     assert says(2.6)["ticks"].startswith("analytics_sync has not ticked since 2026-11-26 10:00 UTC.")
     tick(2, TickStatus.FAILURE)
     assert says(2.6)["ticks"].startswith("analytics_sync has failed in its latest tick (CodeLocationError).")
@@ -307,8 +350,41 @@ def test_a_schedule_whose_tick_fails_or_that_does_not_tick_is_told(instance: dg.
     assert says(9) == {
         "off": "analytics_sync is switched off. If nobody meant to, switch it on. http://localhost:3000/automation"
     }
+    # The purge is on by default, and some keep everything.
+    store(InstigatorStatus.STOPPED, "analytics_purge")
+    assert "analytics_purge" in watched.schedules
+    assert "off analytics_purge" not in find_ticks(instance, watched, set(), now)
     # That of another code location, which the same names may have.
     assert not find_ticks(instance, replace(watched, location="elsewhere"), set(), now)
+
+
+def test_schedules_that_a_change_of_crons_leaves_off_are_told(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime(2026, 11, 26, 9, 30, tzinfo=UTC)
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(HERE), "__repository__")
+
+    def switch_on(name: str) -> None:
+        data = ScheduleInstigatorData("0 * * * *", now.timestamp())
+        origin = RemoteInstigatorOrigin(repository, name)
+        instance.add_instigator_state(InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data))
+
+    def wrong() -> list[str]:
+        found = find_ticks(instance, watched_of(defs()), set(), now)
+        return [finding.says for finding in found.values() if finding.wrong]
+
+    # One was named after the first of its resources, which has another cron by now.
+    switch_on("analytics_sync_activities")
+    monkeypatch.setenv("SCHEDULES__RESOURCES__POLICIES", "0 6 * * *")
+    page = "Switch it on. http://localhost:3000/automation"
+    lost = "was never switched on, and analytics_sync_activities was on, and no longer exists."
+    assert wrong() == [f"{name} {lost} {page}" for name in ("analytics_sync", "analytics_sync_policies")]
+    switch_on("analytics_sync")
+    assert wrong() == [
+        f"analytics_sync_policies was never switched on, and analytics_sync leaves its resources out. {page}"
+    ]
+    switch_on("analytics_sync_policies")
+    assert wrong() == []
 
 
 def test_each_connector_watches_its_own() -> None:

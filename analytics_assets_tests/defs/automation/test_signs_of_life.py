@@ -89,18 +89,20 @@ def test_a_run_that_died_before_its_first_sign_is_failed_and_retried(
 
 
 def test_a_retry_that_dagster_has_lost_is_launched_once_for_what_failed(
-    instance: dg.DagsterInstance, watch: Watch, project: Project
+    api: FakeApi, instance: dg.DagsterInstance, watch: Watch, project: Project
 ) -> None:
     config = {"ops": {"analytics_api": {"config": {"mode": "full"}}}}
     lost, retried, elsewhere, by_hand = (
         start(instance, run_config=config, **fields) for fields in ({}, {}, {"location": "another"}, {"location": None})
     )
     for run_id in (lost, retried, elsewhere, by_hand):
-        plan(instance, run_id, "roles", "groups")
+        plan(instance, run_id, "roles", "groups", "locations")
         instance.report_run_failed(look_up(instance, run_id))
         assert look_up(instance, run_id).tags["dagster/will_retry"] == "true"
     # Dagster names the retry in the failed run.
     tag_run(instance, retried, {"dagster/auto_retry_run_id": "its retry"})
+    # What somebody has loaded since.
+    Project(instance, project.database).sync("locations")
     watch.tick(signs_of_life.LOST_TICKS)
     assert not watch.requests
     watch.tick()

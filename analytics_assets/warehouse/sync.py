@@ -118,8 +118,8 @@ def _as_configured(session: Session, resources: Iterable[Resource] | None) -> It
             session.log(f"{resource.name} is switched off by {connector.setting('resources')}")
             continue
         known = connector.by_name.get(resource.name, resource)
-        hides_alike = (known.hashed, known.dropped) == (resource.hashed, resource.dropped)
-        yield resource if hides_alike else known
+        hides_all = set(known.hashed) <= set(resource.hashed) and set(known.dropped) <= set(resource.dropped)
+        yield resource if hides_all else known
 
 
 def _look_at_table(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TableState | Exception:

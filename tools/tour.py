@@ -171,7 +171,7 @@ def lineage(tour: Tour) -> bytes:
     tour.button("All").click()
     for name in ("api", NAMES.group, *((NAMES.derived("reports"), DOWNSTREAM[0].name) if DOWNSTREAM else ())):
         expect(page.locator("svg").get_by_text(name, exact=True).first).to_be_in_viewport(ratio=1)
-    expect(tour.text("Materialized")).to_have_count(1 + len(DOWNSTREAM))
+    expect(tour.text("Materialized")).to_have_count(2 + len(DOWNSTREAM))
     expect(page.get_by_text("Loading")).to_have_count(0)
     return tour.picture()
 

@@ -183,7 +183,7 @@ def _drop(session: Session, name: str, *, ask: bool) -> None:
     what = "no table, and dlt's state" if rows is None else f"{table} with {count(rows, 'row')}, and dlt's state"
     if heir:
         what = f"dlt's state, and not {table}, because the pipeline {heir} has it, too"
-    _say(f"Left of {name} in {session.target.duckdb_path or session.target.type}: {what}.")
+    _say(f"Left of {name} in {session.target}: {what}.")
     if ask and not sys.stdin.isatty():
         sys.exit("Nothing was dropped: there is no terminal to ask on. Add --yes to drop it.")
     if ask and input("Drop it for good? [y/N] ").strip().lower() not in {"y", "yes"}:

@@ -102,10 +102,11 @@ def build_definitions(  # noqa: PLR0913 - what a host may want to set in code
     checks = build_checks(names, crons)
     jobs = [*build_jobs(names), build_check_job(names)]
     watched = {names.derived("purge"), *(job.name for job in jobs)}, {key for each in assets for key in each.keys}
-    upstream = {spec.key for spec in upstream_specs(names)}
-    scope = Scope(*watched, observed=upstream, checks={key for each in [*assets, checks] for key in each.check_keys})
+    upstream = upstream_specs(names)
+    observed = {spec.key for spec in upstream}
+    scope = Scope(*watched, observed=observed, checks={key for each in [*assets, checks] for key in each.check_keys})
     watchable = dg.Definitions(
-        assets=[*upstream_specs(names), *assets],
+        assets=[*upstream, *assets],
         asset_checks=[checks],
         jobs=[*jobs, build_purge_job(names, scope)],
         schedules=[*build_schedules(names, crons), build_purge_schedule(names)],

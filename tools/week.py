@@ -15,7 +15,6 @@ Needs Linux, a C compiler, and root (for a disk that can be filled). Takes about
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -37,7 +36,7 @@ import dagster as dg
 import duckdb
 
 from analytics_assets.api.connector import SHIPPED
-from analytics_assets.defs.automation.schedules import UNFINISHED
+from analytics_assets.defs.automation.run_tags import UNFINISHED
 from analytics_assets.demo.exchange import Request, Row
 from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.servers.webhook import Webhook, listening
@@ -46,6 +45,7 @@ from analytics_assets_tests.support.environment import CONFIGURED_BY
 from analytics_assets_tests.support.holder import holding
 from analytics_assets_tests.support.shipped import keys, loaded_keys, shipped_rows
 from analytics_assets_tests.support.waiting import until
+from analytics_assets_tests.support.watch import pid_of
 from tools.faults import put
 
 HOURS = 7 * 24
@@ -289,9 +289,7 @@ def kill_run(week: Week) -> None:
     """Kills the process of the run, and nothing else."""
     with dg.DagsterInstance.from_config(str(week.home)) as instance:
         [run] = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-    [pid] = {int(pid) for event in events for pid in re.findall(r"\(pid: (\d+)\)", event.message)}
-    os.kill(pid, signal.SIGKILL)
+        os.kill(pid_of(instance, run.run_id), signal.SIGKILL)
 
 
 def restart(week: Week, number: signal.Signals) -> None:

@@ -41,9 +41,7 @@ def _read(connector: Connector, key: str, configured: object) -> list[str]:
 
 
 def _error(connector: Connector, key: str, problem: str, value: object = None) -> SettingsError:
-    variable = "__".join((*connector.section, key)).upper()
-    remedy = f"Set it in [{'.'.join(connector.section)}] of .dlt/config.toml, or as {variable} in the environment."
-    return SettingsError(connector.section, key, problem, value, remedy)
+    return SettingsError(connector.section, key, problem, value)
 
 
 def _switch_off(connector: Connector, wanted: Sequence[str]) -> Connector:

@@ -25,7 +25,7 @@ TOKEN_URLS = ("access_token_url", "auth_endpoint")
 
 SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key"})
 
-NO_FIELDS = frozenset({"read_copy", "read_copy_max_gb"})
+NO_FIELDS = frozenset({"read_copy", "read_copy_max_gb", "resources", "hashed", "dropped"})
 """Settings that are no fields of the Dagster resource, so that run config cannot set them."""
 
 

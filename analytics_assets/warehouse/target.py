@@ -31,6 +31,10 @@ class Target:
     read_copy: Path | None = None
     """Absolute path of the file's copy for readers; `None` if none is made."""
 
+    def __str__(self) -> str:
+        """The destination for people: the path of the DuckDB file, or dlt's name of it."""
+        return str(self.duckdb_path or self.type)
+
 
 def reports_schema(connector: Connector) -> str:
     """The schema that holds the reports on a connector's tables."""

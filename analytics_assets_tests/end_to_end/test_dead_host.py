@@ -1,7 +1,6 @@
 """A dead host costs one sync: who dies in the middle of a run, and what then happens by itself."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -31,7 +30,7 @@ from analytics_assets_tests.support.eight import defs
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.shipped import as_shipped, keys, loaded_keys, shipped_rows
 from analytics_assets_tests.support.waiting import until
-from analytics_assets_tests.support.watch import Watch, look_up
+from analytics_assets_tests.support.watch import Watch, look_up, pid_of
 
 LAST = load_order(SHIPPED.resources)[-1].name
 """The resource that a run loads last."""
@@ -162,9 +161,7 @@ def killed_run(home: Path) -> None:
     with new_host(home) as host:
         with host.in_mid_run() as go_on:
             run = host.started_run()
-            events = host.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-            [pid] = {int(pid) for event in events for pid in re.findall(r"\(pid: (\d+)\)", event.message)}
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid_of(host.instance, run.run_id), signal.SIGKILL)
             go_on.set()
             alert = host.await_recovery(run.run_id)
         assert alert.startswith(f"Run {run.run_id} of analytics_sync died: its process is gone.\n")

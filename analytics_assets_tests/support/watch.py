@@ -1,5 +1,6 @@
 """Sensors as the daemon has them tick."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -44,3 +45,10 @@ def look_up(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun:
     run = instance.get_run_by_id(run_id)
     assert run is not None
     return run
+
+
+def pid_of(instance: dg.DagsterInstance, run_id: str) -> int:
+    """The id of the process that executes a run."""
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    [pid] = {int(pid) for event in events for pid in re.findall(r"\(pid: (\d+)\)", event.message)}
+    return pid

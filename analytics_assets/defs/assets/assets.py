@@ -107,7 +107,7 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
             by_hand = analytics.leads_elsewhere(names)
             with (
                 first_lines_only(),
-                analytics.session(names, context.log.warning, **overrides) as session,
+                analytics.open(settings, target, context.log.warning) as session,
                 begin_sync(session, selected, analytics.busy_timeout) as pending,
             ):
                 last_time = {

@@ -1,7 +1,7 @@
 """The Dagster resource `analytics`: the API's settings and the destination's."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,9 +178,12 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unknown, unsuitable, busy or out of reach.
         """
-        settings, target = self.plan(names, **overrides)
-        with open_session(settings, target, self.destination_credentials, log=log, connect=self._connect) as session:
+        with self.open(*self.plan(names, **overrides), log) as session:
             yield session
+
+    def open(self, settings: Settings, target: Target, log: Callable[[str], None]) -> AbstractContextManager[Session]:
+        """Opens the destination for a run that is planned (see `plan` and `session`)."""
+        return open_session(settings, target, self.destination_credentials, log=log, connect=self._connect)
 
     def check_destination(self, names: Names, log: Callable[[str], None]) -> tuple[str, dict[str, CatalogChangeError]]:
         """Tests whether a run could write to the destination, and leaves nothing there.
@@ -197,16 +200,16 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unknown, unsuitable, busy, out of reach or not writable.
         """
-        settings = self.settings(names)
-        target = self._target(names, settings)
-        name = str(target.duckdb_path or target.type)
+        settings, target = self.plan(names)
         with (
             scratch_file(target) as scratch,
-            open_session(settings, scratch, self.destination_credentials, log=log, connect=self._connect) as session,
+            self.open(settings, scratch, log) as session,
         ):
-            says = f"{name} can be reached; writing was not tried, because the destination cannot roll back a new table"
+            says = (
+                f"{target} can be reached; writing was not tried, because the destination cannot roll back a new table"
+            )
             if check_writable(session.client):
-                says = f"{name} can be written to"
+                says = f"{target} can be written to"
             with session.client as client:
                 refusals = find_refusals(client, session.connector)
                 leftovers = find_leftovers(client, session.connector)
@@ -266,8 +269,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             SettingsError: A setting of the API is missing or wrong. The default name of the file depends on them.
             DestinationError: The destination is not DuckDB, or the file is busy.
         """
-        settings = self.settings(names)
-        target = self._target(names, settings)
+        settings, target = self.plan(names)
         if target.duckdb_path is None:
             raise DestinationError(f"Reports need DuckDB, and the destination is {target.type}.")
         with self._connect(target.duckdb_path, settings.duckdb_memory, log) as connection:

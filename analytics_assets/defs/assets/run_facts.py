@@ -51,13 +51,8 @@ def run_facts(mode: Mode, reading: Reading, settings: Settings, target: Target) 
         "window": window,
         "base_url": redact(settings.base_url, settings.secrets()),
         "dialect": settings.wire_format.name,
-        "destination": describe_target(target),
+        "destination": str(target),
     }
-
-
-def describe_target(target: Target) -> str:
-    """The destination in one word: the path of the DuckDB file, or dlt's name of it."""
-    return str(target.duckdb_path or target.type)
 
 
 def say_what(facts: Mapping[str, str], resources: list[str]) -> str:
@@ -74,7 +69,7 @@ def tabulate_settings(settings: Settings, target: Target) -> str:
     """The settings that a run has, and the hidden fields, in Markdown. Of a secret it says only that there is one."""
     found = {key: getattr(settings, key) for key in settings if key != "connector"}
     found |= {key: NOT_SHOWN for key in SECRETS if found[key]}
-    found |= {"page_size": settings.rows_per_page, "destination": describe_target(target)}
+    found |= {"page_size": settings.rows_per_page, "destination": str(target)}
     for how in ("hashed", "dropped"):
         hidden = [f"{each.name}.{path}" for each in settings.connector.resources for path in getattr(each, how)]
         found[how] = ", ".join(hidden)
@@ -125,7 +120,7 @@ def _configured_destination(settings: Settings, resource: AnalyticsResource) -> 
     # Its path is not checked yet, and is no part of the destination.
     settings.read_copy = False
     try:
-        return describe_target(read_target(settings, type_))
+        return str(read_target(settings, type_))
     except DestinationError:
         return type_
 

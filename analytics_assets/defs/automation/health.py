@@ -15,8 +15,7 @@ from analytics_assets.defs.automation.alerts import TOLD
 from analytics_assets.defs.automation.delivery import fit, give_heartbeat, link_to, tell
 from analytics_assets.defs.automation.findings import Finding, Findings, remember
 from analytics_assets.defs.automation.run_findings import OVER, find_failed_runs, find_unfinished_runs
-from analytics_assets.defs.automation.run_tags import tag_run
-from analytics_assets.defs.automation.signs_of_life import location_of
+from analytics_assets.defs.automation.run_tags import location_of, tag_run
 from analytics_assets.defs.automation.table_findings import find_checks, find_freshness
 from analytics_assets.defs.automation.tick_findings import find_ticks
 from analytics_assets.defs.automation.watched import Watched

@@ -12,13 +12,9 @@ from pathlib import Path
 import dagster as dg
 import dlt
 from dagster._core.storage.asset_check_execution_record import COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 from analytics_assets.defs.automation.crons import read_timezone
-from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY
-from analytics_assets.defs.automation.signs_of_life import is_ours
+from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, UNFINISHED, is_here, is_ours
 from analytics_assets.defs.display.progress import count
 from analytics_assets.defs.names import Names
 
@@ -36,8 +32,6 @@ DAILY = "15 4 * * *"
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 """Statuses of runs that may be deleted."""
-
-UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED]
 
 MOST_RUNS = 1_000
 """Most runs that one purge deletes. The purges after it delete what is left."""
@@ -153,13 +147,14 @@ def find_old_runs(
         purge: The run that asks. Runs of other code locations are not old to it.
     """
     needed = _find_latest(instance, scope) | _find_retried(instance)
+    location = purge.remote_job_origin.location_name if purge.remote_job_origin else None
     old: list[str] = []
     kept = 0
     filters, cursor = dg.RunsFilter(statuses=FINISHED, created_before=before), None
     while records := instance.get_run_records(filters, limit=PAGE, cursor=cursor, ascending=True):
         for record in records:
             run = record.dagster_run
-            if not (_is_here(run, purge) and is_ours(run, scope.jobs, scope.assets)):
+            if not (is_here(run, location) and is_ours(run, scope.jobs, scope.assets)):
                 continue
             if run.run_id in needed or _is_last_of_partition(instance, run) or _was_run_again(instance, run, before):
                 kept += 1
@@ -191,12 +186,6 @@ def _find_retried(instance: dg.DagsterInstance) -> set[str]:
     """The runs of which a retry waits or runs: it may ask them for what they have done."""
     retries = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     return {run_id for run in retries for run_id in (run.root_run_id, run.parent_run_id) if run_id}
-
-
-def _is_here(run: dg.DagsterRun, purge: dg.DagsterRun) -> bool:
-    """Whether a run belongs to the purge's code location, or to the command line, which has none."""
-    origin, here = run.remote_job_origin, purge.remote_job_origin
-    return origin is None or (here is not None and origin.location_name == here.location_name)
 
 
 def _is_last_of_partition(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
@@ -233,6 +222,10 @@ def _delete_runs(instance: dg.DagsterInstance, run_ids: list[str]) -> Iterator[i
 
 def _delete_check_executions(instance: dg.DagsterInstance, run_ids: list[str]) -> None:
     """Deletes the rows of runs in a table that `delete_run` leaves alone: two kilobytes a check and run."""
+    # SQLAlchemy takes a quarter of a second to import, and definitions do not need it.
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable  # noqa: PLC0415
+    from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage  # noqa: PLC0415
+
     storage = instance.event_log_storage
     if isinstance(storage, SqlEventLogStorage):
         with storage.index_connection() as connection:
@@ -242,6 +235,8 @@ def _delete_check_executions(instance: dg.DagsterInstance, run_ids: list[str]) -
 
 def _delete_shard(instance: dg.DagsterInstance, run_id: str) -> None:
     """Deletes the SQLite file of a run, which `delete_run` empties and leaves in its full size."""
+    from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage  # noqa: PLC0415 - as above
+
     storage = instance.event_log_storage
     if isinstance(storage, SqliteEventLogStorage):
         for suffix in ("", "-wal", "-shm"):

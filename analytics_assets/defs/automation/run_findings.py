@@ -10,7 +10,7 @@ from analytics_assets.defs.automation.alerts import TOLD, describe_failure, name
 from analytics_assets.defs.automation.delivery import link_to
 from analytics_assets.defs.automation.findings import GRACE, Finding, Findings, minute
 from analytics_assets.defs.automation.lost_retries import find_missing, has_retry, is_promised
-from analytics_assets.defs.automation.schedules import UNFINISHED
+from analytics_assets.defs.automation.run_tags import UNFINISHED
 from analytics_assets.defs.automation.watched import Watched
 
 OVER = "over "

@@ -1,6 +1,7 @@
-"""Tags by which runs and Dagster tell each other about retries, how to write a tag, and what a run is about."""
+"""Tags by which runs and Dagster tell each other about retries, how to write a tag, and what and whose a run is."""
 
 import threading
+from collections.abc import Collection
 
 import dagster as dg
 
@@ -21,6 +22,15 @@ RETRY_RUN = "dagster/auto_retry_run_id"
 
 PARENT = "dagster/parent_run_id"
 """Key of the tag by which a retry names the run that failed."""
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+"""Statuses of a run that is not over. The next tick of its schedule is skipped."""
 
 _tagging = threading.Lock()
 
@@ -47,3 +57,20 @@ def assets_left(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[dg.Asse
 def selected_assets(run: dg.DagsterRun) -> set[dg.AssetKey]:
     """The assets that a run was launched for, with those of which it was to evaluate checks; none for other runs."""
     return {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
+
+
+def location_of(context: dg.SensorEvaluationContext) -> str | None:
+    """The name of the code location that a sensor stands in."""
+    return context.code_location_origin.location_name if context.code_location_origin else None
+
+
+def is_here(run: dg.DagsterRun, location: str | None) -> bool:
+    """Whether a run belongs to a code location, or to the command line, which has none."""
+    origin = run.remote_job_origin
+    return origin is None or origin.location_name == location
+
+
+def is_ours(run: dg.DagsterRun, jobs: Collection[str], assets: Collection[dg.AssetKey]) -> bool:
+    """Whether a run is one of `jobs`, or of some of `assets` and their checks only."""
+    selected = selected_assets(run)
+    return run.job_name in jobs or (bool(selected) and selected <= set(assets))

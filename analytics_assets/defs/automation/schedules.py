@@ -7,17 +7,8 @@ import dagster as dg
 
 from analytics_assets.defs.assets.config import Mode
 from analytics_assets.defs.automation.crons import Crons, read_timezone
-from analytics_assets.defs.automation.run_tags import RETRY_WHAT_FAILED, selected_assets
+from analytics_assets.defs.automation.run_tags import RETRY_WHAT_FAILED, UNFINISHED, selected_assets
 from analytics_assets.defs.names import Names
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-"""Statuses of a run for which the next tick of its schedule is skipped."""
 
 
 def build_jobs(names: Names) -> list[Any]:

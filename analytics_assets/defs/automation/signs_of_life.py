@@ -18,7 +18,7 @@ import dagster as dg
 from analytics_assets.defs.automation.alerts import describe_death, mark_told
 from analytics_assets.defs.automation.delivery import AlertError, tell
 from analytics_assets.defs.automation.lost_retries import find_lost_retries, request_retry
-from analytics_assets.defs.automation.run_tags import selected_assets, tag_run
+from analytics_assets.defs.automation.run_tags import is_here, is_ours, location_of, tag_run
 from analytics_assets.defs.names import Names
 
 ALIVE = "analytics/alive"
@@ -143,23 +143,6 @@ def _read_counts(cursor: str | None) -> dict[str, tuple[str, int]]:
         return {str(run_id): (str(sign), int(ticks)) for run_id, (sign, ticks) in json.loads(cursor or "{}").items()}
     except (ValueError, TypeError, AttributeError):
         return {}
-
-
-def location_of(context: dg.SensorEvaluationContext) -> str | None:
-    """The name of the code location that a sensor stands in."""
-    return context.code_location_origin.location_name if context.code_location_origin else None
-
-
-def is_here(run: dg.DagsterRun, location: str | None) -> bool:
-    """Whether a run belongs to a code location, or to the command line, which has none."""
-    origin = run.remote_job_origin
-    return origin is None or origin.location_name == location
-
-
-def is_ours(run: dg.DagsterRun, jobs: Collection[str], assets: Collection[dg.AssetKey]) -> bool:
-    """Whether a run is one of `jobs`, or of some of `assets` and their checks only."""
-    selected = selected_assets(run)
-    return run.job_name in jobs or (bool(selected) and selected <= set(assets))
 
 
 def _last_sign(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

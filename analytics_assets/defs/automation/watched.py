@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from croniter import croniter
 
-from analytics_assets.defs.automation.signs_of_life import is_here, is_ours
+from analytics_assets.defs.automation.run_tags import is_here, is_ours
 
 SCHEDULE = "dagster/schedule_name"
 """Key of the tag of a run that a schedule has launched."""

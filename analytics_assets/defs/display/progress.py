@@ -99,7 +99,7 @@ class Stage:
         if waits := self.waits_for():
             texts.append(waits)
         elif stats.retries:
-            texts.append(count(stats.retries, "retry").replace("retrys", "retries"))
+            texts.append(count(stats.retries, "retry", "retries"))
         return ", ".join(texts)
 
 
@@ -164,9 +164,9 @@ WATCHER: ContextVar[Callable[[Progress], None] | None] = ContextVar("WATCHER", d
 """Called with the progress of each run of this process, when the run begins. The live display sets it."""
 
 
-def count(number: int, noun: str) -> str:
-    """A number with its noun, such as `1 page` or `2,000 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun, such as `1 page` or `2,000 rows`. The plural is the noun with an s by default."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def _cells(stage: Stage) -> list[str]:

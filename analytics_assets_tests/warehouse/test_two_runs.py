@@ -1,10 +1,10 @@
 """Two runs of one resource at once, from instances that share nothing but the warehouse."""
 
+import json
 import os
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,27 +21,19 @@ from analytics_assets_tests.support.tables import Tables, expected, open_tables
 ALL_DAY = {"start": "2024-05-01T00:00:00Z", "end": "2024-05-02T00:00:00Z"}
 
 
-@contextmanager
-def answered_late(api: FakeApi, resource: str) -> Iterator[threading.Event]:
-    """Answers the next request with the rows of the moment at which it comes, at the end of the block.
-
-    The event is set when the request has come.
-    """
-    asked, released = threading.Event(), threading.Event()
+def answer_late(api: FakeApi, resource: str, meanwhile: Callable[[], None]) -> None:
+    """Answers the next request with the rows of the moment at which it comes, and calls a function before."""
+    left = [meanwhile]
 
     def answer(request: Request) -> Answer | None:
-        if asked.is_set():
+        if not left:
             return None
         reply = api.wire_format.answer(request, datetime.now(UTC))
-        asked.set()
-        assert released.wait(60)
-        return Answer(reply.status, reply.body)
+        body = json.dumps(reply.body).encode()
+        left.pop()()
+        return Answer(reply.status, body)
 
     api.faults[resource].append(answer)
-    try:
-        yield asked
-    finally:
-        released.set()
 
 
 @pytest.fixture(params=["postgres", "sqlite"])
@@ -57,17 +49,21 @@ def test_a_run_that_another_has_overtaken_reads_again_and_loses_nothing(
 ) -> None:
     project.sync("policies")
     with syncing(os.environ) as other:
-        for round_, (everything, mode) in enumerate([(False, "full"), (True, "incremental")], 1):
-            with answered_late(api, "policies") as asked:
+        for number, (mode, everything) in enumerate([("incremental", True), ("full", False)], 1):
+
+            def overtake(number: int = number, *, everything: bool = everything) -> None:
+                api.rows["policies"][0] = policy(1, f"2024-06-0{number}T00:00:00Z", name=f"Edited {number}")
+                api.rows["policies"].append(policy(10 + number, f"2024-06-0{number}T00:00:01Z"))
                 other.begin("policies", everything=everything)
-                assert asked.wait(60)
-                api.rows["policies"][0] = policy(1, f"2024-06-0{round_}T00:00:00Z", name=f"Edited {round_}")
-                api.rows["policies"].append(policy(10 + round_, f"2024-06-0{round_}T00:00:01Z"))
-                loaded = metadata(project.sync("policies", config={"mode": mode}), "policies")
-                assert loaded["rows_marked_deleted"] == 0
-            answer = other.end()
-            again = "policies: another run has loaded the table meanwhile, so the API is read once more"
-            assert answer == {"failed": {}, "said": [again]}
+                assert other.end() == {"failed": {}, "said": []}
+
+            answer_late(api, "policies", overtake)
+            result = project.sync("policies", config={"mode": mode})
+            assert "policies: another run has loaded the table meanwhile, so the API is read once" in project.log(
+                result
+            )
+            read = metadata(result, "policies")
+            assert (read["requests"], read["rows_read"], read["rows_marked_deleted"]) == (2, 3 + number, 0)
             assert warehouse.cells("policies") == expected("policies", api.rows["policies"])
         assert metadata(project.sync("policies"), "policies")["rows_loaded"] == 0
 

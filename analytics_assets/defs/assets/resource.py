@@ -86,7 +86,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     )
     busy_timeout: float = Field(
         default=BUSY_TIMEOUT,
-        description="Most seconds to wait for a DuckDB file, or a Postgres table, that another process holds.",
+        description="Most seconds to wait for a DuckDB file, or a table elsewhere, that another run holds.",
     )
 
     _run_config: Mapping[str, Any] = PrivateAttr(default_factory=dict)

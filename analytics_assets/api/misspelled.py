@@ -23,8 +23,8 @@ def refuse_misspelled(connector: Connector) -> None:
     section = ".".join(connector.section)
     prefix = section.replace(".", "__").upper() + "__"
     found = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
-    for provider in (dlt.config, dlt.secrets):
-        configured: Any = provider.get(section)
+    configured: Any
+    for configured in (dlt.config.get(section), dlt.secrets.get(section)):
         found |= configured.keys() if isinstance(configured, dict) else set()
     auths = [dialect.auth for dialect in connector.dialects if dialect.auth]
     of_auth = {name for auth in auths for name in auth.get_resolvable_fields()}

@@ -228,7 +228,7 @@ def changed_type(week: Week) -> Iterator[None]:
         {**row, "parentPolicyId": f"policy {row['id']}", "updated": week.clock.now().isoformat()} for row in policies
     ]
     yield
-    policies[:] = [row | {"parentPolicyId": None} for row in policies[len(before) :]] + before
+    policies[:] = before + [row | {"parentPolicyId": None} for row in policies[len(before) :]]
 
 
 @contextmanager

@@ -474,6 +474,8 @@ def new_week(directory: Path) -> Iterator[Week]:
 def main() -> int:
     """Lives through the week; the exit status says whether an hour was lost, a reader refused, or a row wrong."""
     hours: list[Hour] = []
+    # A shell has what it starts in the background ignore Ctrl-C, and then Dagster ignores SIGTERM as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as name, new_week(Path(name)) as week, ExitStack() as stack:
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(week.home)))
         open_faults: dict[Fault, ExitStack] = {}

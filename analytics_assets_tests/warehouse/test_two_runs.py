@@ -87,19 +87,29 @@ def test_windows_of_events_are_loaded_beside_each_other_but_not_the_same_one(
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
     monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "2024-05-02T00:00:00Z")
     api.rows["activities"].append(activity(50, "2024-05-02T01:00:00Z"))
-    short = {"resources": {"analytics": {"config": {"busy_timeout": 0.3}}}}
+    short = resource_config(busy_timeout=0.3)
     window = {**short, "ops": {"analytics_api": {"config": ALL_DAY}}}
     project.sync("activities")
     with closing(psycopg2.connect(postgres)) as connection, connection.cursor() as cursor:
-        # A window that was killed; one that is loaded, of another day; and its table.
-        cursor.execute("CREATE SCHEMA analytics_staging_w0123456789ab; CREATE SCHEMA analytics_staging_mine; COMMIT")
+        # What a window that was killed has left, and what it has not.
+        cursor.execute("CREATE SCHEMA analytics_staging_w0123456789ab; CREATE SCHEMA analytics_staging_mine")
+        # A window that waits for the staging table of other runs fails.
+        cursor.execute(f"ALTER DATABASE {connection.info.dbname} SET lock_timeout = '5s'")
+        connection.commit()
+        cursor.execute("LOCK TABLE analytics_staging.activities")
+        # The window of another day is loaded.
         cursor.execute("SELECT pg_advisory_lock_shared(hashtext('analytics.activities'))")
         lock_window(cursor, "2024-05-02T00:00:00Z", "2024-05-03T00:00:00Z")
-        assert not project.run("activities", run_config=short).success
-        # A column that the table lacks is made alone.
+
+        busy = "Another run is still loading analytics.activities after 0.3 s"
+        assert busy in failure_message(project.run("activities", run_config=short))
+        # A new column, and a row that each window has, wait for the others.
         api.rows["activities"][0]["fieldOfLater"] = 1
-        assert "Another run is still loading" in failure_message(project.run("activities", run_config=window))
+        assert busy in failure_message(project.run("activities", run_config=window))
         del api.rows["activities"][0]["fieldOfLater"]
+        api.rows["activities"].append(activity(51, None))
+        assert busy in failure_message(project.run("activities", run_config=window))
+        del api.rows["activities"][-1]
         loaded = metadata(project.sync("activities", run_config=window), "activities")
         assert loaded["dagster/row_count"] == len(api.rows["activities"])
         lock_window(cursor, "2024-05-01T23:59:00Z", "2024-05-02T00:01:00Z")

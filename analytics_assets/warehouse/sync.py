@@ -185,13 +185,14 @@ def sync(
     if not into_empty:
         reading = _widened(reading, listing, table, session.log)
     unfilled = table.unfilled if reading.is_window and not into_empty else ()
-    loaded = 0
+    loaded, load_id = 0, ""
     for part in _slices(listing, reading, None if into_empty else table.gap):
         source = read_listing(listing, part)
-        note_shape(source, resource, unfilled)
-        pipeline = _load(resource, session, source, into_empty=into_empty, run=run)
+        note_shape(source, listing, unfilled, from_empty=from_empty)
+        pipeline = _load(listing, session, source, into_empty=into_empty, run=run)
         into_empty = False
         loaded += rows_loaded(pipeline, resource)
+        load_id = load_id or last_load_id(pipeline)
     is_complete = resource.cursor is None or reading.everything
     if from_empty or is_complete:
         _warn_of_unmet(listing, session.log)
@@ -199,7 +200,7 @@ def sync(
     with session.client as client:
         exists = loaded > 0 or has_table(client, resource)
         if exists and is_complete and not resource.append_only:
-            load_id, settings = last_load_id(pipeline), session.settings
+            settings = session.settings
             deleted = mark_deleted(client, resource, load_id, settings.start, settings.max_deleted_share)
         if exists:
             rows = count_rows(client, resource)
@@ -251,7 +252,7 @@ def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Rea
     """Yields the readings that a sync consists of. The caller loads each before it asks for the next.
 
     A sliced listing first fills the gap that earlier syncs have left, and then those of its own slices. Every other
-    listing is one reading.
+    listing is one reading, in as many loads as its size needs.
 
     Args:
         listing: The listing to read.
@@ -264,17 +265,20 @@ def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Rea
         while listing.stats.gap:
             yield Reading(gap=listing.stats.gap)
     yield reading
+    while listing.is_cut:
+        yield reading
     while listing.stats.gap:
         yield Reading(gap=listing.stats.gap)
 
 
-def _load(resource: Resource, session: Session, source: DltSource, *, into_empty: bool, run: Run) -> dlt.Pipeline:
+def _load(listing: Listing, session: Session, source: DltSource, *, into_empty: bool, run: Run) -> dlt.Pipeline:
     """Reads and loads one part of a listing, and returns the pipeline that ran."""
     from analytics_assets.warehouse.parquet import write_parquet  # noqa: PLC0415 - definitions need no Arrow
 
-    destination = session.target.type
+    resource, destination = listing.resource, session.target.type
     append = can_append(destination, into_empty=into_empty)
-    write_parquet(source, resource, session.working_dir, once=loads_once(destination), may_append=append)
+    once = loads_once(destination)
+    write_parquet(source, listing, session.working_dir, once=once, may_append=append)
     pipeline = build_pipeline(session.connector, resource, session.destination, session.working_dir)
     # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh
     # dlt would never load the rows before that cursor again.

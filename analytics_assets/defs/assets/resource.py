@@ -55,6 +55,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     page_size: int | None = Field(default=None, description="Rows per page.")
     lag_seconds: int | None = Field(default=None, description="How many seconds behind its cursor a sync starts.")
     max_pages: int | None = Field(default=None, description="A listing with more pages than this fails.")
+    rows_per_load: int | None = Field(default=None, description="Rows after which a load is committed.")
     max_response_mb: float | None = Field(
         default=None, description="A response of more megabytes than this fails its resource."
     )

@@ -173,7 +173,11 @@ class ChangeFilter:
         The cursor moves at the end of the listing only: where it is cut, rows that are older may be still to come.
         """
         if self.reader.listing.is_cut:
-            state["incremental"][self.cursor]["last_value"] = self.stats.cursor_before
+            if self.stats.cursor_before is None or self.stats.cursor_before <= self.reader.start:
+                # The place to begin is no cursor: another reading may have a better one.
+                state.pop("incremental")
+            else:
+                state["incremental"][self.cursor]["last_value"] = self.stats.cursor_before
             # A run that dies now leaves rows that are newer than these digests.
             state.pop(RECENT, None)
             self.reader.listing.carried = loaded, self._recent

@@ -160,7 +160,7 @@ class Listing:
 
     def stop(self) -> None:
         """Stops reading. The next batch is empty, and the last."""
-        self.is_cut = False
+        self.is_cut, self.carried = False, None
         if self._reader:
             self._reader.cancel()
             self._reader = None

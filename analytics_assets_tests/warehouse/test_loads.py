@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,18 +68,18 @@ def test_the_temporary_disk_holds_one_load_at_a_time(
     for rows in ("2000", "1000000"):
         monkeypatch.setenv("SOURCES__ANALYTICS__ROWS_PER_LOAD", rows)
         sizes: list[int] = []
-        api.faults["activities"] = [lambda _, sizes=sizes: sizes.append(bytes_below(tmp_path / "scratch"))]
+        api.faults["activities"] = [partial(measure, tmp_path / "scratch", sizes)]
         project.sync("activities", config={"mode": "rebuild"})
         peaks.append(max(sizes))
     assert peaks[0] < peaks[1] / 2
 
 
-def bytes_below(directory: Path) -> int:
+def measure(directory: Path, sizes: list[int], _: Request) -> None:
     found = 0
     for path in directory.rglob("*"):
         with suppress(FileNotFoundError):
             found += path.stat().st_size
-    return found
+    sizes.append(found)
 
 
 def test_a_listing_that_breaks_off_between_two_loads_moves_no_cursor(api: FakeApi, project: Project) -> None:

@@ -48,9 +48,7 @@ HEAVY = 100_000_000
 
 Events = Iterator[dg.MaterializeResult[Any] | dg.AssetObservation | dg.AssetCheckEvaluation]
 
-Syncs = Callable[
-    [dg.OpExecutionContext | dg.AssetExecutionContext, SyncConfig, AnalyticsResource, Sequence[Resource], Run], Events
-]
+Syncs = Callable[[dg.OpExecutionContext, SyncConfig, AnalyticsResource, Sequence[Resource], Run], Events]
 """Syncs resources in a step, given its context, its run config, the Dagster resource, and how to run a pipeline."""
 
 
@@ -99,7 +97,9 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
     def analytics_api(context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource) -> Events:
         wanted = context.selected_asset_keys
         selected = [each for each in names.connector.resources if names.asset_key(each.name) in wanted]
-        yield from sync_all(context, config, analytics, selected, run_by_dagster(context, translator))
+        yield from sync_all(
+            context.op_execution_context, config, analytics, selected, run_by_dagster(context, translator)
+        )
 
     return _without_internals(analytics_api)
 
@@ -113,7 +113,7 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
     """
 
     def sync_all(
-        context: dg.OpExecutionContext | dg.AssetExecutionContext,
+        context: dg.OpExecutionContext,
         config: SyncConfig,
         analytics: AnalyticsResource,
         selected: Sequence[Resource],

@@ -122,8 +122,8 @@ def _find_windows(
         for record in page.records:
             said = record.asset_materialization.metadata if record.asset_materialization else {}
             values: dict[str, Any] = {name: value.value for name, value in said.items()}
-            bounds = values.get(START), values.get(END)
-            if None in bounds or bounds in seen or any(values.get(name) != value for name, value in same.items()):
+            bounds = values.get(START, 0.0), values.get(END, 0.0)
+            if not all(bounds) or bounds in seen or any(values.get(name) != value for name, value in same.items()):
                 continue
             seen.add(bounds)
             if not values.get("parents_gone"):

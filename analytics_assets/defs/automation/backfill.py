@@ -23,6 +23,8 @@ from analytics_assets.defs.quality.checks import Checks, evaluate
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.sync import run_by_dlt
 
+DAY = timedelta(days=1)
+
 PARTITIONS: dict[str, Callable[[datetime], dg.TimeWindowPartitionsDefinition]] = {
     "daily": lambda start: dg.DailyPartitionsDefinition(f"{start:%Y-%m-%d}"),
     "weekly": lambda start: dg.WeeklyPartitionsDefinition(f"{start - start.weekday() * DAY:%Y-%m-%d}", day_offset=1),
@@ -30,8 +32,6 @@ PARTITIONS: dict[str, Callable[[datetime], dg.TimeWindowPartitionsDefinition]] =
 }
 """What the setting `backfill_partitions` may be: the partitions, of which the first has the start. Weeks begin on
 Monday."""
-
-DAY = timedelta(days=1)
 
 WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
 """Statuses of a run that has not begun."""
@@ -64,10 +64,10 @@ def build_backfill(names: Names, settings: Settings, syncs: Syncs, checks: Check
     @given_resource(names)
     def analytics_window(context: dg.OpExecutionContext, config: SyncConfig, analytics: AnalyticsResource) -> None:
         for event in syncs(context, config, analytics, events, run_by_dlt):
-            context.log_event(_without_output(event))
+            context.log_event(_without_output(event))  # type: ignore[arg-type] # it takes evaluations, too
         if _is_last(context):
             for evaluation in _evaluate(names, context, analytics, wanted):
-                context.log_event(evaluation)
+                context.log_event(evaluation)  # type: ignore[arg-type] # it takes evaluations, too
 
     def window(key: str) -> dict[str, Any]:
         bounds = partitions.time_window_for_partition_key(key)
@@ -119,6 +119,7 @@ def _without_output(event: Any) -> dg.AssetMaterialization | dg.AssetObservation
     """An event of the assets' step, as a step may log it that has no assets."""
     if not isinstance(event, dg.MaterializeResult):
         return event  # type: ignore[no-any-return] # the other kinds of `Events`
+    assert event.asset_key  # noqa: S101 - each of ours has one
     return dg.AssetMaterialization(event.asset_key, metadata=event.metadata)
 
 

@@ -10,6 +10,7 @@ import pytest
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.defs.assets.windows import Window, follow
 from analytics_assets.defs.automation.alerts import name_of
+from analytics_assets.defs.automation.run_tags import BACKFILL
 from analytics_assets.demo.exchange import Request, Row
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne
@@ -53,9 +54,10 @@ def api(empty_api: FakeApi) -> FakeApi:
     return empty_api
 
 
-def backfill(project: Project, key: str, *, success: bool = True, **tags: str) -> dg.ExecuteInProcessResult:
+def backfill(project: Project, key: str, *, success: bool = True, of: str | None = None) -> dg.ExecuteInProcessResult:
     """The run of one partition, which has to succeed, or to fail."""
     job = project.definitions.resolve_job_def(JOB)
+    tags = {BACKFILL: of} if of else {}
     run = job.execute_in_process(partition_key=key, instance=project.instance, raise_on_error=False, tags=tags)
     assert run.success is success, failure_message(run)
     return run
@@ -116,6 +118,14 @@ def test_windows_whose_rows_are_no_longer_there_do_not_count(api: FakeApi, proje
     assert project.ids("activities") == list(range(1, 41))
 
 
+def test_a_partition_of_a_table_that_was_emptied_leaves_no_cursor_of_before(api: FakeApi, project: Project) -> None:
+    project.sync("activities")
+    project.query("DELETE FROM analytics.activities")
+    backfill(project, KEYS[1])
+    project.sync("activities")
+    assert project.ids("activities") == list(range(1, 41))
+
+
 def test_each_partition_asks_for_its_part_only_where_the_api_can_filter(
     ninjaone: FakeNinjaOne, project: Project
 ) -> None:
@@ -149,11 +159,11 @@ def test_a_partition_says_what_a_sync_says(api: FakeApi, project: Project) -> No
     assert {"primary_key", "last_load", "values_fit"} <= evaluated
     # Of a backfill only the last run measures the table.
     waiting = project.instance.create_run_for_job(
-        project.definitions.resolve_job_def(JOB), tags={"dagster/backfill": "b"}, status=dg.DagsterRunStatus.NOT_STARTED
+        project.definitions.resolve_job_def(JOB), tags={BACKFILL: "b"}, status=dg.DagsterRunStatus.NOT_STARTED
     )
-    assert not backfill(project, KEYS[1], **{"dagster/backfill": "b"}).get_asset_check_evaluations()
+    assert not backfill(project, KEYS[1], of="b").get_asset_check_evaluations()
     project.instance.delete_run(waiting.run_id)
-    assert backfill(project, KEYS[1], **{"dagster/backfill": "b"}).get_asset_check_evaluations()
+    assert backfill(project, KEYS[1], of="b").get_asset_check_evaluations()
 
 
 @pytest.mark.parametrize(("by", "first"), [("weekly", "2024-05-13"), ("monthly", "2024-05-01")])

@@ -115,15 +115,15 @@ def _find_windows(
 ) -> Iterator[Window]:
     """Yields the windows of an asset, each as it was loaded last, given what else the runs were given."""
     same = {name: value for name, value in facts.items() if name in ("base_url", "dialect", "destination")}
-    seen: set[tuple[float, float]] = set()
+    seen: set[tuple[Any, Any]] = set()
     cursor, looked_at = None, 0
     while looked_at < MOST_LOOKED_AT:
         page = instance.fetch_materializations(key, limit=AT_ONCE, cursor=cursor)
         for record in page.records:
             said = record.asset_materialization.metadata if record.asset_materialization else {}
             values: dict[str, Any] = {name: value.value for name, value in said.items()}
-            bounds = values.get(START, 0.0), values.get(END, 0.0)
-            if not all(bounds) or bounds in seen or any(values.get(name) != value for name, value in same.items()):
+            bounds = values.get(START), values.get(END)
+            if None in bounds or bounds in seen or any(values.get(name) != value for name, value in same.items()):
                 continue
             seen.add(bounds)
             if not values.get("parents_gone"):

@@ -41,6 +41,11 @@ class Names:
         return f"{self.connector.name}_api"
 
     @property
+    def window_op(self) -> str:
+        """The op that loads a partition of a backfill."""
+        return self.derived("window")
+
+    @property
     def sync(self) -> str:
         """The job, and its schedule, that syncs all resources incrementally."""
         return f"{self.connector.name}_sync"

@@ -2,7 +2,8 @@
 
 import gc
 import warnings
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -10,7 +11,7 @@ import dlt
 from dagster_dlt.translator import DltResourceTranslatorData
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import RESCUED
+from analytics_assets.api.catalog import RESCUED, Resource
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import source_shape
@@ -24,6 +25,7 @@ from analytics_assets.defs.assets.materialization import (
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.run_facts import run_facts, say_what, tabulate_configured, tabulate_settings
 from analytics_assets.defs.assets.specs import spec_attributes
+from analytics_assets.defs.assets.windows import after_windows, describe_window, warn_of_listings
 from analytics_assets.defs.automation.crons import Crons
 from analytics_assets.defs.automation.freshness import freshness_policy
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, RETRY_WHAT_FAILED, tag_run
@@ -45,6 +47,9 @@ HEAVY = 100_000_000
 
 
 Events = Iterator[dg.MaterializeResult[Any] | dg.AssetObservation | dg.AssetCheckEvaluation]
+
+Syncs = Callable[[dg.OpExecutionContext, SyncConfig, AnalyticsResource, Sequence[Resource], Run], Events]
+"""Syncs resources in a step, given its context, its run config, the Dagster resource, and how to run a pipeline."""
 
 
 class AnalyticsTranslator(DagsterDltTranslator):
@@ -77,8 +82,8 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
         crons: When the assets are synced; their freshness policies follow from it.
         resource: The Dagster resource, of whose configuration the assets' pages tell.
     """
-    checks = find_checks(names, crons)
     translator = AnalyticsTranslator(names, crons, tabulate_configured(names, resource))
+    sync_all = build_syncs(names, find_checks(names, crons))
 
     @dlt_assets(
         dlt_source=source_shape(names.connector),
@@ -92,6 +97,28 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
     def analytics_api(context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource) -> Events:
         wanted = context.selected_asset_keys
         selected = [each for each in names.connector.resources if names.asset_key(each.name) in wanted]
+        yield from sync_all(
+            context.op_execution_context, config, analytics, selected, run_by_dagster(context, translator)
+        )
+
+    return _without_internals(analytics_api)
+
+
+def build_syncs(names: Names, checks: Checks) -> Syncs:
+    """What the step of the assets does, and that of a backfill.
+
+    Args:
+        names: Names of the connector.
+        checks: The checks that it evaluates if resources fail.
+    """
+
+    def sync_all(
+        context: dg.OpExecutionContext,
+        config: SyncConfig,
+        analytics: AnalyticsResource,
+        selected: Sequence[Resource],
+        run: Run,
+    ) -> Events:
         failures: dict[str, str] = {}
         # Whether every failure so far is one that another run would meet again.
         permanent = True
@@ -104,6 +131,7 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
             context.log.info(say_what(facts, [each.name for each in selected]))
             context.log.info(f"The settings of this run:\n{tabulate_settings(settings, target)}")
             _tag(names, context, facts)
+            warn_of_listings(names, context, settings, selected, reading)
             by_hand = analytics.leads_elsewhere(names)
             with (
                 first_lines_only(),
@@ -118,10 +146,12 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
                     listing = each.listing
                     name = listing.resource.name
                     progress.begin(name)
-                    run, done = run_by_dagster(context, translator), None
+                    done, began = None, datetime.now(UTC)
                     try:
-                        done = sync(each, session, reading, rebuild=config.mode is Mode.rebuild, run=run)
+                        own = after_windows(names, context, each, session, facts)
+                        done = sync(each, session, own or reading, rebuild=config.mode is Mode.rebuild, run=run)
                         metadata = describe_sync(names, done, session, [*listing.secrets(), *session.secrets], facts)
+                        metadata |= describe_window(reading, began)
                     except Exception as error:  # noqa: BLE001 - a resource that fails must not fail the others
                         raise_interrupt(error)
                         failures[name] = explain(error, (*listing.secrets(), *session.secrets))
@@ -148,7 +178,7 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
                 tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
             raise dg.Failure(_summary(failures, len(selected)), metadata=failures)
 
-    return _without_internals(analytics_api)
+    return sync_all
 
 
 def _without_internals(assets: dg.AssetsDefinition) -> dg.AssetsDefinition:
@@ -165,14 +195,15 @@ def _without_internals(assets: dg.AssetsDefinition) -> dg.AssetsDefinition:
     return assets.map_asset_specs(lambda spec: spec.replace_attributes(metadata=keep(spec.metadata)))
 
 
-def _tag(names: Names, context: dg.AssetExecutionContext, facts: Mapping[str, str]) -> None:
+def _tag(names: Names, context: dg.OpExecutionContext, facts: Mapping[str, str]) -> None:
     """Tags the run with what it was given, and with how to retry it: only runs of a job have the tags of a job."""
     own = {f"{names.connector.name}/{name}": value for name, value in facts.items()}
-    tag_run(context.instance, context.run.run_id, RETRY_WHAT_FAILED | own)
+    of_job = {name: context.run.tags[name] for name in RETRY_WHAT_FAILED if name in context.run.tags}
+    tag_run(context.instance, context.run.run_id, RETRY_WHAT_FAILED | of_job | own)
 
 
 def _materialize(
-    names: Names, context: dg.AssetExecutionContext, done: Synced, metadata: Mapping[str, Any]
+    names: Names, context: dg.OpExecutionContext, done: Synced, metadata: Mapping[str, Any]
 ) -> dg.MaterializeResult[Any]:
     note_endpoint(names, done.resource, context.run, context.instance)
     # Dagster would take the code version for the version of the data, and rows that came since for none.
@@ -181,7 +212,7 @@ def _materialize(
 
 
 def _check_the_others(
-    names: Names, context: dg.AssetExecutionContext, session: Session, checks: Checks, failed: Container[str]
+    names: Names, context: dg.OpExecutionContext, session: Session, checks: Checks, failed: Container[str]
 ) -> Iterator[dg.AssetCheckEvaluation]:
     try:
         yield from list(evaluate_in_sync(names, context, session, checks, failed))
@@ -201,7 +232,7 @@ def run_by_dagster(context: dg.AssetExecutionContext, translator: DagsterDltTran
     return run
 
 
-def _log_outcome(context: dg.AssetExecutionContext, done: Synced) -> None:
+def _log_outcome(context: dg.OpExecutionContext, done: Synced) -> None:
     name, stats = done.resource.name, done.stats
     requests = count(stats.requests, "request")
     context.log.info(f"{name}: {done.rows_loaded} rows loaded, {stats.rows_read} read in {requests}")

@@ -55,6 +55,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     page_size: int | None = Field(default=None, description="Rows per page.")
     lag_seconds: int | None = Field(default=None, description="How many seconds behind its cursor a sync starts.")
     max_pages: int | None = Field(default=None, description="A listing with more pages than this fails.")
+    rows_per_load: int | None = Field(default=None, description="Rows after which a load is committed.")
     max_response_mb: float | None = Field(
         default=None, description="A response of more megabytes than this fails its resource."
     )
@@ -108,11 +109,11 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             if name in self._by_run_config(names):
                 remedy = "Run config may not set it: set it in .dlt or the environment."
                 raise SettingsError(names.connector.section, name, "comes by run config", remedy=remedy)
-        op = self._run_config.get("ops", {}).get(names.op, {})
+        ops = [self._run_config.get("ops", {}).get(op) or {} for op in (names.op, names.window_op)]
         hidden = SECRETS - {"hash_key"}
         for place, fields, allowed in (
             ("resource", self._by_run_config(names), hidden),
-            ("op", op.get("config") or {}, ()),
+            *(("op", op.get("config") or {}, ()) for op in ops),
         ):
             for name, value in fields.items():
                 if isinstance(value, Mapping) and "env" in value and name not in allowed:

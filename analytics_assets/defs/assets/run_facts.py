@@ -85,20 +85,32 @@ def tabulate_configured(names: Names, resource: AnalyticsResource) -> str:
         names: Names of the connector.
         resource: The Dagster resource, whose fields win over dlt's configuration.
     """
+    settings = configured_settings(names, resource)
+    if settings.dialect in names.connector.dialects_by_name:
+        settings.page_size = settings.rows_per_page
+    found = {key: getattr(settings, key) for key in settings if key != "connector" and key not in SECRETS}
+    found |= {"destination": _configured_destination(settings, resource)}
+    for key in ("base_url", "token_url"):
+        if found[key] and found[key] != DEMO and not _may_be_shown(str(found[key])):
+            found[key] = "not shown: it is no URL such as https://api.example.com"
+    return _tabulate(found)
+
+
+def configured_settings(names: Names, resource: AnalyticsResource) -> Settings:
+    """The settings that are configured when the definitions load, unchecked and without secrets.
+
+    Args:
+        names: Names of the connector.
+        resource: The Dagster resource, whose fields win over dlt's configuration.
+    """
     connector, settings = names.connector, Settings(connector=names.connector)
     keys = [key for key in settings if key != "connector" and key not in SECRETS]
     given = look_up(connector, *keys)
     given |= {key: value for key in keys if (value := _field(resource, key)) is not None}
     settings.update({key: value for key, value in given.items() if _is_given(value)})
     settings.dialect = str(settings.dialect or connector.dialects[0].name)
-    if settings.dialect in connector.dialects_by_name:
-        settings.page_size = settings.rows_per_page
     settings.base_url = str(settings.base_url).strip() or (DEMO if connector.name == SHIPPED.name else "")
-    found = {key: getattr(settings, key) for key in keys} | {"destination": _configured_destination(settings, resource)}
-    for key in ("base_url", "token_url"):
-        if found[key] and found[key] != DEMO and not _may_be_shown(str(found[key])):
-            found[key] = "not shown: it is no URL such as https://api.example.com"
-    return _tabulate(found)
+    return settings
 
 
 def _field(resource: AnalyticsResource, key: str) -> Any:  # noqa: ANN401 - settings differ in type

@@ -10,7 +10,16 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from analytics_assets.api.connector import Connector
-from analytics_assets.api.settings import DEMO, SECRETS, Settings, SettingsError, look_up, read_secret
+from analytics_assets.api.settings import (
+    DEMO,
+    NO_FIELDS,
+    SECRETS,
+    Settings,
+    SettingsError,
+    look_up,
+    read_secret,
+    secret_part,
+)
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.automation.signs_of_life import alive
 from analytics_assets.defs.names import Names
@@ -109,7 +118,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 remedy = "Run config may not set it: set it in .dlt or the environment."
                 raise SettingsError(names.connector.section, name, "comes by run config", remedy=remedy)
         op = self._run_config.get("ops", {}).get(names.op, {})
-        hidden = SECRETS - {"hash_key"}
+        hidden = SECRETS - {"hash_key", *NO_FIELDS}
         for place, fields, allowed in (
             ("resource", self._by_run_config(names), hidden),
             ("op", op.get("config") or {}, ()),
@@ -158,7 +167,11 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         """The API's secrets, which no message may show, from the fields and dlt's configuration. They are unchecked."""
         # `read_secret` also reads files of /run/secrets, and takes long names only.
         short = {key: str(value) for key, value in look_up(connector, *SECRETS).items() if value}
-        return [getattr(self, key) or read_secret(connector.setting(key)) or short.get(key) for key in sorted(SECRETS)]
+        found = {
+            key: getattr(self, key, None) or read_secret(connector.setting(key)) or short.get(key)
+            for key in sorted(SECRETS)
+        }
+        return [secret_part(key, value) for key, value in found.items()]
 
     @contextmanager
     def session(

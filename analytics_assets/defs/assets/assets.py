@@ -1,4 +1,7 @@
-"""The assets of a connector: one `@dlt_assets` definition, in which each resource succeeds or fails on its own."""
+"""The assets of a connector: one `@dlt_assets` definition, in which each resource succeeds or fails on its own.
+
+With `split` each resource has a definition, and so a step, of its own.
+"""
 
 import gc
 import warnings
@@ -26,9 +29,10 @@ from analytics_assets.defs.assets.run_facts import run_facts, say_what, tabulate
 from analytics_assets.defs.assets.specs import spec_attributes
 from analytics_assets.defs.automation.crons import Crons
 from analytics_assets.defs.automation.freshness import freshness_policy
-from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, RETRY_WHAT_FAILED, tag_run
+from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, RETRY_WHAT_FAILED, tag_failed_step, tag_run
 from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons, raise_interrupt
 from analytics_assets.defs.display.progress import Progress, count
+from analytics_assets.defs.execution import divide, patience
 from analytics_assets.defs.names import Names, given_resource
 from analytics_assets.defs.quality.checks import Checks, evaluate_in_sync, find_checks
 from analytics_assets.warehouse.errors import DestinationError
@@ -69,8 +73,8 @@ class AnalyticsTranslator(DagsterDltTranslator):
         return super().get_asset_spec(data).replace_attributes(**attributes, freshness_policy=policy)
 
 
-def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.AssetsDefinition:
-    """The definition of a connector's assets. Building it needs no credentials and makes no request.
+def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> list[dg.AssetsDefinition]:
+    """The definitions of a connector's assets: one, or one a resource. Building them makes no request.
 
     Args:
         names: Names of the connector.
@@ -79,12 +83,18 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
     """
     checks = find_checks(names, crons)
     translator = AnalyticsTranslator(names, crons, tabulate_configured(names, resource))
+    every = [each.name for each in names.connector.resources]
+    return [
+        _build(names, step, checks, translator) for step in ([[name] for name in every] if names.split else [every])
+    ]
 
+
+def _build(names: Names, step: list[str], checks: Checks, translator: AnalyticsTranslator) -> dg.AssetsDefinition:
     @dlt_assets(
-        dlt_source=source_shape(names.connector),
+        dlt_source=source_shape(names.connector).with_resources(*step),
         # A pipeline would create its working directory here; each run makes pipelines and a directory of its own.
         dlt_pipeline=None,  # type: ignore[arg-type]
-        name=names.op,
+        name=names.op(step[0]),
         dagster_dlt_translator=translator,
         pool=names.pool,
     )
@@ -100,14 +110,16 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
             analytics.check_run_config(names)
             reading, overrides = config.reading(), config.overrides()
             settings, target = analytics.plan(names, **overrides)
+            divide(names, context, settings)
             facts = run_facts(config.mode, reading, settings, target)
             context.log.info(say_what(facts, [each.name for each in selected]))
             context.log.info(f"The settings of this run:\n{tabulate_settings(settings, target)}")
             _tag(names, context, facts)
+            shared_file = target.duckdb_path if names.split else None
             by_hand = analytics.leads_elsewhere(names)
             with (
                 first_lines_only(),
-                analytics.open(settings, target, context.log.warning) as session,
+                analytics.open(settings, target, context.log.warning, patience(context, shared_file)) as session,
                 begin_sync(session, selected, analytics.busy_timeout) as pending,
             ):
                 last_time = {
@@ -136,7 +148,7 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
                         # The error, or dlt's pipes, hold the rows in reference cycles.
                         gc.collect()
                 context.log.info(f"What this run did:\n{progress.summary()}")
-                if failures:
+                if failures and not names.split:
                     yield from _check_the_others(names, context, session, checks, failures)
         except (SettingsError, RunConfigError, DestinationError) as error:
             if not isinstance(error, DestinationError):
@@ -144,9 +156,7 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
             # Not chained: the message says the cause, and the cause's own text may quote secrets.
             raise dg.Failure(redact(str(error), analytics.secrets(names.connector))) from None
         if failures:
-            if permanent:
-                tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
-            raise dg.Failure(_summary(failures, len(selected)), metadata=failures)
+            raise _failure(names, context, failures, len(selected), permanent=permanent)
 
     return _without_internals(analytics_api)
 
@@ -210,6 +220,19 @@ def _log_outcome(context: dg.AssetExecutionContext, done: Synced) -> None:
             f"{name}: {count(stats.values_rescued, 'value')} not fitting the column, kept in {RESCUED}. The check"
             " values_fit names the rows."
         )
+
+
+def _failure(
+    names: Names, context: dg.AssetExecutionContext, failures: dict[str, str], selected: int, *, permanent: bool
+) -> dg.Failure:
+    """Tags the run with whether a retry may help, and returns what its step raises."""
+    instance, run_id = context.instance, context.run.run_id
+    if names.split:
+        tag_failed_step(instance, run_id, permanent=permanent)
+        return dg.Failure("\n".join(list_reasons(failures)), metadata=failures)
+    if permanent:
+        tag_run(instance, run_id, NO_RUN_RETRY)
+    return dg.Failure(_summary(failures, selected), metadata=failures)
 
 
 def _summary(failures: dict[str, str], selected: int) -> str:

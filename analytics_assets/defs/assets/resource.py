@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,11 +118,11 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             if name in self._by_run_config(names):
                 remedy = "Run config may not set it: set it in .dlt or the environment."
                 raise SettingsError(names.connector.section, name, "comes by run config", remedy=remedy)
-        op = self._run_config.get("ops", {}).get(names.op, {})
+        ops = [self._run_config.get("ops", {}).get(names.op(each.name), {}) for each in names.connector.resources]
         hidden = SECRETS - {"hash_key", *NO_FIELDS}
         for place, fields, allowed in (
             ("resource", self._by_run_config(names), hidden),
-            ("op", op.get("config") or {}, ()),
+            *(("op", op.get("config") or {}, ()) for op in ops),
         ):
             for name, value in fields.items():
                 if isinstance(value, Mapping) and "env" in value and name not in allowed:
@@ -178,25 +179,28 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         self,
         names: Names,
         log: Callable[[str], None],
-        **overrides: Any,  # noqa: ANN401 - settings differ in type
+        busy_timeout: float | None = None,
     ) -> Iterator[Session]:
         """Checks the configuration and opens the destination for one run. Makes no request to the API.
 
         Args:
             names: Names of the connector.
             log: Called with a message when the run has to wait.
-            overrides: Values that win over the resource's own fields; `None` keeps the field's value.
+            busy_timeout: Most seconds to wait for a DuckDB file, in place of the field.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unknown, unsuitable, busy or out of reach.
         """
-        with self.open(*self.plan(names, **overrides), log) as session:
+        with self.open(*self.plan(names), log, busy_timeout) as session:
             yield session
 
-    def open(self, settings: Settings, target: Target, log: Callable[[str], None]) -> AbstractContextManager[Session]:
+    def open(
+        self, settings: Settings, target: Target, log: Callable[[str], None], busy_timeout: float | None = None
+    ) -> AbstractContextManager[Session]:
         """Opens the destination for a run that is planned (see `plan` and `session`)."""
-        return open_session(settings, target, self.destination_credentials, log=log, connect=self._connect)
+        connect = partial(self._connect, timeout=busy_timeout)
+        return open_session(settings, target, self.destination_credentials, log=log, connect=connect)
 
     def check_destination(self, names: Names, log: Callable[[str], None]) -> tuple[str, dict[str, CatalogChangeError]]:
         """Tests whether a run could write to the destination, and leaves nothing there.
@@ -271,12 +275,15 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         return _copied_beside(target) if "destination_credentials" in fields else target
 
     @contextmanager
-    def duckdb(self, names: Names, log: Callable[[str], None]) -> "Iterator[DuckDBPyConnection]":
+    def duckdb(
+        self, names: Names, log: Callable[[str], None], busy_timeout: float | None = None
+    ) -> "Iterator[DuckDBPyConnection]":
         """Opens the DuckDB file of the destination for SQL. At the end the copy for readers is made.
 
         Args:
             names: Names of the connector.
             log: Called with a message while another process holds the file.
+            busy_timeout: Most seconds to wait for it, in place of the field.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong. The default name of the file depends on them.
@@ -285,13 +292,15 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         settings, target = self.plan(names)
         if target.duckdb_path is None:
             raise DestinationError(f"Reports need DuckDB, and the destination is {target.type}.")
-        with self._connect(target.duckdb_path, settings.duckdb_memory, log) as connection:
+        with self._connect(target.duckdb_path, settings.duckdb_memory, log, busy_timeout) as connection:
             yield connection
             if target.read_copy:
                 publish(connection, target.duckdb_path, target.read_copy, settings.read_copy_max_gb, log)
 
     @contextmanager
-    def _connect(self, path: Path, memory: str | None, log: Callable[[str], None]) -> "Iterator[DuckDBPyConnection]":
+    def _connect(
+        self, path: Path, memory: str | None, log: Callable[[str], None], timeout: float | None = None
+    ) -> "Iterator[DuckDBPyConnection]":
         """Opens a DuckDB file by `DuckDBResource`, as soon as no other process holds it."""
         from dagster_duckdb import DuckDBResource  # noqa: PLC0415 - definitions need no DuckDB
 
@@ -300,7 +309,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         warehouse = DuckDBResource(database=str(path), connection_config=duckdb_options(memory))
         # DuckDBResource waits for a busy file silently. Once this process holds the file, it connects at once.
         with (
-            open_duckdb(path, self.busy_timeout, memory, log),
+            open_duckdb(path, self.busy_timeout if timeout is None else timeout, memory, log),
             warehouse.get_connection() as connection,
             closing(connection),
         ):

@@ -48,7 +48,7 @@ def read_executor() -> dg.ExecutorDefinition:
     Raises:
         SettingsError: The executor is unknown, or its package is not installed.
     """
-    name = str(dlt.config.get("execution.executor") or IN_PROCESS)
+    name = _read_name()
     if name not in EXECUTORS:
         raise _error("executor", f"is unknown; known: {', '.join(EXECUTORS)}", name)
     module, attribute, extra = EXECUTORS[name]
@@ -65,6 +65,15 @@ def read_executor() -> dg.ExecutorDefinition:
         return {**configured, **given}
 
     return definition.configured(with_run_config, config_schema=dg.Permissive())
+
+
+def have_steps_to_wait() -> bool:
+    """Whether steps may wait for a worker for long, as with Celery, Kubernetes and Dask."""
+    return _read_name() not in {IN_PROCESS, "multiprocess"}
+
+
+def _read_name() -> str:
+    return str(dlt.config.get("execution.executor") or IN_PROCESS)
 
 
 def _read_config() -> dict[str, Any]:

@@ -56,7 +56,7 @@ audit: install ## ask the OSV database, over the network, for known vulnerabilit
 
 sbom: install ## list the locked packages of a deployment in dist/sbom.cdx.json (CycloneDX)
 	@mkdir -p dist
-	$(UV) export --quiet --locked --extra alerts --extra kubernetes --extra postgres-storage --preview-features sbom-export --format cyclonedx1.5 -o dist/sbom.cdx.json
+	$(UV) export --quiet --locked --extra alerts --extra distributed --preview-features sbom-export --format cyclonedx1.5 -o dist/sbom.cdx.json
 
 test-latest: install ## run the suite on the newest Dagster, with dagster-dlt instead of dagster-embedded-elt
 	UV="$(CURDIR)/$(UV)" $(BIN)/python -m tools.latest

@@ -21,6 +21,7 @@ from analytics_assets.defs.assets.materialization import (
     observe_endpoint,
     rows_last_time,
 )
+from analytics_assets.defs.assets.one_configuration import check_configuration, configured_tag
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.run_facts import run_facts, say_what, tabulate_configured, tabulate_settings
 from analytics_assets.defs.assets.specs import spec_attributes
@@ -87,14 +88,15 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
         name=names.op,
         dagster_dlt_translator=translator,
         pool=names.pool,
+        op_tags=configured_tag(names, resource),
     )
     @given_resource(names)
     def analytics_api(context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource) -> Events:
+        check_configuration(names, context)
         wanted = context.selected_asset_keys
         selected = [each for each in names.connector.resources if names.asset_key(each.name) in wanted]
-        failures: dict[str, str] = {}
         # Whether every failure so far is one that another run would meet again.
-        permanent = True
+        failures, permanent = dict[str, str](), True
         try:
             # Before `config.reading()`, whose errors show the values of start and end: they may come from a variable.
             analytics.check_run_config(names)

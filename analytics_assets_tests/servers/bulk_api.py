@@ -20,11 +20,14 @@ from analytics_assets_tests.servers.running import running
 
 ACTIVITIES = SHIPPED.dialects_by_name["ninjaone"].endpoints["activities"]
 
+SECOND = 1_000_000
+"""Microseconds."""
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 """When the first activity happens."""
 
 ROW = (
-    b'{"id": %(id)d, "activityTime": %(time)d, "deviceId": %(device)d, "activityType": "SOFTWARE",'
+    b'{"id": %(id)d, "activityTime": %(time)d.%(fraction)06d, "deviceId": %(device)d, "activityType": "SOFTWARE",'
     b' "statusCode": "SOFTWARE_ADDED", "status": "Software added", "severity": "NONE", "priority": "NONE",'
     b' "subject": "Workstation %(device)d", "message": "Activity %(id)d", "type": "Software",'
     b' "data": {"message": {"code": "software_added", "params": {"name": "Package %(device)d"}}}}'
@@ -32,23 +35,25 @@ ROW = (
 
 
 class BulkApi(ThreadingHTTPServer):
-    """Serves `count` activities, one every `every` seconds from `START` on, with ids from 1 on.
+    """Serves `count` activities, one every `every` microseconds from `START` on, with ids from 1 on.
 
     Args:
         address: Address that it listens on.
         count: How many activities there are.
-        every: Whole seconds from one to the next.
+        every: Microseconds from one to the next.
         latency: Seconds before each answer.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: str, count: int, every: int = 1, latency: float = 0) -> None:
+    def __init__(self, address: str, count: int, every: int = SECOND, latency: float = 0) -> None:
         super().__init__((address, 0), _Handler)
         self.count, self.every, self.latency = count, every, latency
         self.requests: list[Request] = []
         """Those for activities."""
+        self.sent = 0
+        """Bytes of the answers to them."""
         self.before_answer: Callable[[Request], object] = lambda _: None
         """Called with each of them. Tests break the API here."""
 
@@ -59,7 +64,7 @@ class BulkApi(ThreadingHTTPServer):
     @property
     def end(self) -> datetime:
         """When the activity after the last would happen."""
-        return START + timedelta(seconds=self.count * self.every)
+        return START + timedelta(microseconds=self.count * self.every)
 
     def page(self, query: Any) -> bytes:
         """The body that answers a query."""
@@ -68,13 +73,16 @@ class BulkApi(ThreadingHTTPServer):
         last = min(self.count, ceil(self._number(query["before"])) - 1) if "before" in query else self.count
         last = min(last, int(query.get("olderThan", last + 1)) - 1)
         ids = range(last, max(first - 1, last - int(query["pageSize"])), -1)
-        start = int(START.timestamp())
-        rows = (ROW % {b"id": n, b"time": start + (n - 1) * self.every, b"device": n % 9973} for n in ids)
+        start = int(START.timestamp()) * SECOND
+        rows = (
+            ROW % {b"id": n, b"time": at // SECOND, b"fraction": at % SECOND, b"device": n % 9973}
+            for n, at in ((n, start + (n - 1) * self.every) for n in ids)
+        )
         return b'{"lastActivityId": %d, "activities": [%s]}' % (self.count, b",".join(rows))
 
     def _number(self, epoch: str) -> float:
         """The id, with a fraction, of the activity at a point in time."""
-        return (float(epoch) - START.timestamp()) / self.every + 1
+        return (float(epoch) - START.timestamp()) * SECOND / self.every + 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients may hang up: one that is killed does."""
@@ -94,19 +102,21 @@ class _Handler(Handler):
         self.server.before_answer(request)
         if self.server.latency:
             threading.Event().wait(self.server.latency)
-        self.send(200, self.server.page(request.query))
+        body = self.server.page(request.query)
+        self.server.sent += len(body)
+        self.send(200, body)
 
 
 @contextmanager
-def serve_bulk(address: str, count: int, every: int = 1, latency: float = 0) -> Iterator[BulkApi]:
+def serve_bulk(address: str, count: int, every: int = SECOND, latency: float = 0) -> Iterator[BulkApi]:
     """Runs such an API on a free port."""
     with running(server := BulkApi(address, count, every, latency)):
         yield server
 
 
-def find_wrong(table: str, every: int = 1) -> str:
+def find_wrong(table: str, every: int = SECOND) -> str:
     """SQL of Postgres for rows, distinct ids, and rows of a table of activities that are not those of the API."""
-    time = f"to_timestamp({int(START.timestamp())} + (id - 1) * {every})"
+    time = f"timestamptz '{START.isoformat()}' + (id - 1) * interval '{every} microseconds'"
     return (
         f"SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE message <> 'Activity ' || id OR"
         f" activity_time <> {time} OR device_id <> id % 9973 OR _rescued_data IS NOT NULL OR"

@@ -23,8 +23,8 @@ from analytics_assets_tests.support.waiting import until
 
 DISTRIBUTED = CHECKOUT / "deploy/distributed"
 
-PATIENCE = 120
-"""Seconds that a service may take to start. Only a failure ever takes them."""
+PATIENCE = 300
+"""Seconds that a service or a run may take. Only a failure ever takes them."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -124,11 +124,11 @@ def cpu_of(pid: int, *, with_ended_children: bool = False) -> float:
 
 def size_of(directory: Path) -> int:
     found = 0
-    for path in directory.rglob("*"):
-        try:
-            found += path.stat().st_size
-        except OSError:
-            continue
+    # Unlike `rglob`, it goes on if a directory is removed meanwhile.
+    for parent, _, files in os.walk(directory):
+        for file in files:
+            with suppress(OSError):
+                found += Path(parent, file).stat().st_size
     return found
 
 

@@ -30,7 +30,7 @@ from analytics_assets.interrupts import describe_end, end, noticed
 from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.leftovers import count_leftover, drop_leftover, find_heir, find_leftovers
-from analytics_assets.warehouse.locks import advisory_locks
+from analytics_assets.warehouse.locks import hold
 from analytics_assets.warehouse.session import Session
 
 try:
@@ -164,7 +164,7 @@ def drop(name: str, *, ask: bool) -> None:
                 sys.exit(f"Nothing is left of a resource {name!r} in the warehouse: there is no file {path}.")
             with (
                 analytics.session(names, _say) as session,
-                advisory_locks(session, [name], analytics.busy_timeout),
+                hold(session, name, analytics.busy_timeout),
             ):
                 with session.client:
                     _drop(session, name, ask=ask)

@@ -3,9 +3,9 @@
     python -m tools.week
 
 The processes are the shipped ones: Dagster's daemon with its code server, the runs, and the schedules as a person
-switches them on. Their clock is the system's, moved by `clock.c`: it runs at its usual speed, and once the rows of an
-hour are loaded it is put to the next. So an hour in which all is well takes seconds, and one with a fault as long as
-the product needs to get over it.
+switches them on. Their clock is the system's, moved: it runs at its usual speed, and once the rows of an hour are
+loaded it is put to the next. So an hour in which all is well takes seconds, and one with a fault as long as the product
+needs to get over it.
 
 The API gets new and edited rows before each hour. A hour is loaded as soon as the read copy has all rows of the API. A
 reader opens that copy over and over throughout the week, and another keeps the connection of its first hour.
@@ -18,7 +18,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from analytics_assets.demo.exchange import Request, Row
 from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.servers.webhook import Webhook, listening
 from analytics_assets_tests.support.checkout import CHECKOUT
+from analytics_assets_tests.support.clock import Clock, new_clock
 from analytics_assets_tests.support.environment import CONFIGURED_BY
 from analytics_assets_tests.support.holder import holding
 from analytics_assets_tests.support.shipped import keys, loaded_keys, shipped_rows
@@ -88,7 +88,7 @@ class Week:
     home: Path
     port: int
     """Port of the code server."""
-    offset: float = 0.0
+    clock: Clock
     processes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     servers: ExitStack = field(default_factory=ExitStack)
 
@@ -104,26 +104,15 @@ class Week:
     def copy(self) -> Path:
         return self.disk / "warehouse_read.duckdb"
 
-    def now(self) -> datetime:
-        """The time of the moved clock."""
-        return datetime.fromtimestamp(time.time() + self.offset, UTC)
-
-    def put_clock(self, moment: datetime) -> None:
-        """Puts the clock of all processes to a moment."""
-        self.offset = moment.timestamp() - time.time()
-        with (self.home / "clock").open("r+b") as file:
-            file.write(struct.pack("d", self.offset))
-
     def environment(self) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURED_BY)}
         return environment | {
             "ALERTS__WEBHOOK_URL": self.webhook.url,
-            "CLOCK_OFFSET": str(self.home / "clock"),
+            **self.clock.environment,
             "DAGSTER_HOME": str(self.home),
             "DESTINATION__DUCKDB__CREDENTIALS": str(self.database),
             "DLT_DATA_DIR": str(self.home / "dlt"),
             "DLT_PROJECT_DIR": str(self.home),
-            "LD_PRELOAD": str(self.home / "clock.so"),
             "RUNTIME__DLTHUB_TELEMETRY": "false",
             "SOURCES__ANALYTICS__API_KEY": TOKEN,
             "SOURCES__ANALYTICS__BASE_URL": self.api.url,
@@ -236,10 +225,10 @@ def changed_type(week: Week) -> Iterator[None]:
     policies = week.api.rows["policies"]
     before = list(policies)
     policies[:] = [
-        {**row, "parentPolicyId": f"policy {row['id']}", "updated": week.now().isoformat()} for row in policies
+        {**row, "parentPolicyId": f"policy {row['id']}", "updated": week.clock.now().isoformat()} for row in policies
     ]
     yield
-    policies[:] = [row | {"parentPolicyId": None} for row in policies[len(before) :]] + before
+    policies[:] = before + [row | {"parentPolicyId": None} for row in policies[len(before) :]]
 
 
 @contextmanager
@@ -380,18 +369,18 @@ def live(week: Week, instance: dg.DagsterInstance, hour: int, open_faults: dict[
         if each.hour == hour:
             fault, open_faults[each] = each, ExitStack()
             open_faults[each].enter_context(each.make(week))
-    week.put_clock(moment - timedelta(seconds=1))
+    week.clock.put(moment - timedelta(seconds=1))
     lasts = fault is not None and hour < fault.hour + fault.hours
     late = None
-    while week.now() < moment + LATE and not (lasts and fault and not fault.waits):
+    while week.clock.now() < moment + LATE and not (lasts and fault and not fault.waits):
         if not lasts and week.is_loaded():
-            late = (week.now() - moment).total_seconds()
+            late = (week.clock.now() - moment).total_seconds()
             break
         if lasts and _is_settled(instance, moment):
             break
         time.sleep(0.5)
     # The next tick would be skipped, while a run of this hour evaluates its checks.
-    while late is not None and week.now() < moment + LATE and instance.get_runs(UNFINISHED_RUNS, limit=1):
+    while late is not None and week.clock.now() < moment + LATE and instance.get_runs(UNFINISHED_RUNS, limit=1):
         time.sleep(0.5)
     for each in list(open_faults):
         if hour >= each.hour + each.hours - 1:
@@ -455,9 +444,6 @@ def new_week(directory: Path) -> Iterator[Week]:
     disk.mkdir()
     home.mkdir()
     shutil.copy(CHECKOUT / "dagster.yaml", home)
-    source = Path(__file__).with_name("clock.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(home / "clock.so"), str(source), "-lm"], check=True)
-    (home / "clock").write_bytes(struct.pack("d", 0))
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "none", str(disk)], check=True)
     try:
         with ExitStack() as servers, listening() as webhook:
@@ -466,11 +452,11 @@ def new_week(directory: Path) -> Iterator[Week]:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
-            week = Week(disk, api, webhook, home, port, servers=servers)
+            week = Week(disk, api, webhook, home, port, new_clock(home), servers=servers)
             week.workspace.write_text(
                 f"load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: analytics_assets}}}}]"
             )
-            week.put_clock(START - timedelta(minutes=5))
+            week.clock.put(START - timedelta(minutes=5))
             with dg.DagsterInstance.from_config(str(home)) as instance:
                 # It makes the tables of the history, in which two processes at once would get in each other's way.
                 instance.get_runs(limit=1)
@@ -488,6 +474,8 @@ def new_week(directory: Path) -> Iterator[Week]:
 def main() -> int:
     """Lives through the week; the exit status says whether an hour was lost, a reader refused, or a row wrong."""
     hours: list[Hour] = []
+    # A shell has what it starts in the background ignore Ctrl-C, and then Dagster ignores SIGTERM as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as name, new_week(Path(name)) as week, ExitStack() as stack:
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(week.home)))
         open_faults: dict[Fault, ExitStack] = {}

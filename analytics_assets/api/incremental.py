@@ -87,8 +87,10 @@ class BatchReader:
         if self.cursor:
             state = dlt.current.resource_state(name)
             if not self.stateful:
-                # A window may load other versions of the rows whose digests are kept, so the digests become stale.
-                state.pop(RECENT, None)
+                # A window may load other versions of the rows whose digests are kept, so the digests become stale. Of
+                # events there is one version, and their windows leave the state as it is.
+                if not self.listing.resource.append_only:
+                    state.pop(RECENT, None)
             elif self.stats.cursor_before is None:
                 last_value = state["incremental"][self.cursor]["last_value"]
                 self.stats.cursor_before = self.stats.cursor_after = last_value

@@ -13,6 +13,7 @@ from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedExcept
 from analytics_assets.api.configured import configure
 from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
+from analytics_assets.api.misspelled import refuse_misspelled
 from analytics_assets.api.settings import DEMO, SECRETS, TOKEN_URLS, Settings, SettingsError, is_token
 from analytics_assets.api.values.timestamps import parse_timestamp
 
@@ -55,10 +56,11 @@ def read_settings(
 
     Raises:
         CatalogError: The connector has mistakes.
-        SettingsError: A value is missing, malformed, unknown or out of bounds, or it would send the credentials to an
-            origin that is not allowed.
+        SettingsError: A value is missing, malformed, unknown or out of bounds, a key is misspelled, or the credentials
+            would be sent to an origin that is not allowed.
     """
     connector = configure(connector)
+    refuse_misspelled(connector)
     given = {key: value for key, value in explicit.items() if value is not None}
     settings = _resolve(connector, given)
     if LEADS_ELSEWHERE.intersection(by_run_config):

@@ -3,12 +3,26 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from time import monotonic
 from typing import Any
 
 from analytics_assets.api.reading import Gap
+
+ON_THE_WIRE = {
+    "requests",
+    "pages",
+    "retries",
+    "responses",
+    "seconds_to_respond",
+    "slowest_response",
+    "status",
+    "body_bytes",
+    "seconds_waited",
+    "waits",
+}
+"""Stats of requests, not of the rows that they have brought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +101,12 @@ class SyncStats:
     """Waits of requests at the moment."""
     is_read: bool = False
     """Whether the listing has been read to its end."""
+
+    def begin_again(self) -> None:
+        """Forgets what was counted in the listing, because it is read once more, and keeps what its requests cost."""
+        fresh = SyncStats()
+        for name in {each.name for each in fields(self)} - ON_THE_WIRE:
+            setattr(self, name, getattr(fresh, name))
 
     def count_response(self, status: int, seconds: float) -> None:
         """Counts a response that came whole."""

@@ -81,6 +81,15 @@ def _keep_cells(destination: Destination[Any, Any], known: dict[str, Any]) -> De
     return Postgres(**known) if destination.destination_type == DLT_POSTGRES else destination
 
 
+def with_staging(destination: Destination[Any, Any], suffix: str) -> Destination[Any, Any]:
+    """The same destination with another staging dataset, whose name ends in a suffix."""
+    given = destination.config_params
+    layout = {"staging_dataset_name_layout": f"{given['staging_dataset_name_layout']}{suffix}"}
+    copy = type(destination)(**given | layout, **destination.caps_params)
+    copy.capabilities = destination.capabilities  # type: ignore[method-assign] # as in `_resolve_once`
+    return copy
+
+
 def _resolve_once(destination: Destination[Any, Any], config: Any) -> Destination[Any, Any]:  # noqa: ANN401 - as each has it
     """The same destination, with its configuration resolved and its capabilities remembered.
 

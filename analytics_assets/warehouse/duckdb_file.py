@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -95,14 +96,20 @@ def _connect(
                 raise DestinationError(f"Cannot open the DuckDB file {path}: {error}") from error
             if time.monotonic() + pause > deadline:
                 raise DestinationError(
-                    f"The DuckDB file {path} is still in use after {timeout:.0f} s. Close the program that holds it"
-                    f" (a notebook, a SQL client, another run) and try again. DuckDB says: {error}"
+                    f"The DuckDB file {path} is still in use after {timeout:.0f} s: {_holder(error)} holds it. Close"
+                    " that program (a notebook, a SQL client, another run) and try again."
                 ) from error
             if time.monotonic() >= logged + LOGGED_EVERY:
                 logged = time.monotonic()
-                log(f"Waiting for the DuckDB file {path}, which another process holds: {error}")
+                log(f"Waiting for the DuckDB file {path}, {timeout:.0f} s at most: {_holder(error)} holds it")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _holder(error: duckdb.Error) -> str:
+    """The program that holds the file, as DuckDB names it with its process id, or "another process"."""
+    named = re.search(r"lock is held in (.+ \(PID \d+\))", str(error))
+    return named[1] if named else "another process"
 
 
 def _describe_newer_file(path: Path, error: duckdb.Error) -> str:

@@ -96,6 +96,11 @@ def build_client(connector: Connector, destination: Destination[Any, Any], worki
     return client
 
 
+def connect_beside(client: SqlJobClientBase) -> SqlJobClientBase:
+    """A client like another, with a connection of its own. In dlt's pipe no pipeline could be made for it."""
+    return type(client)(client.schema, client.config, client.capabilities)  # type: ignore[arg-type] # each has its own
+
+
 def rows_loaded(pipeline: dlt.Pipeline, resource: Resource) -> int:
     """Number of rows that the last run of the pipeline appended or merged; 0 if there was nothing new."""
     trace = pipeline.last_trace
@@ -105,6 +110,10 @@ def rows_loaded(pipeline: dlt.Pipeline, resource: Resource) -> int:
 
 def last_load_id(pipeline: dlt.Pipeline) -> str:
     """Id of the load that the last run made; if it loaded nothing, the present time as one. Ids are epoch seconds."""
+    return min(load_ids(pipeline), default=str(time.time()))
+
+
+def load_ids(pipeline: dlt.Pipeline) -> list[str]:
+    """Ids of the loads that the last run made."""
     trace = pipeline.last_trace
-    loads = trace.last_load_info.loads_ids if trace and trace.last_load_info else []
-    return min(loads) if loads else str(time.time())
+    return list(trace.last_load_info.loads_ids) if trace and trace.last_load_info else []

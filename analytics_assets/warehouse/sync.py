@@ -5,9 +5,11 @@ other caller leaves it to dlt itself.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -15,7 +17,6 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract.source import DltSource
 
 from analytics_assets.api.catalog import Resource, load_order
-from analytics_assets.api.connector import Connector
 from analytics_assets.api.listing import Listing, read_ahead
 from analytics_assets.api.reading import Gap, Reading
 from analytics_assets.api.source import read_listing
@@ -24,11 +25,12 @@ from analytics_assets.api.values.columns import undeclared_columns
 from analytics_assets.garbage import rarely_collected
 from analytics_assets.warehouse.deletions import mark_deleted
 from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
-from analytics_assets.warehouse.locks import advisory_locks
+from analytics_assets.warehouse.locks import BusyError, can_share, has_locks, hold
 from analytics_assets.warehouse.pipeline import (
     build_pipeline,
     can_append,
     last_load_id,
+    load_ids,
     load_options,
     loads_once,
     own_defaults,
@@ -37,9 +39,14 @@ from analytics_assets.warehouse.pipeline import (
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session
 from analytics_assets.warehouse.shape import note_shape
 from analytics_assets.warehouse.table_state import TableState, count_rows, has_table, prepare_drop, read_table_state
+from analytics_assets.warehouse.turn import Loads, Turn, await_turn, find_loads
+from analytics_assets.warehouse.windows import drop_forgotten
 
 Run = Callable[[dlt.Pipeline, DltSource, Mapping[str, Any]], object]
 """Runs a pipeline, given the source and further arguments of `dlt.Pipeline.run`."""
+
+Load = Callable[..., dlt.Pipeline]
+"""Loads one part of a listing: `_load`, given the source, and whether the table is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,10 @@ class Pending:
     """The rows of the API. Reading has begun, unless the table cannot take them or the first request depends on it."""
     table: TableState | Exception
     """The table as it was found before the first request, or why it could not be looked at."""
+    loads: Loads
+    """The loads of the table before the first request."""
+    timeout: float
+    """Seconds to wait at most for another run that has the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,7 @@ class Synced:
     """Whether the sync read everything that the API lists, so that missing rows are gone."""
     undeclared: Mapping[str, str]
     """Columns of fields that the catalog does not know, by field."""
-    seconds: float
+    seconds: float = 0
     """Seconds from the start of the sync to its end. The listing may have been read ahead of it."""
 
 
@@ -80,31 +91,34 @@ class Synced:
 def begin_sync(
     session: Session, resources: Iterable[Resource] | None = None, lock_timeout: float = BUSY_TIMEOUT
 ) -> Iterator[list[Pending]]:
-    """Yields resources in load order, to be synced one by one, while no other run syncs their tables.
+    """Yields resources in load order, to be synced one by one.
 
-    All tables are looked at before the first request. The listing of one that does not fit the catalog is not started.
+    Reading waits for no other run, and one at a time loads a table (see `Turn`). All tables are looked at before the
+    first request. The listing of one that does not fit the catalog is not started.
     At the end the copy for readers is made, also if a resource has failed: the others are loaded.
 
     Args:
         session: Where to load the rows.
         resources: What to sync; by default all resources of the session's connector. One that the configuration has
             switched off is left out, and fields that it hides are hidden, whatever the given resource says.
-        lock_timeout: Seconds to wait at most for another run that has a table in Postgres.
+        lock_timeout: Seconds to wait at most for another run that loads a table, and that only for that table.
 
     Raises:
-        DestinationError: Another run still has a table.
         SettingsError: As `read_ahead` says.
     """
     resources = load_order(_as_configured(session, resources))
-    with advisory_locks(session, [each.name for each in resources], lock_timeout), rarely_collected():
+    with rarely_collected():
+        if can_share(session):
+            drop_forgotten(session)
         with session.client as client:
-            tables = [_look_at_table(client, session.connector, resource) for resource in resources]
+            loads = [find_loads(client, session, resource) for resource in resources]
+            tables = [_look_at_table(client, session, resource) for resource in resources]
             if leftovers := find_leftovers(client, session.connector):
                 session.log(describe_leftovers(session.connector, leftovers))
         held = {each.name for each, table in zip(resources, tables, strict=True) if not _can_load(table)}
         try:
             with read_ahead(session.settings, resources, held) as listings:
-                yield list(map(Pending, listings, tables))
+                yield [Pending(*each, lock_timeout) for each in zip(listings, tables, loads, strict=True)]
         except Exception:
             session.publish()
             raise
@@ -122,9 +136,17 @@ def _as_configured(session: Session, resources: Iterable[Resource] | None) -> It
         yield resource if hides_all else known
 
 
-def _look_at_table(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TableState | Exception:
+def _look_at_table(client: SqlJobClientBase, session: Session, resource: Resource) -> TableState | Exception:
     try:
-        return read_table_state(client, connector, resource)
+        table = read_table_state(client, session.connector, resource)
+        if not table.is_torn or not has_locks(session):
+            return table
+        # A load that is going on looks like one that died. If so, the turn of this run notices that it has ended.
+        try:
+            with hold(session, resource.name, 0):
+                return read_table_state(client, session.connector, resource)
+        except BusyError:
+            return replace(table, is_torn=False)
     except Exception as error:  # noqa: BLE001 - a table that cannot be read costs only its own resource
         _raise_interrupt(error)
         return error
@@ -166,30 +188,60 @@ def sync(
     Raises:
         CatalogChangeError: The table does not fit the catalog, and is not to be rebuilt; or it belongs to something
             else. No request was made.
+        DestinationError: Another run loads the table for longer than the timeout. Nothing was written then.
         ShrunkListingError: The listing lacks too many rows of the table. Its rows are loaded, but none is marked.
         Exception: Any error of dlt, the API or the destination. Nothing was written then, except slices that were
             already committed.
     """
     started = time.monotonic()
-    listing, table = pending.listing, pending.table
+    listing, table = pending.listing, _loadable(pending.table, rebuild=rebuild)
+    resource, reading = listing.resource, reading or Reading()
+    # A window into a table that was emptied drops what its cursor was, so it has to wait for its turn.
+    is_apart = reading.is_window and resource.append_only and not (table.is_empty and pending.loads[0])
+    window = reading if is_apart and has_locks(session) else None
+    with Turn(session, resource, pending.loads, pending.timeout, window) as turn:
+        load = partial(_load, listing, turn, run)
+        try:
+            done = _sync(listing, table, turn, reading, load)
+        except Exception:
+            if not turn.is_overtaken:
+                raise
+            done = None
+        if done is None:
+            session.log(f"{resource.name}: another run has loaded the table meanwhile, so the API is read once more")
+            listing.stats.begin_again()
+            with session.client as client:
+                table = _loadable(read_table_state(client, session.connector, resource), rebuild=rebuild)
+            done = _sync(listing, table, turn, reading, load)
+    return replace(done, seconds=time.monotonic() - started)
+
+
+def _loadable(table: TableState | Exception, *, rebuild: bool) -> TableState:
+    """The table as the sync shall treat it: one that is rebuilt is dropped, so it is empty."""
     if isinstance(table, Exception):
         raise table
-    if table.mismatch and not rebuild:
+    if rebuild:
+        return TableState(is_empty=True)
+    if table.mismatch:
         raise table.mismatch
+    return table
+
+
+def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, load: Load) -> Synced:
+    session = turn.session
     resource = listing.resource
-    into_empty = from_empty = rebuild or table.is_empty
-    if into_empty:
-        with session.client as client:
-            prepare_drop(client)
-    reading = reading or Reading()
+    into_empty = from_empty = table.is_empty and not turn.is_apart
     if not into_empty:
         reading = _widened(reading, listing, table, session.log)
     unfilled = table.unfilled if reading.is_window and not into_empty else ()
     loaded = 0
-    for part in _slices(listing, reading, None if into_empty else table.gap):
+    for part in _slices(listing, reading, table.gap):
+        turn.give_back()
         source = read_listing(listing, part)
-        note_shape(source, resource, unfilled)
-        pipeline = _load(resource, session, source, into_empty=into_empty, run=run)
+        if not turn.leaves_state_alone:
+            note_shape(source, resource, unfilled)
+        pipeline = load(source, into_empty=into_empty)
+        turn.settle(load_ids(pipeline))
         into_empty = False
         loaded += rows_loaded(pipeline, resource)
     is_complete = resource.cursor is None or reading.everything
@@ -213,7 +265,6 @@ def sync(
         has_table=exists,
         is_complete=is_complete,
         undeclared=undeclared_columns(columns, resource),
-        seconds=time.monotonic() - started,
     )
 
 
@@ -236,8 +287,8 @@ def _widened(reading: Reading, listing: Listing, table: TableState, log: Callabl
         if fields:
             log(f"{name}: the catalog now declares {fields}. The next sync without a window fills the older rows")
         return reading
-    # A sliced listing goes on below its gap, which the state has, too.
-    if table.is_torn and not listing.is_sliced:
+    # Events never change, so that it is enough to read them again from the cursor.
+    if table.is_torn and not listing.resource.append_only:
         # After a torn load the stored digests are stale: a row that changed back would look unchanged and be dropped.
         log(f"{name}: the last load died before it was complete, so everything is read again")
         return Reading(everything=True)
@@ -268,14 +319,26 @@ def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Rea
         yield Reading(gap=listing.stats.gap)
 
 
-def _load(resource: Resource, session: Session, source: DltSource, *, into_empty: bool, run: Run) -> dlt.Pipeline:
+def _load(listing: Listing, turn: Turn, run: Run, source: DltSource, *, into_empty: bool) -> dlt.Pipeline:
     """Reads and loads one part of a listing, and returns the pipeline that ran."""
     from analytics_assets.warehouse.parquet import write_parquet  # noqa: PLC0415 - definitions need no Arrow
 
+    resource, session = listing.resource, turn.session
     destination = session.target.type
+    # A pipeline whose reading was in vain leaves a load package in its directory.
+    directory = str(Path(session.working_dir, "again")) if turn.is_overtaken else session.working_dir
+    pipeline = build_pipeline(session.connector, resource, turn.destination, directory)
+
+    def begin(columns: Collection[str]) -> None:
+        # Windows may have such rows in common.
+        turn.take(columns, alone=listing.stats.rows_without_cursor > 0)
+        if into_empty:
+            with session.client as client:
+                prepare_drop(client)
+
+    await_turn(source, resource, begin)
     append = can_append(destination, into_empty=into_empty)
     write_parquet(source, resource, session.working_dir, once=loads_once(destination), may_append=append)
-    pipeline = build_pipeline(session.connector, resource, session.destination, session.working_dir)
     # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh
     # dlt would never load the rows before that cursor again.
     refresh = "drop_resources" if into_empty else None

@@ -1,6 +1,9 @@
 """Settings: where they come from, and what is said of wrong ones."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -76,6 +79,27 @@ def test_wrong_settings_are_refused_with_key_value_and_place(
     assert message in str(caught.value)
     assert "Set it in [sources.analytics] of .dlt/" in str(caught.value)
     assert "SOURCES__ANALYTICS__" in str(caught.value)
+
+
+def test_a_misspelled_key_is_refused_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__APIKEY", "hunter2")
+    with pytest.raises(SettingsError, match=r"analytics\.apikey is no setting; did you mean 'api_key'\?") as caught:
+        read_settings(EIGHT)
+    assert "hunter2" not in str(caught.value)
+    monkeypatch.delenv("SOURCES__ANALYTICS__APIKEY")
+    monkeypatch.setenv("SOURCES__ANALYTICS__MAX_TABLE_NESTING", "0")
+    read_settings(EIGHT)
+
+
+@pytest.mark.parametrize("file", ["config.toml", "secrets.toml"])
+def test_a_misspelled_key_of_a_file_is_refused(file: str, tmp_path: Path) -> None:
+    written = tmp_path / "project" / ".dlt" / file
+    written.parent.mkdir(parents=True)
+    written.write_text("[sources.analytics]\npagesize = 5\n", encoding="utf-8")
+    # In a process of its own, because dlt reads the files once.
+    command = "from analytics_assets.api.settings_reader import read_settings; read_settings()"
+    process = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
+    assert "pagesize is no setting; did you mean 'page_size'" in process.stderr
 
 
 @pytest.mark.parametrize("token", ["line\nbreak", "two words", "ünïcode"])

@@ -33,12 +33,15 @@ with duckdb.connect(sys.argv[1], read_only=True) as connection:
 """
 
 SYNC = """
-import sys, dagster as dg, duckdb
-from analytics_assets_tests.support.eight import defs
+import sys, duckdb
+from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.warehouse.session import open_session
+from analytics_assets.warehouse.sync import begin_sync, sync
+from analytics_assets_tests.support.eight import EIGHT
 assert duckdb.__version__ == sys.argv[1], duckdb.__version__
-config = {"ops": {"analytics_api": {"config": {"mode": sys.argv[2]}}}}
-with dg.DagsterInstance.ephemeral() as instance:
-    assert defs().resolve_job_def("analytics_sync").execute_in_process(run_config=config, instance=instance).success
+with open_session(read_settings(EIGHT)) as session, begin_sync(session) as pending:
+    for each in pending:
+        sync(each, session, rebuild=sys.argv[2] == "rebuild")
 """
 
 EXECUTE = """

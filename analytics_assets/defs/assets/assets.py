@@ -29,7 +29,7 @@ from analytics_assets.defs.automation.crons import Crons
 from analytics_assets.defs.automation.freshness import freshness_policy
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, RETRY_WHAT_FAILED, tag_run
 from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons, raise_interrupt
-from analytics_assets.defs.display.progress import Progress, count
+from analytics_assets.defs.display.progress import Progress, also_shown, count
 from analytics_assets.defs.names import Names, given_resource
 from analytics_assets.defs.quality.checks import Checks, evaluate_in_sync, find_checks
 from analytics_assets.warehouse.errors import DestinationError
@@ -109,7 +109,7 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
             by_hand = analytics.leads_elsewhere(names)
             with (
                 first_lines_only(),
-                analytics.open(settings, target, context.log.warning) as session,
+                analytics.open(settings, target, also_shown(context.log.warning)) as session,
                 begin_sync(session, selected, analytics.busy_timeout) as pending,
             ):
                 last_time = {

@@ -10,6 +10,9 @@ from analytics_assets.defs.automation.delivery import fit, link_to, tell
 from analytics_assets.defs.automation.run_tags import RETRY_NUMBER, WILL_RETRY, selected_assets, tag_run
 from analytics_assets.defs.names import Names
 
+INTERRUPTED = "INTERRUPT"
+"""Dagster's source of the error of a step whose process got SIGTERM or Ctrl-C."""
+
 RETRY_DECISION_TIMEOUT = 2.0
 """Most seconds to wait for Dagster's decision to retry a failed run, which it tags after it has stored the failure."""
 
@@ -114,6 +117,8 @@ def _reason(event: dg.DagsterEvent) -> str:
     data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description
+    if data.error_source and data.error_source.value == INTERRUPTED:
+        return f"{event.step_key}: its process was told to end, as a deployment does. What it has loaded stays."
     # Any other error is named by its class only, because its text may quote rows or secrets.
     error = data.error and (data.error.cause or data.error)
     return f"{event.step_key}: {error.cls_name if error else 'no reason given'}. The run's log says more."

@@ -1,7 +1,8 @@
 """Retries that Dagster has promised and never launched.
 
 Its daemon reads the failure of a run first, and then the run's status. If the status is not stored yet, it takes the
-run for one that has not failed, and never looks again (dagster#33741).
+run for one that has not failed, and never looks again (dagster#33741). And it gives a retry up if it cannot launch it
+at once: a deployment ends the run, and the code server that starts anew needs longer than the daemon.
 """
 
 from collections.abc import Collection, Iterator
@@ -15,16 +16,22 @@ LOOK_BACK = timedelta(hours=1)
 """How far back failed runs are looked at. A later tick of the schedule has loaded what an older one was to load."""
 
 
+GIVEN_UP = "Failed to retry run"
+"""Dagster's event of a failed run whose retry it could not launch. It takes its promise back then."""
+
+
 def find_lost_retries(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
-    """Yields failed runs that are to be retried, and have no retry so far."""
-    failed = dg.RunsFilter(
-        statuses=[dg.DagsterRunStatus.FAILURE],
-        tags={WILL_RETRY: "true"},
-        updated_after=datetime.now(UTC) - LOOK_BACK,
-    )
+    """Yields failed runs that are or were to be retried, and have no retry so far."""
+    failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=datetime.now(UTC) - LOOK_BACK)
     for record in instance.get_run_records(failed):
-        if is_promised(record.dagster_run) and not has_retry(instance, record.dagster_run):
+        run = record.dagster_run
+        if (is_promised(run) or _is_given_up(instance, run)) and not has_retry(instance, run):
             yield record
+
+
+def _is_given_up(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    return any(entry.dagster_event and entry.dagster_event.message == GIVEN_UP for entry in entries)
 
 
 def is_promised(run: dg.DagsterRun) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol
 
 from analytics_assets.api.listing import Listing
 from analytics_assets.api.stats import SyncStats
@@ -118,7 +119,7 @@ class Progress:
         }
         self._log = log
         if watcher := WATCHER.get():
-            watcher(self)
+            watcher.follow(self)
 
     def begin(self, name: str) -> None:
         """Notes that the sync of a resource begins, and watches its listing from now on."""
@@ -160,8 +161,29 @@ class Progress:
             self._log(stage.describe())
 
 
-WATCHER: ContextVar[Callable[[Progress], None] | None] = ContextVar("WATCHER", default=None)
-"""Called with the progress of each run of this process, when the run begins. The live display sets it."""
+class Watcher(Protocol):
+    """Shows the runs of this process while they work."""
+
+    def follow(self, run: Progress, /) -> None:
+        """Shows the progress of a run from now on."""
+
+    def say(self, text: str, /) -> None:
+        """Shows what a run that has not begun to read says, such as what it waits for."""
+
+
+WATCHER: ContextVar[Watcher | None] = ContextVar("WATCHER", default=None)
+"""The live display, if there is one."""
+
+
+def also_shown(log: Callable[[str], None]) -> Callable[[str], None]:
+    """The log of a run, whose messages the live display shows as well."""
+
+    def say(text: str) -> None:
+        log(text)
+        if watcher := WATCHER.get():
+            watcher.say(text)
+
+    return say
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

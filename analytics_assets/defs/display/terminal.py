@@ -41,6 +41,10 @@ class LiveProgress(Progress):
         for stage in self._stages:
             self.add_task(stage.name, total=None, state="", details="")
 
+    def say(self, text: str) -> None:
+        """Shows a message in place of `Starting ...`."""
+        self._starting.update(text=escape(text))
+
     def loaded(self) -> list[str]:
         """Names of the resources that are loaded so far."""
         return [stage.name for stage in self._stages if stage.outcome == progress.MATERIALIZED]
@@ -101,7 +105,7 @@ def live_progress(console: Console) -> Iterator[LiveProgress]:
             transient=True,
             expand=True,
         )
-        token = progress.WATCHER.set(bars.follow)
+        token = progress.WATCHER.set(bars)
         try:
             with bars:
                 yield bars

@@ -14,6 +14,7 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Wor
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster._daemon.auto_run_reexecution.auto_run_reexecution import consume_new_runs_for_automatic_reexecution
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
 from analytics_assets.defs.automation import run_findings, signs_of_life
@@ -115,6 +116,20 @@ def test_a_retry_that_dagster_has_lost_is_launched_once_for_what_failed(
     # The job of the sensor has what is requested.
     job = defs().resolve_job_def(watch.sensor.job_name or "")
     assert set(job.asset_layer.executable_asset_keys) >= set(request.asset_selection or ())
+
+
+def test_a_retry_that_dagster_has_given_up_is_launched(instance: dg.DagsterInstance, watch: Watch) -> None:
+    """As after a deployment: the code server is not there yet when the daemon is."""
+    run_id = start(instance)
+    plan(instance, run_id, "roles")
+    instance.report_run_failed(look_up(instance, run_id))
+    with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace:
+        records = instance.get_run_records(dg.RunsFilter(run_ids=[run_id]))
+        list(consume_new_runs_for_automatic_reexecution(workspace, records, logging.getLogger(__name__)))
+    assert look_up(instance, run_id).tags["dagster/will_retry"] == "false"
+    watch.tick(signs_of_life.LOST_TICKS + 1)
+    [request] = watch.requests
+    assert request.tags["dagster/parent_run_id"] == run_id
 
 
 class LikeCelery(DefaultRunLauncher):

@@ -10,9 +10,12 @@ from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PATHS, FakeApi
 from analytics_assets_tests.support.commands import COMMANDS_OF_EIGHT
 from analytics_assets_tests.support.dagster_dev import PATIENCE
+from analytics_assets_tests.support.holder import holding
 
 
-def test_a_terminal_shows_the_resources_live_and_then_the_table(api: FakeApi, tmp_path: Path) -> None:
+def test_a_terminal_shows_the_wait_for_the_file_the_resources_live_and_then_the_table(
+    api: FakeApi, tmp_path: Path
+) -> None:
     shown, screen, given_up = bytearray(), threading.Condition(), threading.Event()
 
     def is_on_screen(text: bytes) -> bool:
@@ -36,13 +39,15 @@ def test_a_terminal_shows_the_resources_live_and_then_the_table(api: FakeApi, tm
     api.faults["organizations"].append(slow)
     ours, theirs = pty.openpty()
     environment = {**os.environ, "DAGSTER_HOME": str(tmp_path), "TERM": "xterm-256color", "COLUMNS": "80"}
-    environment["DESTINATION__DUCKDB__CREDENTIALS"] = str(tmp_path / "terminal.duckdb")
+    environment["DESTINATION__DUCKDB__CREDENTIALS"] = str(database := tmp_path / "terminal.duckdb")
     reader = threading.Thread(target=read, args=(ours,), daemon=True)
     reader.start()
-    process = subprocess.Popen(
-        [*COMMANDS_OF_EIGHT, "sync"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
-    )
-    os.close(theirs)
+    with holding(database):
+        process = subprocess.Popen(
+            [*COMMANDS_OF_EIGHT, "sync"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        )
+        os.close(theirs)
+        assert is_on_screen(b"Waiting for the DuckDB file")
     assert process.wait(PATIENCE) == 0
     reader.join()
     os.close(ours)

@@ -1,4 +1,4 @@
-/* Moves the clock of a process, for tools/week.py: cc -shared -fPIC -O2 -o clock.so clock.c, then LD_PRELOAD=clock.so.
+/* Moves the clock of a process, for clock.py: cc -shared -fPIC -O2 -o clock.so clock.c, then LD_PRELOAD=clock.so.
 
    The file that CLOCK_OFFSET names holds a double, the seconds by which the wall clock is ahead. The process maps it, so
    a new value counts at once. Waits that end at a point in time of the wall clock are moved back, because the kernel

@@ -1,0 +1,35 @@
+"""Refuses keys of a connector's section that are spelled almost like a setting: dlt would pass over them in silence."""
+
+import os
+from difflib import get_close_matches
+from typing import Any
+
+import dlt
+
+from analytics_assets.api.configured import CHANGES_THE_CATALOG
+from analytics_assets.api.connector import Connector
+from analytics_assets.api.settings import Settings, SettingsError
+
+ALIKE = 0.8
+"""Least likeness of a key and a setting, from 0 to 1. What is less alike may be dlt's, as `max_table_nesting` is."""
+
+
+def refuse_misspelled(connector: Connector) -> None:
+    """Refuses a key in `.dlt` or the environment that is no setting and looks like one.
+
+    Raises:
+        SettingsError: There is such a key. The message does not show its value, which may be a secret.
+    """
+    section = ".".join(connector.section)
+    prefix = section.replace(".", "__").upper() + "__"
+    found = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
+    configured: Any
+    for configured in (dlt.config.get(section), dlt.secrets.get(section)):
+        found |= configured.keys() if isinstance(configured, dict) else set()
+    auths = [dialect.auth for dialect in connector.dialects if dialect.auth]
+    of_auth = {name for auth in auths for name in auth.get_resolvable_fields()}
+    known = {*Settings().get_resolvable_fields(), *CHANGES_THE_CATALOG}
+    for key in sorted(found - known - of_auth):
+        if "__" not in key and (near := get_close_matches(key, known, 1, ALIKE)):
+            remedy = "Correct the key where it stands, in .dlt or in the environment, or remove it."
+            raise SettingsError(connector.section, key, f"is no setting; did you mean {near[0]!r}?", remedy=remedy)

@@ -1,0 +1,121 @@
+"""Two runs of one resource at once, from instances that share nothing but the warehouse."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from analytics_assets.demo.exchange import Request
+from analytics_assets_tests.servers.fake_api import Answer, FakeApi
+from analytics_assets_tests.support.project import Project, failure_message, materialized, metadata, resource_config
+from analytics_assets_tests.support.rows import activity, policy
+from analytics_assets_tests.support.syncing import syncing
+from analytics_assets_tests.support.tables import Tables, expected, open_tables
+
+ALL_DAY = {"start": "2024-05-01T00:00:00Z", "end": "2024-05-02T00:00:00Z"}
+
+
+@contextmanager
+def answered_late(api: FakeApi, resource: str) -> Iterator[threading.Event]:
+    """Answers the next request with the rows of the moment at which it comes, at the end of the block.
+
+    The event is set when the request has come.
+    """
+    asked, released = threading.Event(), threading.Event()
+
+    def answer(request: Request) -> Answer | None:
+        if asked.is_set():
+            return None
+        reply = api.wire_format.answer(request, datetime.now(UTC))
+        asked.set()
+        assert released.wait(60)
+        return Answer(reply.status, reply.body)
+
+    api.faults[resource].append(answer)
+    try:
+        yield asked
+    finally:
+        released.set()
+
+
+@pytest.fixture(params=["postgres", "sqlite"])
+def warehouse(
+    request: pytest.FixtureRequest, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Tables:
+    """A destination to which the configuration points, and that more than one process can use."""
+    return open_tables(request.param, request, project, tmp_path, monkeypatch)
+
+
+def test_a_run_that_another_has_overtaken_reads_again_and_loses_nothing(
+    warehouse: Tables, api: FakeApi, project: Project
+) -> None:
+    project.sync("policies")
+    with syncing(os.environ) as other:
+        for round_, (everything, mode) in enumerate([(False, "full"), (True, "incremental")], 1):
+            with answered_late(api, "policies") as asked:
+                other.begin("policies", everything=everything)
+                assert asked.wait(60)
+                api.rows["policies"][0] = policy(1, f"2024-06-0{round_}T00:00:00Z", name=f"Edited {round_}")
+                api.rows["policies"].append(policy(10 + round_, f"2024-06-0{round_}T00:00:01Z"))
+                loaded = metadata(project.sync("policies", config={"mode": mode}), "policies")
+                assert loaded["rows_marked_deleted"] == 0
+            answer = other.end()
+            again = "policies: another run has loaded the table meanwhile, so the API is read once more"
+            assert answer == {"failed": {}, "said": [again]}
+            assert warehouse.cells("policies") == expected("policies", api.rows["policies"])
+        assert metadata(project.sync("policies"), "policies")["rows_loaded"] == 0
+
+
+def test_a_sqlite_table_that_another_run_keeps_is_waited_for_with_a_limit(
+    api: FakeApi, project: Project, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_tables("sqlite", request, project, tmp_path, monkeypatch)
+    with closing(sqlite3.connect(tmp_path / "warehouse__analytics.roles.lock", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        result = project.run("roles", "groups", run_config=resource_config(busy_timeout=0.3))
+    assert "- roles: Another run is still loading analytics.roles after 0.3 s. Let it end" in failure_message(result)
+    assert "Waiting for another run that is loading analytics.roles, 0.3 s at most" in project.log(result)
+    assert materialized(result) == ["groups"]
+
+
+def test_windows_of_events_are_loaded_beside_each_other_but_not_the_same_one(
+    postgres: str, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESTINATION_TYPE", "postgres")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
+    monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "2024-05-02T00:00:00Z")
+    api.rows["activities"].append(activity(50, "2024-05-02T01:00:00Z"))
+    short = {"resources": {"analytics": {"config": {"busy_timeout": 0.3}}}}
+    window = {**short, "ops": {"analytics_api": {"config": ALL_DAY}}}
+    project.sync("activities")
+    with closing(psycopg2.connect(postgres)) as connection, connection.cursor() as cursor:
+        # A window that was killed; one that is loaded, of another day; and its table.
+        cursor.execute("CREATE SCHEMA analytics_staging_w0123456789ab; CREATE SCHEMA analytics_staging_mine; COMMIT")
+        cursor.execute("SELECT pg_advisory_lock_shared(hashtext('analytics.activities'))")
+        lock_window(cursor, "2024-05-02T00:00:00Z", "2024-05-03T00:00:00Z")
+        assert not project.run("activities", run_config=short).success
+        # A column that the table lacks is made alone.
+        api.rows["activities"][0]["fieldOfLater"] = 1
+        assert "Another run is still loading" in failure_message(project.run("activities", run_config=window))
+        del api.rows["activities"][0]["fieldOfLater"]
+        loaded = metadata(project.sync("activities", run_config=window), "activities")
+        assert loaded["dagster/row_count"] == len(api.rows["activities"])
+        lock_window(cursor, "2024-05-01T23:59:00Z", "2024-05-02T00:01:00Z")
+        assert "a window of activities that overlaps" in failure_message(project.run("activities", run_config=window))
+        cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'analytics%' ORDER BY 1")
+        assert cursor.fetchall() == [("analytics",), ("analytics_staging",), ("analytics_staging_mine",)]
+    # The cursor is where the first sync has left it.
+    assert metadata(project.sync("activities"), "activities")["rows_loaded"] == 0
+
+
+def lock_window(cursor: "psycopg2.extensions.cursor", start: str, end: str) -> None:
+    for edge, moment in (("begins", start), ("ends", end)):
+        minute = int(datetime.fromisoformat(moment).timestamp() // 60)
+        key = f"analytics.activities {edge}"
+        cursor.execute("SELECT pg_advisory_lock_shared(hashtext(%s), %s)", [key, minute])

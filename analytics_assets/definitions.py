@@ -13,6 +13,7 @@ from analytics_assets.api.configured import configure
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.api.mistakes import check_catalog
 from analytics_assets.defs.assets.assets import build_assets, build_syncs
+from analytics_assets.defs.assets.one_configuration import configured_tag
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.run_facts import configured_settings
 from analytics_assets.defs.assets.specs import upstream_specs
@@ -105,7 +106,8 @@ def build_definitions(  # noqa: PLR0913 - what a host may want to set in code
     assets = [*build_assets(names, crons, resource), *build_reports(names, reports)]
     checks = build_checks(names, crons)
     found = find_checks(names, crons)
-    backfill = build_backfill(names, configured_settings(names, resource), build_syncs(names, found), found)
+    settings, tags = configured_settings(names, resource), configured_tag(names, resource)
+    backfill = build_backfill(names, settings, build_syncs(names, found), found, tags)
     jobs = [*build_jobs(names), build_check_job(names), *([backfill] if backfill else [])]
     watched = {names.derived("purge"), *(job.name for job in jobs)}, {key for each in assets for key in each.keys}
     upstream = upstream_specs(names)

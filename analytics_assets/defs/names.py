@@ -67,6 +67,11 @@ class Names:
         return reports_schema(self.connector)
 
     @property
+    def configured(self) -> str:
+        """Key of the op's tag that says what is configured where the code location is loaded."""
+        return f"{self.connector.name}/configured"
+
+    @property
     def upstream_group(self) -> str:
         """Asset group of the endpoints."""
         return "api" if self.connector.name == SHIPPED.name else self.derived("upstream")

@@ -25,6 +25,7 @@ from analytics_assets.defs.assets.materialization import (
     observe_endpoint,
     rows_last_time,
 )
+from analytics_assets.defs.assets.one_configuration import check_configuration, configured_tag
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.run_facts import run_facts, say_what, tabulate_configured, tabulate_settings
 from analytics_assets.defs.assets.specs import spec_attributes
@@ -89,10 +90,14 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> lis
     translator = AnalyticsTranslator(names, crons, tabulate_configured(names, resource))
     syncs = build_syncs(names, find_checks(names, crons))
     every = [each.name for each in names.connector.resources]
-    return [_build(names, step, syncs, translator) for step in ([[name] for name in every] if names.split else [every])]
+    steps = [[name] for name in every] if names.split else [every]
+    tags = configured_tag(names, resource)
+    return [_build(names, step, syncs, translator, tags) for step in steps]
 
 
-def _build(names: Names, step: list[str], syncs: Syncs, translator: AnalyticsTranslator) -> dg.AssetsDefinition:
+def _build(
+    names: Names, step: list[str], syncs: Syncs, translator: AnalyticsTranslator, tags: dict[str, str]
+) -> dg.AssetsDefinition:
     @dlt_assets(
         dlt_source=source_shape(names.connector).with_resources(*step),
         # A pipeline would create its working directory here; each run makes pipelines and a directory of its own.
@@ -100,6 +105,7 @@ def _build(names: Names, step: list[str], syncs: Syncs, translator: AnalyticsTra
         name=names.op(step[0]),
         dagster_dlt_translator=translator,
         pool=names.pool,
+        op_tags=tags,
     )
     @given_resource(names)
     def analytics_api(context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource) -> Events:
@@ -125,9 +131,9 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
         selected: Sequence[Resource],
         run: Run,
     ) -> Events:
-        failures: dict[str, str] = {}
+        check_configuration(names, context)
         # Whether every failure so far is one that another run would meet again.
-        permanent = True
+        failures, permanent = dict[str, str](), True
         try:
             # Before `config.reading()`, whose errors show the values of start and end: they may come from a variable.
             analytics.check_run_config(names)

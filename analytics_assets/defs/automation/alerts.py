@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from analytics_assets.defs.automation.delivery import fit, link_to, tell
-from analytics_assets.defs.automation.run_tags import RETRY_NUMBER, WILL_RETRY, selected_assets, tag_run
+from analytics_assets.defs.automation.run_tags import PARTITION, RETRY_NUMBER, WILL_RETRY, selected_assets, tag_run
 from analytics_assets.defs.names import Names
 
 INTERRUPTED = "INTERRUPT"
@@ -108,8 +108,10 @@ def describe_death(run: dg.DagsterRun, message: str | None, *, retried: bool = F
 
 
 def name_of(run: dg.DagsterRun) -> str:
-    """What a run is called: its job, and which retry it is."""
+    """What a run is called: its job, its partition, and which retry it is."""
     name = "the assets" if run.job_name.startswith(ASSET_JOB) else run.job_name
+    if PARTITION in run.tags:
+        name = f"{name} for {run.tags[PARTITION]}"
     return f"{name}, retry {run.tags[RETRY_NUMBER]}," if RETRY_NUMBER in run.tags else name
 
 

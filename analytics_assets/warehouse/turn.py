@@ -36,14 +36,14 @@ def find_loads(client: SqlJobClientBase, session: Session, resource: Resource) -
     if is_alone(session):
         return None, 0
     sql, schema = client.sql_client, client.schema
-    by_state = resource.append_only and has_locks(session)
-    if not client.get_storage_table(schema.state_table_name if by_state else schema.loads_table_name)[0]:
+    # Made last of dlt's tables.
+    if not client.get_storage_table(schema.state_table_name)[0]:
         return None, 0
     loads, states = map(sql.make_qualified_table_name, (schema.loads_table_name, schema.state_table_name))
     load_id, of_state = map(sql.escape_column_name, ("load_id", "_dlt_load_id"))
     query = f"SELECT max({load_id}), count(*) FROM {loads} WHERE schema_name = %s AND status = 0"
     names = [session.connector.pipeline_name(resource)]
-    if by_state:
+    if resource.append_only and has_locks(session):
         query += f" AND {load_id} IN (SELECT {of_state} FROM {states} WHERE pipeline_name = %s)"
         names *= 2
     newest, count = first_row(client, query, *names)

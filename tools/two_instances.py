@@ -55,7 +55,17 @@ TITLES = {
     "mariadb": "MariaDB",
     "sqlite": "SQLite",
 }
-COLUMNS = ("syncs", "waited", "read once more", "failed", "false shrunk", "lost", "duplicated", "live rows marked")
+COLUMNS = (
+    "rounds",
+    "syncs",
+    "waited",
+    "read once more",
+    "failed",
+    "false shrunk",
+    "lost",
+    "duplicated",
+    "live rows marked",
+)
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 
@@ -144,6 +154,7 @@ def try_warehouse(kind: str, directory: Path, rounds: int) -> Counter[str]:
             api.faults = {name: [] for name in api.faults}
             note(counts, instances[:1], [{"resources": RESOURCES}])
             counts += wrong(api, query)
+            counts["rounds"] += 1
             print(f"{kind} {each + 1}: {dict(counts)}", flush=True)
             for name in RESOURCES:
                 api.faults[name].append(upstream.answer_late)

@@ -132,7 +132,8 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
             context.log.info(f"The settings of this run:\n{tabulate_settings(settings, target)}")
             _tag(names, context, facts)
             warn_of_listings(names, context, settings, selected, reading)
-            by_hand = analytics.leads_elsewhere(names)
+            # Before the session, which reads ahead.
+            by_hand, began = analytics.leads_elsewhere(names), datetime.now(UTC)
             with (
                 first_lines_only(),
                 analytics.open(settings, target, also_shown(context.log.warning)) as session,
@@ -146,7 +147,7 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
                     listing = each.listing
                     name = listing.resource.name
                     progress.begin(name)
-                    done, began = None, datetime.now(UTC)
+                    done = None
                     try:
                         own = after_windows(names, context, each, session, facts)
                         done = sync(each, session, own or reading, rebuild=config.mode is Mode.rebuild, run=run)

@@ -13,6 +13,7 @@ from analytics_assets.api.configured import configure
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.api.mistakes import check_catalog
 from analytics_assets.defs.assets.assets import build_assets, build_syncs
+from analytics_assets.defs.assets.one_configuration import configured_tag
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.run_facts import configured_settings
 from analytics_assets.defs.assets.specs import upstream_specs
@@ -24,6 +25,7 @@ from analytics_assets.defs.automation.purge import Scope, build_purge_job, build
 from analytics_assets.defs.automation.schedules import build_jobs, build_schedules
 from analytics_assets.defs.automation.signs_of_life import build_watch
 from analytics_assets.defs.automation.watched import watched_of
+from analytics_assets.defs.execution import read_executor, read_split
 from analytics_assets.defs.names import Names, find_name_mistakes, name_all
 from analytics_assets.defs.quality.checks import build_checks, find_checks
 from analytics_assets.defs.quality.connection_check import build_check_job
@@ -41,7 +43,7 @@ def project_names() -> Names:
         SettingsError: A setting names something that the catalog does not have, or does not fit it.
     """
     use_project_config()
-    return name_all(configure(SHIPPED))
+    return replace(name_all(configure(SHIPPED)), split=read_split())
 
 
 @dg.definitions
@@ -53,7 +55,7 @@ def defs() -> dg.Definitions:
     names = project_names()
     check_names(names)
     # Runs that are launched from assets, not from a job, have the location's executor.
-    executor = dg.Definitions(executor=dg.in_process_executor)
+    executor = dg.Definitions(executor=read_executor())
     return dg.Definitions.merge(build_definitions(names, reports=REPORTS), executor, *_own())
 
 
@@ -80,7 +82,8 @@ def build_definitions(  # noqa: PLR0913 - what a host may want to set in code
 ) -> dg.Definitions:
     """Returns the definitions of a connector, to be merged with others (`dg.Definitions.merge`).
 
-    They have no executor and set nothing for the process. dlt reads its configuration where the host's dlt reads it.
+    They set nothing for the process. Their jobs have the configured executor, and whatever else is launched from assets
+    has that of the host. dlt reads its configuration where the host's dlt reads it.
 
     Args:
         names: The connector and its names, as `name_all` returns them.
@@ -96,22 +99,23 @@ def build_definitions(  # noqa: PLR0913 - what a host may want to set in code
         ScheduleConfigError: A cron or the time zone is not valid.
     """
     check_catalog(names.connector, chain(find_report_mistakes(names.connector, reports), find_name_mistakes(names)))
-    names = replace(names, connector=configure(names.connector))
+    names = replace(names, connector=configure(names.connector), split=read_split())
     reports = [report for report in reports if names.connector.left_out.isdisjoint(report.inputs)]
     crons = read_crons(names, sync_cron, reconcile_cron, resource_crons)
     resource = resource or AnalyticsResource()
-    assets = [build_assets(names, crons, resource), *build_reports(names, reports)]
+    assets = [*build_assets(names, crons, resource), *build_reports(names, reports)]
     checks = build_checks(names, crons)
     found = find_checks(names, crons)
-    backfill = build_backfill(names, configured_settings(names, resource), build_syncs(names, found), found)
+    settings, tags = configured_settings(names, resource), configured_tag(names, resource)
+    backfill = build_backfill(names, settings, build_syncs(names, found), found, tags)
     jobs = [*build_jobs(names), build_check_job(names), *([backfill] if backfill else [])]
     watched = {names.derived("purge"), *(job.name for job in jobs)}, {key for each in assets for key in each.keys}
     upstream = upstream_specs(names)
     observed = {spec.key for spec in upstream}
-    scope = Scope(*watched, observed=observed, checks={key for each in [*assets, checks] for key in each.check_keys})
+    scope = Scope(*watched, observed=observed, checks={key for each in [*assets, *checks] for key in each.check_keys})
     watchable = dg.Definitions(
         assets=[*upstream, *assets],
-        asset_checks=[checks],
+        asset_checks=checks,
         jobs=[*jobs, build_purge_job(names, scope)],
         schedules=[*build_schedules(names, crons), build_purge_schedule(names)],
         sensors=[build_alert_sensor(names, *watched), build_watch(names, *watched)],

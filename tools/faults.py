@@ -311,12 +311,12 @@ def write(outcomes: dict[str, Outcome], fates: dict[str, Fate]) -> None:
     put("faults", table)
 
 
-def put(name: str, table: list[str]) -> None:
-    """Puts lines between their marks in the document."""
-    before, rest = DOCUMENT.read_text(encoding="utf-8").split(f"<!-- {name} -->\n")
+def put(name: str, table: list[str], document: Path = DOCUMENT) -> None:
+    """Puts lines between their marks in a document."""
+    before, rest = document.read_text(encoding="utf-8").split(f"<!-- {name} -->\n")
     _, after = rest.split(f"<!-- end of {name} -->\n")
     text = f"{before}<!-- {name} -->\n" + "\n".join(table) + f"\n<!-- end of {name} -->\n{after}"
-    DOCUMENT.write_text(text, encoding="utf-8")
+    document.write_text(text, encoding="utf-8")
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ Every value is a dlt config value of the connector's section, such as `sources.a
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import dlt
 from dlt.common.configuration import NotResolved, configspec, resolve_configuration
@@ -23,9 +24,24 @@ DEMO = "demo"
 TOKEN_URLS = ("access_token_url", "auth_endpoint")
 """Fields of dlt's auth classes that hold the URL of a token endpoint."""
 
-SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key"})
+SECRETS = frozenset({"api_key", "client_id", "client_secret", "hash_key", "rate_limit_url"})
 
-NO_FIELDS = frozenset({"backfill_partitions", "read_copy", "read_copy_max_gb", "resources", "hashed", "dropped"})
+HEADROOM = 1.05
+"""The pause between two requests, in parts of the one that `requests_per_second` means. One request may be on its way
+for 50 ms longer than another, and still no second at the API has more requests than are allowed."""
+
+NO_FIELDS = frozenset(
+    {
+        "backfill_partitions",
+        "dropped",
+        "hashed",
+        "rate_limit_url",
+        "read_copy",
+        "read_copy_max_gb",
+        "resources",
+        "workers",
+    }
+)
 """Settings that are no fields of the Dagster resource, so that run config cannot set them."""
 
 
@@ -97,9 +113,13 @@ class Settings(BaseConfiguration):
     """Share (0 to 1) of a column's values in one listing that may not fit its type; above it the sync fails. Ten
     values are always tolerated."""
     requests_in_flight: int = 8
-    """Most requests at once, over all resources of a run."""
+    """Most requests at once, over all resources and workers."""
     requests_per_second: float | None = None
-    """Most requests per second, over all resources of a run; by default unlimited."""
+    """Most requests per second, over all resources and workers; by default unlimited."""
+    rate_limit_url: TSecretStrValue | None = None
+    """URL of the Redis or Postgres in which all workers share `requests_per_second`; by default each has a part."""
+    workers: int | None = None
+    """Processes that may read the API at once, and divide its limits among them; by default what Dagster allows."""
     allowed_hosts: Any | None = None
     """Origins that run config may name besides that of `base_url`: a list, or a text with commas between them."""
     allow_http: bool = False
@@ -149,7 +169,7 @@ class Settings(BaseConfiguration):
 
     def secrets(self) -> tuple[str | None, ...]:
         """Values that no message may show."""
-        return tuple(getattr(self, key) for key in sorted(SECRETS))
+        return tuple(secret_part(key, getattr(self, key)) for key in sorted(SECRETS))
 
     @property
     def start(self) -> datetime:
@@ -176,6 +196,11 @@ def read_secret(key: str) -> str | None:
     # Asked for a type, dlt would not know that this is a secret, and would read no file of /run/secrets.
     value: Any = dlt.secrets.get(key)
     return str(value or "").strip() or None
+
+
+def secret_part(key: str, value: str | None) -> str | None:
+    """What no message may show of a secret setting: of a URL the password, as the rest of it is in many messages."""
+    return urlsplit(value).password if value and key == "rate_limit_url" else value
 
 
 def look_up(connector: Connector, *keys: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -150,7 +151,14 @@ def _check(settings: Settings) -> None:
     except ValueError as error:
         raise settings.error("start_date", DATES, settings.start_date) from error
     _check_page_size(settings)
-    for key, least in (("lag_seconds", 0), ("max_pages", 1), ("rows_per_load", 1), ("requests_in_flight", 1)):
+    least_values = (
+        ("lag_seconds", 0),
+        ("max_pages", 1),
+        ("rows_per_load", 1),
+        ("requests_in_flight", 1),
+        ("workers", 1),
+    )
+    for key, least in least_values:
         value = getattr(settings, key)
         if value is not None and value < least:
             raise settings.error(key, f"is below {least}", value)
@@ -158,6 +166,7 @@ def _check(settings: Settings) -> None:
         raise settings.error("lag_seconds", f"is above {LONGEST_LAG}, two hundred years", settings.lag_seconds)
     if settings.requests_per_second is not None and settings.requests_per_second <= 0:
         raise settings.error("requests_per_second", "is not above 0", settings.requests_per_second)
+    _check_rate_limit_url(settings)
     if settings.max_response_mb <= 0:
         raise settings.error("max_response_mb", "is not above 0", settings.max_response_mb)
     if settings.duckdb_memory is not None and not MEMORY.fullmatch(settings.duckdb_memory):
@@ -178,6 +187,23 @@ def _check_read_copy(settings: Settings) -> None:
         )
     if not settings.read_copy_max_gb > 0:
         raise settings.error("read_copy_max_gb", "is not above 0", settings.read_copy_max_gb)
+
+
+def _check_rate_limit_url(settings: Settings) -> None:
+    if (url := settings.rate_limit_url) is None:
+        return
+    drivers = {"redis": "redis", "rediss": "redis", "postgresql": "psycopg", "postgres": "psycopg"}
+    try:
+        driver = drivers.get(urlsplit(url).scheme)
+    except ValueError:
+        driver = None
+    if driver is None:
+        raise settings.error("rate_limit_url", "is no URL such as redis://host:6379/0 or postgresql://user@host/name")
+    if missing := [name for name in ("pyrate_limiter", driver) if find_spec(name) is None]:
+        remedy = "Install them: pip install 'analytics-assets[shared-rate]'."
+        raise settings.error("rate_limit_url", f"needs packages that are missing: {', '.join(missing)}", remedy=remedy)
+    if settings.requests_per_second is None:
+        raise settings.error("rate_limit_url", "has no rate to share: requests_per_second is missing")
 
 
 def _check_credentials(settings: Settings) -> None:

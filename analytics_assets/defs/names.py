@@ -34,11 +34,17 @@ class Names:
     """Key of the Dagster resource, in the definitions and in run config."""
     pool: str
     """Concurrency pool of all steps that open the warehouse. `dagster.yaml` limits it to one run at a time."""
+    split: bool = False
+    """Whether each resource is a step of its own."""
 
-    @property
-    def op(self) -> str:
-        """The op that syncs the assets; run config is given by this name."""
-        return f"{self.connector.name}_api"
+    def op(self, resource_name: str) -> str:
+        """The op that syncs a resource; run config is given by this name. Without `split` there is one for all."""
+        return f"{self.connector.name}_api_{resource_name}" if self.split else f"{self.connector.name}_api"
+
+    def run_config(self, **config: Any) -> dict[str, Any]:  # noqa: ANN401 - what SyncConfig has, which differs in type
+        """Run config that gives each op that syncs these fields of `SyncConfig`."""
+        ops = {self.op(resource.name) for resource in self.connector.resources}
+        return {"ops": {op: {"config": dict(config)} for op in sorted(ops)}}
 
     @property
     def window_op(self) -> str:
@@ -59,6 +65,11 @@ class Names:
     def reports(self) -> str:
         """Schema of the reports' tables, and beginning of their asset keys."""
         return reports_schema(self.connector)
+
+    @property
+    def configured(self) -> str:
+        """Key of the op's tag that says what is configured where the code location is loaded."""
+        return f"{self.connector.name}/configured"
 
     @property
     def upstream_group(self) -> str:

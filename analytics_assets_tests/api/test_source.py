@@ -72,8 +72,10 @@ def test_the_demo_needs_no_configuration(database: Path) -> None:
         assert connection.execute("SELECT count(*) > 2000 FROM analytics.activities").fetchone() == (True,)
 
 
-def test_a_request_rate_is_kept(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_PER_SECOND", "20")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_request_rate_is_kept(api: FakeApi, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_PER_SECOND", f"{20 * workers}")
+    monkeypatch.setenv("SOURCES__ANALYTICS__WORKERS", f"{workers}")
     started = time.monotonic()
     listings = open_listings(read_settings(EIGHT), (BY_NAME["organizations"], BY_NAME["locations"]))
     for listing in listings.values():

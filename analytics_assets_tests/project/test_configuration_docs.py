@@ -15,6 +15,7 @@ from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.automation.crons import DEFAULT_TIMEZONE, HOURLY, OF_RESOURCES, WEEKLY
 from analytics_assets.defs.automation.delivery import DEFAULT_UI_URL
 from analytics_assets.defs.automation.purge import KEEP_DAYS
+from analytics_assets.defs.execution import EXECUTORS, IN_PROCESS
 from analytics_assets.warehouse.duckdb_options import DUCKDB_MEMORY
 from analytics_assets.warehouse.pipeline import OWN_DEFAULTS
 from analytics_assets.warehouse.target import DUCKDB
@@ -94,6 +95,7 @@ def test_defaults_that_are_not_in_the_settings_are_those_of_the_code() -> None:
         ("dlt itself", ""),
         ("Destination", ""),
         ("Schedules: `[schedules]`", "schedules"),
+        ("Execution: `[execution]`", "execution"),
         ("History: `[history]`", "history"),
         ("Alerts: `[alerts]`", "alerts"),
     ],
@@ -147,6 +149,8 @@ def test_schedules_history_alerts_and_destination_have_the_defaults_that_are_doc
         f"{OF_RESOURCES}.<resource>": None,
         "timezone": DEFAULT_TIMEZONE,
     }
+    assert defaults(TABLES["Execution: `[execution]`"]) == {"executor": IN_PROCESS, "split": False, "config": None}
+    assert all(f"`{name}`" in TABLES["Execution: `[execution]`"]["executor"]["meaning"] for name in EXECUTORS)
     assert defaults(TABLES["History: `[history]`"]) == {"keep_days": KEEP_DAYS}
     assert defaults(TABLES["Alerts: `[alerts]`"]) == {
         "webhook_url": None,
@@ -166,6 +170,7 @@ def test_run_config_has_the_fields_and_defaults_that_are_documented() -> None:
 def test_the_resource_has_the_fields_and_defaults_that_are_documented() -> None:
     real = {name: field.default for name, field in AnalyticsResource.model_fields.items()}
     own = defaults(TABLES["The Dagster resource `analytics`"])
-    documented = "has a field for every key of `[sources.analytics]` but `read_copy` and `read_copy_max_gb`"
+    left_out = "`read_copy`, `read_copy_max_gb`, `rate_limit_url` and `workers`"
+    documented = f"has a field for every key of `[sources.analytics]` but {left_out}"
     assert documented in DOCS.read_text(encoding="utf-8")
     assert real == {**dict.fromkeys(key for key in Settings() if key not in {"connector", *NO_FIELDS}), **own}

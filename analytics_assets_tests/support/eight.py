@@ -7,6 +7,7 @@ import dagster as dg
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.definitions import build_definitions
+from analytics_assets.defs.execution import read_executor
 from analytics_assets.defs.names import Names, name_all
 from analytics_assets.defs.reports.assets import Report
 from analytics_assets_tests.support import specification
@@ -23,7 +24,7 @@ upstream_key = NAMES.upstream_key
 
 def defs(names: Names = NAMES, reports: Sequence[Report] = REPORTS) -> dg.Definitions:
     """The definitions of the connector, as a code location of its own has them."""
-    executor = dg.Definitions(executor=dg.in_process_executor)
+    executor = dg.Definitions(executor=read_executor())
     return dg.Definitions.merge(build_definitions(names, reports=reports), executor)
 
 

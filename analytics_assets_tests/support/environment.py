@@ -6,6 +6,7 @@ CONFIGURED_BY = (
     "RUNTIME__",
     "LOAD__",
     "SCHEDULES__",
+    "EXECUTION__",
     "ALERTS__",
     "DLT_",
     "DAGSTER_",

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from pyreqwest.client import Client
 
+    from analytics_assets.api.http.shared_rate import SharedRate
+
 T = TypeVar("T")
 
 
@@ -22,11 +24,12 @@ def run_in_background(coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
 
 
 class _Background:
-    """An event loop in a thread of its own, and HTTP clients whose connections outlast a run."""
+    """An event loop in a thread of its own, and clients whose connections outlast a run."""
 
     def __init__(self) -> None:
         self.loop = _new_loop()
         self.clients: dict[tuple[float, bool], Client] = {}
+        self.shared_rates: dict[tuple[str | None, str, float | None], SharedRate] = {}
         self._thread = threading.Thread(target=self.loop.run_forever, name="analytics-wire", daemon=True)
         self._thread.start()
         atexit.register(self._close)
@@ -43,7 +46,7 @@ class _Background:
         for task in remaining:
             task.cancel()
         await asyncio.gather(*remaining, return_exceptions=True)
-        for client in self.clients.values():
+        for client in (*self.clients.values(), *self.shared_rates.values()):
             await client.close()
 
 

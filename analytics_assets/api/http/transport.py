@@ -6,21 +6,26 @@ background instead, so retries and limits apply to each of these requests.
 
 import asyncio
 import math
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dlt
 
 from analytics_assets.api.http.auth import Auth
 from analytics_assets.api.http.dlt_auth import DltAuth
+from analytics_assets.api.http.event_loop import background
 from analytics_assets.api.http.request import ApiRequest, Credentials
 from analytics_assets.api.http.response import ApiResponse, NoResponseError
-from analytics_assets.api.settings import Settings, SettingsError
+from analytics_assets.api.settings import HEADROOM, Settings, SettingsError
 from analytics_assets.api.stats import SyncStats
+
+if TYPE_CHECKING:
+    from analytics_assets.api.http.shared_rate import SharedRate
 
 T = TypeVar("T")
 
@@ -43,9 +48,10 @@ TIMEOUT = 60.0
 class Transport:
     """The way to the API that all listings of a run share: credentials, retries and limits.
 
-    The limits hold for the whole run, whatever the number of resources: `requests_in_flight` at once,
-    `requests_per_second`, and no request at all while a `Retry-After` lasts. dlt's keys in `[runtime]`
-    (`request_max_attempts`, ...) win over the constants of this module. The constructor sends nothing.
+    The limits hold for the API, whatever the number of resources and of workers. This worker has its part of
+    `requests_in_flight`, and of `requests_per_second` unless a server shares it out, and sends no request at all while
+    a `Retry-After` lasts. dlt's keys in `[runtime]` (`request_max_attempts`, ...) win over the constants of this
+    module. The constructor sends nothing.
 
     Raises:
         SettingsError: The environment names certificate authorities that cannot be read, a key of `[runtime]` is no
@@ -61,8 +67,10 @@ class Transport:
         self._backoff_factor = _runtime("request_backoff_factor", BACKOFF_FACTOR)
         self._longest_wait = _runtime("request_max_retry_delay", LONGEST_WAIT)
         self._timeout = _runtime("request_timeout", TIMEOUT, least=0.001)
-        self._interval = 1 / settings.requests_per_second if settings.requests_per_second else 0.0
-        self._in_flight = asyncio.Semaphore(settings.requests_in_flight)
+        workers, rate = settings.workers or 1, settings.requests_per_second
+        self._shared_rate = _shared_rate(settings) if settings.rate_limit_url else None
+        self._interval = HEADROOM * workers / rate if rate and not self._shared_rate else 0.0
+        self._in_flight = asyncio.Semaphore(max(1, settings.requests_in_flight // workers))
         self._next_start = 0.0
         self._auth = DltAuth(settings, self._post) if settings.wire_format.auth else Auth(settings, self._post)
 
@@ -126,10 +134,11 @@ class Transport:
     ) -> ApiResponse | NoResponseError:
         await self._in_flight.acquire()
         try:
-            while (wait := self._next_start - monotonic()) > 0:
-                with stats.waiting("its turn (requests_per_second, or Retry-After of another request)", wait):
-                    await pause(wait)
-        except asyncio.CancelledError:
+            await self._wait_for_turn(stats)
+        except NoResponseError as error:
+            self._in_flight.release()
+            return error
+        except BaseException:
             self._in_flight.release()
             raise
         self._next_start = monotonic() + self._interval
@@ -145,6 +154,20 @@ class Transport:
             return error
         stats.count_response(response.status, monotonic() - began)
         return response
+
+    async def _wait_for_turn(self, stats: SyncStats) -> None:
+        why = "its turn (requests_per_second, or Retry-After of another request)"
+        while True:
+            while (wait := self._next_start - monotonic()) > 0:
+                with stats.waiting(why, wait):
+                    await pause(wait)
+            if self._shared_rate is None:
+                return
+            with stats.waiting(why, 0):
+                await self._shared_rate.acquire()
+            # A `Retry-After` that came meanwhile is heeded, and then this turn is over.
+            if self._next_start <= monotonic():
+                return
 
     def _land(self, sent: "asyncio.Future[ApiResponse]") -> None:
         self._in_flight.release()
@@ -167,6 +190,15 @@ class Transport:
 async def pause(seconds: float) -> None:
     """Waits before a retry, or for the rate limit. A function of its own, so that tests can skip the wait."""
     await asyncio.sleep(seconds)
+
+
+def _shared_rate(settings: Settings) -> "SharedRate":
+    from analytics_assets.api.http.shared_rate import SharedRate  # noqa: PLC0415 - its packages are optional
+
+    found = background(os.getpid()).shared_rates
+    return found.setdefault(
+        (settings.rate_limit_url, settings.base_url, settings.requests_per_second), SharedRate(settings)
+    )
 
 
 def _runtime(key: str, default: float, least: float = 0.0) -> float:

@@ -1,4 +1,7 @@
-"""The assets of a connector: one `@dlt_assets` definition, in which each resource succeeds or fails on its own."""
+"""The assets of a connector: one `@dlt_assets` definition, in which each resource succeeds or fails on its own.
+
+With `split` each resource has a definition, and so a step, of its own.
+"""
 
 import gc
 import warnings
@@ -22,15 +25,17 @@ from analytics_assets.defs.assets.materialization import (
     observe_endpoint,
     rows_last_time,
 )
+from analytics_assets.defs.assets.one_configuration import check_configuration, configured_tag
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.run_facts import run_facts, say_what, tabulate_configured, tabulate_settings
 from analytics_assets.defs.assets.specs import spec_attributes
 from analytics_assets.defs.assets.windows import after_windows, describe_window, warn_of_listings
 from analytics_assets.defs.automation.crons import Crons
 from analytics_assets.defs.automation.freshness import freshness_policy
-from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, RETRY_WHAT_FAILED, tag_run
+from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, RETRY_WHAT_FAILED, tag_failed_step, tag_run
 from analytics_assets.defs.display.errors import explain, first_lines_only, is_permanent, list_reasons, raise_interrupt
 from analytics_assets.defs.display.progress import Progress, also_shown, count
+from analytics_assets.defs.execution import divide, patience
 from analytics_assets.defs.names import Names, given_resource
 from analytics_assets.defs.quality.checks import Checks, evaluate_in_sync, find_checks
 from analytics_assets.warehouse.errors import DestinationError
@@ -74,8 +79,8 @@ class AnalyticsTranslator(DagsterDltTranslator):
         return super().get_asset_spec(data).replace_attributes(**attributes, freshness_policy=policy)
 
 
-def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.AssetsDefinition:
-    """The definition of a connector's assets. Building it needs no credentials and makes no request.
+def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> list[dg.AssetsDefinition]:
+    """The definitions of a connector's assets: one, or one a resource. Building them makes no request.
 
     Args:
         names: Names of the connector.
@@ -83,23 +88,30 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> dg.
         resource: The Dagster resource, of whose configuration the assets' pages tell.
     """
     translator = AnalyticsTranslator(names, crons, tabulate_configured(names, resource))
-    sync_all = build_syncs(names, find_checks(names, crons))
+    syncs = build_syncs(names, find_checks(names, crons))
+    every = [each.name for each in names.connector.resources]
+    steps = [[name] for name in every] if names.split else [every]
+    tags = configured_tag(names, resource)
+    return [_build(names, step, syncs, translator, tags) for step in steps]
 
+
+def _build(
+    names: Names, step: list[str], syncs: Syncs, translator: AnalyticsTranslator, tags: dict[str, str]
+) -> dg.AssetsDefinition:
     @dlt_assets(
-        dlt_source=source_shape(names.connector),
+        dlt_source=source_shape(names.connector).with_resources(*step),
         # A pipeline would create its working directory here; each run makes pipelines and a directory of its own.
         dlt_pipeline=None,  # type: ignore[arg-type]
-        name=names.op,
+        name=names.op(step[0]),
         dagster_dlt_translator=translator,
         pool=names.pool,
+        op_tags=tags,
     )
     @given_resource(names)
     def analytics_api(context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource) -> Events:
         wanted = context.selected_asset_keys
         selected = [each for each in names.connector.resources if names.asset_key(each.name) in wanted]
-        yield from sync_all(
-            context.op_execution_context, config, analytics, selected, run_by_dagster(context, translator)
-        )
+        yield from syncs(context.op_execution_context, config, analytics, selected, run_by_dagster(context, translator))
 
     return _without_internals(analytics_api)
 
@@ -119,24 +131,28 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
         selected: Sequence[Resource],
         run: Run,
     ) -> Events:
-        failures: dict[str, str] = {}
+        check_configuration(names, context)
         # Whether every failure so far is one that another run would meet again.
-        permanent = True
+        failures, permanent = dict[str, str](), True
         try:
             # Before `config.reading()`, whose errors show the values of start and end: they may come from a variable.
             analytics.check_run_config(names)
             reading, overrides = config.reading(), config.overrides()
             settings, target = analytics.plan(names, **overrides)
+            divide(names, context, settings)
             facts = run_facts(config.mode, reading, settings, target)
             context.log.info(say_what(facts, [each.name for each in selected]))
             context.log.info(f"The settings of this run:\n{tabulate_settings(settings, target)}")
             _tag(names, context, facts)
             warn_of_listings(names, context, settings, selected, reading)
+            shared_file = target.duckdb_path if names.split else None
             # Before the session, which reads ahead.
             by_hand, began = analytics.leads_elsewhere(names), datetime.now(UTC)
             with (
                 first_lines_only(),
-                analytics.open(settings, target, also_shown(context.log.warning)) as session,
+                analytics.open(
+                    settings, target, also_shown(context.log.warning), patience(context, shared_file)
+                ) as session,
                 begin_sync(session, selected, analytics.busy_timeout) as pending,
             ):
                 last_time = {
@@ -167,7 +183,7 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
                         # The error, or dlt's pipes, hold the rows in reference cycles.
                         gc.collect()
                 context.log.info(f"What this run did:\n{progress.summary()}")
-                if failures:
+                if failures and not names.split:
                     yield from _check_the_others(names, context, session, checks, failures)
         except (SettingsError, RunConfigError, DestinationError) as error:
             if not isinstance(error, DestinationError):
@@ -175,9 +191,7 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
             # Not chained: the message says the cause, and the cause's own text may quote secrets.
             raise dg.Failure(redact(str(error), analytics.secrets(names.connector))) from None
         if failures:
-            if permanent:
-                tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
-            raise dg.Failure(_summary(failures, len(selected)), metadata=failures)
+            raise _failure(names, context, failures, len(selected), permanent=permanent)
 
     return sync_all
 
@@ -242,6 +256,19 @@ def _log_outcome(context: dg.OpExecutionContext, done: Synced) -> None:
             f"{name}: {count(stats.values_rescued, 'value')} not fitting the column, kept in {RESCUED}. The check"
             " values_fit names the rows."
         )
+
+
+def _failure(
+    names: Names, context: dg.OpExecutionContext, failures: dict[str, str], selected: int, *, permanent: bool
+) -> dg.Failure:
+    """Tags the run with whether a retry may help, and returns what its step raises."""
+    instance, run_id = context.instance, context.run.run_id
+    if names.split:
+        tag_failed_step(instance, run_id, permanent=permanent)
+        return dg.Failure("\n".join(list_reasons(failures)), metadata=failures)
+    if permanent:
+        tag_run(instance, run_id, NO_RUN_RETRY)
+    return dg.Failure(_summary(failures, selected), metadata=failures)
 
 
 def _summary(failures: dict[str, str], selected: int) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,16 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from analytics_assets.api.connector import Connector
-from analytics_assets.api.settings import DEMO, SECRETS, Settings, SettingsError, look_up, read_secret
+from analytics_assets.api.settings import (
+    DEMO,
+    NO_FIELDS,
+    SECRETS,
+    Settings,
+    SettingsError,
+    look_up,
+    read_secret,
+    secret_part,
+)
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.defs.automation.signs_of_life import alive
 from analytics_assets.defs.names import Names
@@ -87,7 +97,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     )
     busy_timeout: float = Field(
         default=BUSY_TIMEOUT,
-        description="Most seconds to wait for a DuckDB file, or a Postgres table, that another process holds.",
+        description="Most seconds to wait for a DuckDB file, or a table elsewhere, that another run holds.",
     )
 
     _run_config: Mapping[str, Any] = PrivateAttr(default_factory=dict)
@@ -109,8 +119,9 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             if name in self._by_run_config(names):
                 remedy = "Run config may not set it: set it in .dlt or the environment."
                 raise SettingsError(names.connector.section, name, "comes by run config", remedy=remedy)
-        ops = [self._run_config.get("ops", {}).get(op) or {} for op in (names.op, names.window_op)]
-        hidden = SECRETS - {"hash_key"}
+        steps = {*(names.op(each.name) for each in names.connector.resources), names.window_op}
+        ops = [self._run_config.get("ops", {}).get(op) or {} for op in sorted(steps)]
+        hidden = SECRETS - {"hash_key", *NO_FIELDS}
         for place, fields, allowed in (
             ("resource", self._by_run_config(names), hidden),
             *(("op", op.get("config") or {}, ()) for op in ops),
@@ -159,32 +170,39 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         """The API's secrets, which no message may show, from the fields and dlt's configuration. They are unchecked."""
         # `read_secret` also reads files of /run/secrets, and takes long names only.
         short = {key: str(value) for key, value in look_up(connector, *SECRETS).items() if value}
-        return [getattr(self, key) or read_secret(connector.setting(key)) or short.get(key) for key in sorted(SECRETS)]
+        found = {
+            key: getattr(self, key, None) or read_secret(connector.setting(key)) or short.get(key)
+            for key in sorted(SECRETS)
+        }
+        return [secret_part(key, value) for key, value in found.items()]
 
     @contextmanager
     def session(
         self,
         names: Names,
         log: Callable[[str], None],
-        **overrides: Any,  # noqa: ANN401 - settings differ in type
+        busy_timeout: float | None = None,
     ) -> Iterator[Session]:
         """Checks the configuration and opens the destination for one run. Makes no request to the API.
 
         Args:
             names: Names of the connector.
             log: Called with a message when the run has to wait.
-            overrides: Values that win over the resource's own fields; `None` keeps the field's value.
+            busy_timeout: Most seconds to wait for a DuckDB file, in place of the field.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong.
             DestinationError: The destination is unknown, unsuitable, busy or out of reach.
         """
-        with self.open(*self.plan(names, **overrides), log) as session:
+        with self.open(*self.plan(names), log, busy_timeout) as session:
             yield session
 
-    def open(self, settings: Settings, target: Target, log: Callable[[str], None]) -> AbstractContextManager[Session]:
+    def open(
+        self, settings: Settings, target: Target, log: Callable[[str], None], busy_timeout: float | None = None
+    ) -> AbstractContextManager[Session]:
         """Opens the destination for a run that is planned (see `plan` and `session`)."""
-        return open_session(settings, target, self.destination_credentials, log=log, connect=self._connect)
+        connect = partial(self._connect, timeout=busy_timeout)
+        return open_session(settings, target, self.destination_credentials, log=log, connect=connect)
 
     def check_destination(self, names: Names, log: Callable[[str], None]) -> tuple[str, dict[str, CatalogChangeError]]:
         """Tests whether a run could write to the destination, and leaves nothing there.
@@ -259,12 +277,15 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         return _copied_beside(target) if "destination_credentials" in fields else target
 
     @contextmanager
-    def duckdb(self, names: Names, log: Callable[[str], None]) -> "Iterator[DuckDBPyConnection]":
+    def duckdb(
+        self, names: Names, log: Callable[[str], None], busy_timeout: float | None = None
+    ) -> "Iterator[DuckDBPyConnection]":
         """Opens the DuckDB file of the destination for SQL. At the end the copy for readers is made.
 
         Args:
             names: Names of the connector.
             log: Called with a message while another process holds the file.
+            busy_timeout: Most seconds to wait for it, in place of the field.
 
         Raises:
             SettingsError: A setting of the API is missing or wrong. The default name of the file depends on them.
@@ -273,13 +294,15 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         settings, target = self.plan(names)
         if target.duckdb_path is None:
             raise DestinationError(f"Reports need DuckDB, and the destination is {target.type}.")
-        with self._connect(target.duckdb_path, settings.duckdb_memory, log) as connection:
+        with self._connect(target.duckdb_path, settings.duckdb_memory, log, busy_timeout) as connection:
             yield connection
             if target.read_copy:
                 publish(connection, target.duckdb_path, target.read_copy, settings.read_copy_max_gb, log)
 
     @contextmanager
-    def _connect(self, path: Path, memory: str | None, log: Callable[[str], None]) -> "Iterator[DuckDBPyConnection]":
+    def _connect(
+        self, path: Path, memory: str | None, log: Callable[[str], None], timeout: float | None = None
+    ) -> "Iterator[DuckDBPyConnection]":
         """Opens a DuckDB file by `DuckDBResource`, as soon as no other process holds it."""
         from dagster_duckdb import DuckDBResource  # noqa: PLC0415 - definitions need no DuckDB
 
@@ -288,7 +311,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
         warehouse = DuckDBResource(database=str(path), connection_config=duckdb_options(memory))
         # DuckDBResource waits for a busy file silently. Once this process holds the file, it connects at once.
         with (
-            open_duckdb(path, self.busy_timeout, memory, log),
+            open_duckdb(path, self.busy_timeout if timeout is None else timeout, memory, log),
             warehouse.get_connection() as connection,
             closing(connection),
         ):

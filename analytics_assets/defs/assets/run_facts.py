@@ -77,7 +77,12 @@ def tabulate_settings(settings: Settings, target: Target) -> str:
 
 
 def tabulate_configured(names: Names, resource: AnalyticsResource) -> str:
-    """The settings that are configured when the definitions load, in Markdown. Secrets are not looked for.
+    """The settings that `find_configured` finds, in Markdown."""
+    return _tabulate(find_configured(names, resource))
+
+
+def find_configured(names: Names, resource: AnalyticsResource) -> dict[str, str]:
+    """The settings that are configured when the definitions load. Secrets are not looked for.
 
     Nothing is checked: a wrong value is an error of the run that reads it, and definitions load with it.
 
@@ -93,7 +98,7 @@ def tabulate_configured(names: Names, resource: AnalyticsResource) -> str:
     for key in ("base_url", "token_url"):
         if found[key] and found[key] != DEMO and not _may_be_shown(str(found[key])):
             found[key] = "not shown: it is no URL such as https://api.example.com"
-    return _tabulate(found)
+    return {key: str(value) for key, value in found.items() if _is_given(value)}
 
 
 def configured_settings(names: Names, resource: AnalyticsResource) -> Settings:

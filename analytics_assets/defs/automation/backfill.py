@@ -37,7 +37,9 @@ WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.Dagst
 """Statuses of a run that has not begun."""
 
 
-def build_backfill(names: Names, settings: Settings, syncs: Syncs, checks: Checks) -> dg.JobDefinition | None:
+def build_backfill(
+    names: Names, settings: Settings, syncs: Syncs, checks: Checks, tags: dict[str, str]
+) -> dg.JobDefinition | None:
     """The job `analytics_backfill`; `None` if the connector has no events.
 
     Args:
@@ -45,6 +47,7 @@ def build_backfill(names: Names, settings: Settings, syncs: Syncs, checks: Check
         settings: The configured settings, unchecked.
         syncs: What the op does.
         checks: The checks of all tables.
+        tags: Tags of the op.
 
     Raises:
         SettingsError: `backfill_partitions` is none of `PARTITIONS`.
@@ -59,6 +62,7 @@ def build_backfill(names: Names, settings: Settings, syncs: Syncs, checks: Check
     @dg.op(
         name=names.window_op,
         pool=names.pool,
+        tags=tags,
         description="Loads the window of a partition, and reports it on the assets.",
     )
     @given_resource(names)

@@ -41,6 +41,9 @@ UNFINISHED = [
 ]
 """Statuses of a run that is not over. The next tick of its schedule is skipped."""
 
+WORTH_IT = "analytics/retry"
+"""Key of the tag that says whether a retry of a failed run may help. It names the run, as a retry inherits it."""
+
 _tagging = threading.Lock()
 
 
@@ -51,6 +54,23 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, tags: dict[str, str]) -> 
     """
     with _tagging:
         instance.add_run_tags(run_id, tags)
+
+
+def tag_failed_step(instance: dg.DagsterInstance, run_id: str, *, permanent: bool) -> None:
+    """Tags a run one of whose steps has failed, so that Dagster retries it unless all of them would fail again.
+
+    Args:
+        instance: Where the run's tags are.
+        run_id: The run.
+        permanent: Whether this step would fail again.
+    """
+    run = instance.get_run_by_id(run_id)
+    before = run.tags.get(WORTH_IT) if run else None
+    if not permanent:
+        again = {"dagster/max_retries": str(instance.run_retries_max_retries)} if before == f"no {run_id}" else {}
+        tag_run(instance, run_id, {WORTH_IT: f"yes {run_id}", **again})
+    elif before != f"yes {run_id}":
+        tag_run(instance, run_id, {WORTH_IT: f"no {run_id}", **NO_RUN_RETRY})
 
 
 def assets_left(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[dg.AssetKey | None]:

@@ -1,6 +1,6 @@
 """The jobs, and the schedules that run them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -8,6 +8,7 @@ import dagster as dg
 from analytics_assets.defs.assets.config import Mode
 from analytics_assets.defs.automation.crons import Crons, read_timezone
 from analytics_assets.defs.automation.run_tags import RETRY_WHAT_FAILED, UNFINISHED, selected_assets
+from analytics_assets.defs.execution import read_executor
 from analytics_assets.defs.names import Names
 
 
@@ -16,10 +17,9 @@ def build_jobs(names: Names) -> list[Any]:
 
     They select assets by key: whoever puts the assets into another group keeps them in their jobs.
     """
-    full: Mapping[str, Any] = {"ops": {names.op: {"config": {"mode": Mode.full.name}}}}
+    full = names.run_config(mode=Mode.full.name)
     selection = dg.AssetSelection.assets(*names.asset_keys())
-    # The assets are one step. A process for each step would add seconds to every run and gain nothing.
-    executor = dg.in_process_executor
+    executor = read_executor()
     return [
         dg.define_asset_job(
             names.sync,

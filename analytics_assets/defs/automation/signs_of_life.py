@@ -19,6 +19,7 @@ from analytics_assets.defs.automation.alerts import describe_death, mark_told
 from analytics_assets.defs.automation.delivery import AlertError, tell
 from analytics_assets.defs.automation.lost_retries import find_lost_retries, request_retry
 from analytics_assets.defs.automation.run_tags import is_here, is_ours, location_of, tag_run
+from analytics_assets.defs.execution import have_steps_to_wait
 from analytics_assets.defs.names import Names
 
 ALIVE = "analytics/alive"
@@ -35,6 +36,9 @@ SILENT_TICKS = 6
 
 The sensor counts ticks and compares no clocks: the clocks of two hosts differ, and a laptop that sleeps has no ticks.
 """
+
+WAITING_TICKS = 120
+"""Ticks, an hour, after which a run is dead whose steps all wait for a worker: of Celery, Kubernetes or Dask."""
 
 LOST_TICKS = 2
 """Ticks without the promised retry of a failed run after which it is lost. Dagster launches retries within seconds."""
@@ -111,7 +115,7 @@ def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.Asset
                 sign = _last_sign(context.instance, run)
                 before, ticks = seen.get(run.run_id, (None, 0))
                 counts[run.run_id] = sign, ticks + 1 if sign == before else 0
-                if counts[run.run_id][1] >= SILENT_TICKS:
+                if _is_dead(context.instance, run, counts[run.run_id][1]):
                     dead.append(record)
         at_work = len(counts) - len(dead)
         requests = []
@@ -135,6 +139,15 @@ def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.Asset
         return dg.SkipReason(f"Runs at work: {at_work}, dead: {len(dead)}.")
 
     return watch
+
+
+def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun, silent: int) -> bool:
+    if silent < SILENT_TICKS:
+        return False
+    if silent >= WAITING_TICKS or not have_steps_to_wait():
+        return True
+    # Only a step that is at work gives signs of life.
+    return any(step.start_time and not step.end_time for step in instance.get_run_step_stats(run.run_id))
 
 
 def _read_counts(cursor: str | None) -> dict[str, tuple[str, int]]:

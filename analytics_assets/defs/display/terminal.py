@@ -36,9 +36,9 @@ class LiveProgress(Progress):
         super().__init__(*_columns(wide=wide), **options)
 
     def follow(self, run: progress.Progress) -> None:
-        """Shows the resources of `run` from now on."""
-        self._stages = list(run.stages.values())
-        for stage in self._stages:
+        """Shows the resources of `run`, which may be a step of several, from now on."""
+        self._stages += run.stages.values()
+        for stage in run.stages.values():
             self.add_task(stage.name, total=None, state="", details="")
 
     def say(self, text: str) -> None:

@@ -15,6 +15,7 @@ from analytics_assets.defs.assets.specs import LONGEST_FIELD
 from analytics_assets.defs.automation.conditions import after_inputs
 from analytics_assets.defs.automation.crons import Crons
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
+from analytics_assets.defs.execution import patience
 from analytics_assets.defs.names import Names, given_resource
 from analytics_assets.defs.quality.rules import Check, checks_of, no_table
 from analytics_assets.warehouse.errors import DestinationError
@@ -34,14 +35,27 @@ def find_checks(names: Names, crons: Crons) -> Checks:
     }
 
 
-def build_checks(names: Names, crons: Crons) -> dg.AssetChecksDefinition:
-    """One step with all checks of all assets. It measures each table once for all its checks.
+def build_checks(names: Names, crons: Crons) -> list[dg.AssetChecksDefinition]:
+    """One step with all checks of all assets, or one a resource. It measures each table once for all its checks.
 
     Args:
         names: Names of the connector.
         crons: When the assets are synced.
     """
     checks = find_checks(names, crons)
+    if not names.split:
+        return [_build(names, names.derived("checks"), checks)]
+    return [
+        _build(
+            names,
+            names.derived(f"checks_{resource.name}"),
+            {key: found for key, found in checks.items() if found[0] is resource},
+        )
+        for resource in names.connector.resources
+    ]
+
+
+def _build(names: Names, step: str, checks: Checks) -> dg.AssetChecksDefinition:
     # If a resource fails, Dagster skips this step. The sync has judged the other tables then, but reports of a host, or
     # a run that died, are left to the condition.
     condition = after_inputs()
@@ -57,7 +71,7 @@ def build_checks(names: Names, crons: Crons) -> dg.AssetChecksDefinition:
     ]
 
     @dg.multi_asset_check(
-        name=names.derived("checks"),
+        name=step,
         specs=specs,
         description="Measures each loaded table once, and judges all its checks. A check that fails blocks nothing.",
         can_subset=True,
@@ -69,7 +83,7 @@ def build_checks(names: Names, crons: Crons) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {key: found for key, found in checks.items() if key in context.selected_asset_check_keys}
         try:
-            with analytics.session(names, context.log.warning) as session:
+            with analytics.session(names, context.log.warning, patience(context)) as session:
                 profiles = _measure(names, session, wanted)
         except (SettingsError, DestinationError) as error:
             if isinstance(error, SettingsError):

@@ -16,6 +16,7 @@ from analytics_assets.defs.assets.specs import file_reference
 from analytics_assets.defs.automation.conditions import after_inputs
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
 from analytics_assets.defs.display.previews import PREVIEW_ROWS, as_table
+from analytics_assets.defs.execution import patience
 from analytics_assets.defs.names import Names, given_resource
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.target import DUCKDB, destination_type
@@ -155,7 +156,7 @@ def _build(names: Names, report: Report) -> dg.AssetsDefinition:
     # Dagster does not know a parametrized MaterializeResult.
     def refresh(context: dg.AssetExecutionContext, analytics: AnalyticsResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         try:
-            with analytics.duckdb(names, context.log.warning) as connection:
+            with analytics.duckdb(names, context.log.warning, patience(context)) as connection:
                 if missing := _missing(names, connection, report):
                     tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
                     raise dg.Failure(f"{table} cannot be made before {', '.join(missing)} is there: sync it first.")

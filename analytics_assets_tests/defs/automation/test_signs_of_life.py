@@ -89,6 +89,23 @@ def test_a_run_that_died_before_its_first_sign_is_failed_and_retried(
     watch.tick(FOR_EVER)
 
 
+def test_a_run_whose_steps_wait_for_a_worker_is_not_dead(
+    instance: dg.DagsterInstance, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECUTION__EXECUTOR", "celery")
+    monkeypatch.setattr(signs_of_life, "WAITING_TICKS", 2 * SILENT_TICKS)
+    waits, works = start(instance), start(instance)
+    step = dg.DagsterEvent(
+        str(dg.DagsterEventType.STEP_START.value), job_name="analytics_sync", step_key="analytics_api"
+    )
+    instance.report_dagster_event(step, works)
+    watch.tick(SILENT_TICKS + 1)
+    assert look_up(instance, waits).status is STARTED
+    assert look_up(instance, works).status is dg.DagsterRunStatus.FAILURE
+    watch.tick(SILENT_TICKS)
+    assert look_up(instance, waits).status is dg.DagsterRunStatus.FAILURE
+
+
 def test_a_retry_that_dagster_has_lost_is_launched_once_for_what_failed(
     api: FakeApi, instance: dg.DagsterInstance, watch: Watch, project: Project
 ) -> None:

@@ -79,7 +79,7 @@ def test_a_sync_of_some_resources_checks_these_only(api: FakeApi, project: Proje
 
 
 def test_the_step_does_not_block_the_assets_and_needs_the_warehouse_for_itself() -> None:
-    definition = build_checks(NAMES, Crons(HOURLY, WEEKLY))
+    [definition] = build_checks(NAMES, Crons(HOURLY, WEEKLY))
     assert definition.node_def.name == "analytics_checks"
     assert definition.op.pool == "analytics_warehouse"
     for spec in definition.check_specs:

@@ -19,6 +19,7 @@ from analytics_assets_tests.servers.fake_api import TOKEN
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.hosts import Host
 from analytics_assets_tests.support.postgres import create_database, postgres_binaries, serve_postgres
+from analytics_assets_tests.support.redis_server import serve_redis
 from analytics_assets_tests.support.waiting import until
 
 DISTRIBUTED = CHECKOUT / "deploy/distributed"
@@ -104,10 +105,11 @@ def cluster(
     with ExitStack() as stack:
         server = stack.enter_context(contextmanager(serve_postgres)(binaries, root / "postgres", address, **postgres))
         history, warehouse = create_database(server), create_database(server)
-        redis, code = free_port(address), free_port(address)
+        redis, code = stack.enter_context(serve_redis(address=address)), free_port(address)
+        assert redis
         environment = {
-            "CELERY_BROKER_URL": f"redis://{address}:{redis}/0",
-            "CELERY_RESULT_BACKEND": f"redis://{address}:{redis}/0",
+            "CELERY_BROKER_URL": redis,
+            "CELERY_RESULT_BACKEND": redis,
             "CODE_SERVER_HOST": address,
             "DAGSTER_POSTGRES_HOST": address,
             "DAGSTER_POSTGRES_PORT": str(urlsplit(server).port),
@@ -133,8 +135,6 @@ def cluster(
         def run(host: Host, name: str, *command: str) -> "subprocess.Popen[bytes]":
             return stack.enter_context(host.running(name, *command))
 
-        server_options = ("--save", "", "--appendonly", "no", "--protected-mode", "no", "--dir", str(root))
-        run(control, "redis", "/usr/bin/redis-server", "--bind", address, "--port", str(redis), *server_options)
         served = ("--module-name", "analytics_assets.definitions")
         run(control, "code", "dagster", "code-server", "start", "--host", address, "--port", str(code), *served)
         workers = [(host, run(host, "worker", *worker_command(concurrency))) for host in hosts]

@@ -49,8 +49,10 @@ def serve_postgres(binaries: Path, directory: Path, address: str = "127.0.0.1", 
     run("initdb", "-U", "loader", "-A", "trust", "-N")
     (data / "pg_hba.conf").write_text(f"host all all {address}/24 trust\n", encoding="utf-8")
     run("pg_ctl", "-w", "-l", str(directory / "log"), "-o", arguments, "start")
-    yield f"postgresql://loader:pw-canary@{address}:{port}/postgres"
-    run("pg_ctl", "-m", "immediate", "stop")
+    try:
+        yield f"postgresql://loader:pw-canary@{address}:{port}/postgres"
+    finally:
+        run("pg_ctl", "-m", "immediate", "stop")
 
 
 def create_database(server: str) -> str:

@@ -10,30 +10,30 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def serve_redis(password: str = "pw-canary") -> Iterator[str | None]:
-    """Runs a server; yields its URL, or `None` where the program is not installed."""
+def serve_redis(password: str = "pw-canary", address: str = "127.0.0.1") -> Iterator[str | None]:
+    """Runs a server on a free port; yields its URL, or `None` where the program is not installed."""
     program = shutil.which("redis-server")
     if program is None:
         yield None
         return
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="analytics_redis_") as directory:
-        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--requirepass", password]
+        options = ["--port", str(port), "--bind", address, "--save", "", "--requirepass", password]
         server = subprocess.Popen([program, *options], cwd=directory, stdout=subprocess.DEVNULL)
         try:
-            _await(port, server)
-            yield f"redis://:{password}@127.0.0.1:{port}/0"
+            _await(address, port, server)
+            yield f"redis://:{password}@{address}:{port}/0"
         finally:
             server.terminate()
             server.wait()
 
 
-def _await(port: int, server: "subprocess.Popen[bytes]") -> None:
+def _await(address: str, port: int, server: "subprocess.Popen[bytes]") -> None:
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
+            socket.create_connection((address, port)).close()
         except OSError:
             assert server.poll() is None, "redis-server has ended"
             time.sleep(0.05)

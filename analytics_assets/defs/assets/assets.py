@@ -146,7 +146,8 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
             _tag(names, context, facts)
             warn_of_listings(names, context, settings, selected, reading)
             shared_file = target.duckdb_path if names.split else None
-            by_hand = analytics.leads_elsewhere(names)
+            # Before the session, which reads ahead.
+            by_hand, began = analytics.leads_elsewhere(names), datetime.now(UTC)
             with (
                 first_lines_only(),
                 analytics.open(
@@ -162,7 +163,7 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
                     listing = each.listing
                     name = listing.resource.name
                     progress.begin(name)
-                    done, began = None, datetime.now(UTC)
+                    done = None
                     try:
                         own = after_windows(names, context, each, session, facts)
                         done = sync(each, session, own or reading, rebuild=config.mode is Mode.rebuild, run=run)

@@ -85,6 +85,8 @@ def test_the_sync_after_all_partitions_loads_what_is_new_and_nothing_else(api: F
     said = metadata(project.sync("activities"), "activities")
     assert (said["rows_loaded"], said["dagster/row_count"]) == (10, 40)
     assert metadata(project.sync("activities"), "activities")["rows_loaded"] == 0
+    # The place where it began is none for other runs.
+    assert metadata(project.sync("activities", config={"mode": "full"}), "activities")["rows_loaded"] == 40
 
 
 def test_a_partition_that_fails_is_red_by_itself_and_the_sync_begins_where_it_is_missing(

@@ -18,7 +18,7 @@ DEMO_ONLY := SOURCES__ANALYTICS__BASE_URL=demo DESTINATION_TYPE=$(or $(DESTINATI
   DESTINATION__DUCKDB__CREDENTIALS=$(or $(DESTINATION__DUCKDB__CREDENTIALS),data/demo.duckdb)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-latest check audit sbom faults week tour bench clean
+.PHONY: help install demo dev test test-latest check audit sbom faults week scale tour bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -56,7 +56,7 @@ audit: install ## ask the OSV database, over the network, for known vulnerabilit
 
 sbom: install ## list the locked packages of a deployment in dist/sbom.cdx.json (CycloneDX)
 	@mkdir -p dist
-	$(UV) export --quiet --locked --extra alerts --extra kubernetes --extra postgres-storage --preview-features sbom-export --format cyclonedx1.5 -o dist/sbom.cdx.json
+	$(UV) export --quiet --locked --extra alerts --extra distributed --preview-features sbom-export --format cyclonedx1.5 -o dist/sbom.cdx.json
 
 test-latest: install ## run the suite on the newest Dagster, with dagster-dlt instead of dagster-embedded-elt
 	UV="$(CURDIR)/$(UV)" $(BIN)/python -m tools.latest
@@ -66,6 +66,9 @@ faults: install ## inject faults, count what was lost, and write docs/reliabilit
 
 week: install ## live through a week of hourly syncs with faults, and write it into docs/reliability.md (an hour; root on Linux)
 	$(BIN)/python -m tools.week
+
+scale: install ## backfill up to 10,000,000 rows on two hosts, and write docs/scale.md (an hour; root on Linux)
+	$(BIN)/python -m tools.scale $(ARGS)
 
 tour: install ## click through the UI in Chromium, assert what it shows, and write docs/tour.md with its pictures
 	$(BIN)/python -m tools.tour

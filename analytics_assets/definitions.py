@@ -12,10 +12,13 @@ from analytics_assets import own
 from analytics_assets.api.configured import configure
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.api.mistakes import check_catalog
-from analytics_assets.defs.assets.assets import build_assets
+from analytics_assets.defs.assets.assets import build_assets, build_syncs
+from analytics_assets.defs.assets.one_configuration import configured_tag
 from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.run_facts import configured_settings
 from analytics_assets.defs.assets.specs import upstream_specs
 from analytics_assets.defs.automation.alerts import build_alert_sensor
+from analytics_assets.defs.automation.backfill import build_backfill
 from analytics_assets.defs.automation.crons import check_names, read_crons
 from analytics_assets.defs.automation.health import build_health
 from analytics_assets.defs.automation.purge import Scope, build_purge_job, build_purge_schedule
@@ -24,7 +27,7 @@ from analytics_assets.defs.automation.signs_of_life import build_watch
 from analytics_assets.defs.automation.watched import watched_of
 from analytics_assets.defs.execution import read_executor, read_split
 from analytics_assets.defs.names import Names, find_name_mistakes, name_all
-from analytics_assets.defs.quality.checks import build_checks
+from analytics_assets.defs.quality.checks import build_checks, find_checks
 from analytics_assets.defs.quality.connection_check import build_check_job
 from analytics_assets.defs.reports.assets import REPORTS, Report, build_reports, find_report_mistakes
 from analytics_assets.project import use_project_config
@@ -102,7 +105,10 @@ def build_definitions(  # noqa: PLR0913 - what a host may want to set in code
     resource = resource or AnalyticsResource()
     assets = [*build_assets(names, crons, resource), *build_reports(names, reports)]
     checks = build_checks(names, crons)
-    jobs = [*build_jobs(names), build_check_job(names)]
+    found = find_checks(names, crons)
+    settings, tags = configured_settings(names, resource), configured_tag(names, resource)
+    backfill = build_backfill(names, settings, build_syncs(names, found), found, tags)
+    jobs = [*build_jobs(names), build_check_job(names), *([backfill] if backfill else [])]
     watched = {names.derived("purge"), *(job.name for job in jobs)}, {key for each in assets for key in each.keys}
     upstream = upstream_specs(names)
     observed = {spec.key for spec in upstream}

@@ -133,6 +133,8 @@ class ChangeFilter:
         self._key = key_columns(reader.listing.resource)
         self._loaded: dict[str, str] | None = None
         self._recent: pa.Table | None = None
+        if reader.listing.carried:
+            (self._loaded, self._recent), reader.listing.carried = reader.listing.carried, None
 
     def __call__(self, table: "pa.Table", _meta: object = None) -> "pa.Table | None":
         """Returns the rows of a table that are new or changed; `None` if there are none."""
@@ -168,7 +170,20 @@ class ChangeFilter:
         return table.filter(recent).slice(0, REMEMBERED_DIGESTS)
 
     def _finish(self, state: dict[str, Any], loaded: dict[str, str]) -> None:
-        """Writes cursor, digests and gap to the state. If dlt has moved the cursor into the future, this undoes it."""
+        """Writes cursor, digests and gap to the state. If dlt has moved the cursor into the future, this undoes it.
+
+        The cursor moves at the end of the listing only: where it is cut, rows that are older may be still to come.
+        """
+        if self.reader.listing.is_cut:
+            if self.stats.cursor_before is None or self.stats.cursor_before <= self.reader.start:
+                # The place to begin is no cursor: another reading may have a better one.
+                state.pop("incremental")
+            else:
+                state["incremental"][self.cursor]["last_value"] = self.stats.cursor_before
+            # A run that dies now leaves rows that are newer than these digests.
+            state.pop(RECENT, None)
+            self.reader.listing.carried = loaded, self._recent
+            return
         digests = dict(loaded) if self.keep else {}
         if self.stats.parents_gone:
             # The rows of a parent that comes back may be older than those of the others.

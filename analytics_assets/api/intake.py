@@ -45,7 +45,7 @@ class Intake:
         """Returns the table of a batch, with a column for each declared and undeclared field.
 
         Raises:
-            PayloadError: The batch is the last, and the misfits of a column exceed `max_rescued_share` (rule V4).
+            PayloadError: The batch is the last of a load, and the misfits of a column exceed `max_rescued_share` (V4).
         """
         table = spread(batch.table, self.resource, self.undeclared, self.typed)
         self.stats.rows_read += table.num_rows
@@ -87,7 +87,7 @@ class Intake:
             rows = f"{self.resource.key_label} {', '.join(map(shortened, found.ids))}"
             setting = self.listing.settings.connector.setting("max_rescued_share")
             # Earlier slices of the same sync are committed already.
-            loaded = "Nothing more" if self.listing.is_sliced else "Nothing"
+            loaded = "Nothing more" if self.listing.is_sliced or self.listing.cuts > self.listing.is_cut else "Nothing"
             raise PayloadError(
                 f"{self.resource.name}: {found.count:,} of {values:,} values of {column.name!r} do not fit its type"
                 f" {column.type}{such_as}, in the rows with {rows}."

@@ -10,8 +10,9 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.children import read_resource
@@ -22,12 +23,18 @@ from analytics_assets.api.prefetch import Batch, Batches, PageReader, read_batch
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 WATCHED_EVERY = 0.2
 """Seconds between two calls of `watch` while `next_batch` waits."""
 
 SLICE_PAGES = 100
 """Pages of a slice. A sync that dies has read this many pages in vain at most; each slice costs a load, about half a
 second."""
+
+LOAD_BYTES = 256_000_000
+"""Bytes of Arrow tables after which a load ends, however few rows they are. They take less in the file."""
 
 BATCHES_AHEAD = 4
 """Batches that are read before dlt asks for them, so that requests go on while dlt loads another resource."""
@@ -47,6 +54,9 @@ class Listing:
     Attributes:
         stats: Counts the requests and pages of this listing.
         watch: Called by `next_batch`, and every `WATCHED_EVERY` seconds while it waits. Does nothing by default.
+        is_cut: Whether the last batch ends a load, and not the listing: the next start goes on behind it.
+        cuts: How many times it was cut.
+        carried: What `ChangeFilter` hands on from one load to the next: known digests, and the newest rows so far.
     """
 
     def __init__(self, resource: Resource, transport: Transport, *, most_pages: int = sys.maxsize) -> None:
@@ -55,10 +65,14 @@ class Listing:
         self.settings = transport.settings
         self.endpoint = transport.settings.endpoint(resource.name)
         self.watch: Callable[[], None] = lambda: None
+        self.is_cut = False
+        self.cuts = 0
+        self.carried: tuple[dict[str, str], pa.Table | None] | None = None
         self._transport = transport
         self._most_pages = most_pages
         self._query: dict[str, str] = {}
         self._handed_out = False
+        self._is_full = False
         self._reader: Future[None] | None = None
         self._batches: Batches = asyncio.Queue()
         # Set while dlt waits for a batch.
@@ -69,16 +83,19 @@ class Listing:
         return self
 
     def start(self, query: dict[str, str]) -> None:
-        """Begins to read from the first page. Goes on if it was started with this query and no batch is handed out yet.
+        """Begins to read from the first page, or goes on where it was cut.
+
+        It also goes on if it was started with this query and no batch is handed out yet.
 
         Args:
             query: Parameters that every request carries, such as filters.
         """
-        if self._reader and not self._handed_out and query == self._query:
+        if self._reader and query == self._query and (self.is_cut or not self._handed_out):
+            self.is_cut = self._is_full = False
             return
         self.stop()
         self._query = query
-        self._handed_out = False
+        self._handed_out = self._is_full = False
         # With the newest rows first, dlt may stop the listing after any batch. So only one batch is read ahead.
         self._batches = asyncio.Queue(maxsize=1 if self.endpoint.newest_first else BATCHES_AHEAD)
         awaited = self._batch_awaited
@@ -103,7 +120,9 @@ class Listing:
         batch = future.result()
         if isinstance(batch, Exception):
             raise batch
-        return batch
+        self.is_cut = self._is_full and not batch.is_last
+        self.cuts += self.is_cut
+        return replace(batch, is_last=True) if self.is_cut else batch
 
     async def _take(self) -> "Batch | Exception":
         self._batch_awaited.set()
@@ -126,8 +145,22 @@ class Listing:
         """Cuts the listing after `SLICE_PAGES` pages, every time it is started."""
         self._most_pages = SLICE_PAGES
 
+    def load_has(self, rows: int, size: int) -> None:
+        """Makes the next batch the last of its load, if the files of the load are large enough.
+
+        Reading goes on behind it with the pages, the guards and the place that it has. So no row can slip through
+        between two loads, wherever rows move to in the API's listing. A listing in slices has loads of its own.
+
+        Args:
+            rows: Rows that the load has so far.
+            size: Bytes of their Arrow tables.
+        """
+        is_full = rows >= self.settings.rows_per_load or size >= LOAD_BYTES
+        self._is_full = is_full and self._most_pages == sys.maxsize
+
     def stop(self) -> None:
         """Stops reading. The next batch is empty, and the last."""
+        self.is_cut, self.carried = False, None
         if self._reader:
             self._reader.cancel()
             self._reader = None

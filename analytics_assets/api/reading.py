@@ -43,6 +43,8 @@ class Reading:
     """First cursor value of a window. A window does not move the cursor."""
     end: datetime | None = None
     """End of a window, which the window excludes."""
+    since: datetime | None = None
+    """Where to begin if there is no cursor yet, in place of the start date. All rows before it are loaded."""
     gap: Gap | None = None
     """Rows that an earlier slice left out. Reading them does not move the cursor."""
 

@@ -30,7 +30,18 @@ HEADROOM = 1.05
 """The pause between two requests, in parts of the one that `requests_per_second` means. One request may be on its way
 for 50 ms longer than another, and still no second at the API has more requests than are allowed."""
 
-NO_FIELDS = frozenset({"read_copy", "read_copy_max_gb", "resources", "hashed", "dropped", "rate_limit_url", "workers"})
+NO_FIELDS = frozenset(
+    {
+        "backfill_partitions",
+        "dropped",
+        "hashed",
+        "rate_limit_url",
+        "read_copy",
+        "read_copy_max_gb",
+        "resources",
+        "workers",
+    }
+)
 """Settings that are no fields of the Dagster resource, so that run config cannot set them."""
 
 
@@ -79,6 +90,9 @@ class Settings(BaseConfiguration):
     """OAuth scope to request; by default the dialect's."""
     start_date: str = "2024-01-01T00:00:00Z"
     """Cursor value from which the first sync of an incremental resource reads; ISO 8601."""
+    backfill_partitions: str = "monthly"
+    """Length of the windows of a backfill: `daily`, `weekly` or `monthly`. An API without a filter by time is read
+    whole for each, so few of them are the better default."""
     dialect: str | None = None
     """Wire format of the API, by name; by default the connector's first."""
     page_size: int | None = None
@@ -88,6 +102,9 @@ class Settings(BaseConfiguration):
     resource's."""
     max_pages: int = 100_000
     """Pages of one listing after which the sync fails; it never truncates a listing."""
+    rows_per_load: int = 250_000
+    """Rows after which a load is committed and the listing goes on with another, so that neither memory nor temporary
+    disk grows with the listing. Each load costs a merge, about half a second and more."""
     max_response_mb: float = 64
     """Megabytes of one decoded response above which the sync fails."""
     max_deleted_share: float = 0.5

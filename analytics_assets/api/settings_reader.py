@@ -151,7 +151,14 @@ def _check(settings: Settings) -> None:
     except ValueError as error:
         raise settings.error("start_date", DATES, settings.start_date) from error
     _check_page_size(settings)
-    for key, least in (("lag_seconds", 0), ("max_pages", 1), ("requests_in_flight", 1), ("workers", 1)):
+    least_values = (
+        ("lag_seconds", 0),
+        ("max_pages", 1),
+        ("rows_per_load", 1),
+        ("requests_in_flight", 1),
+        ("workers", 1),
+    )
+    for key, least in least_values:
         value = getattr(settings, key)
         if value is not None and value < least:
             raise settings.error(key, f"is below {least}", value)

@@ -88,9 +88,8 @@ def _build_resource(listing: Listing, reading: Reading) -> DltResource:
     reader = BatchReader(listing, start, lag, stateful=not reading.is_window)
     built.add_step(reader, insert_at=Position.READER)
     if reader.cursor and not reading.is_window:
-        usual_lag = _lag(resource, settings, Reading())
         reload, keep = reading.everything, reading.gap is not None
-        change_filter = ChangeFilter(reader, reader.cursor, usual_lag, reload=reload, keep=keep)
+        change_filter = ChangeFilter(reader, reader.cursor, usual_lag(resource, settings), reload=reload, keep=keep)
         built.add_step(change_filter, insert_at=Position.CHANGE_FILTER)
     return built
 
@@ -155,10 +154,15 @@ def _incremental(resource: Resource, cursor: str, settings: Settings, reading: R
 
 
 def _start(settings: Settings, reading: Reading) -> datetime:
-    return reading.start or (reading.gap.since if reading.gap else settings.start)
+    return reading.start or reading.since or (reading.gap.since if reading.gap else settings.start)
 
 
 def _lag(resource: Resource, settings: Settings, reading: Reading) -> timedelta:
     if reading.everything or reading.gap:
         return EVERYTHING
+    return usual_lag(resource, settings)
+
+
+def usual_lag(resource: Resource, settings: Settings) -> timedelta:
+    """How far before its cursor a resource is read, for rows that appear late."""
     return timedelta(seconds=resource.lag_seconds if settings.lag_seconds is None else settings.lag_seconds)

@@ -92,13 +92,14 @@ def _error(key: str, problem: str, value: object, remedy: str | None = None) -> 
     return SettingsError(("execution",), key, problem, value, remedy)
 
 
-def has_own_process(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> bool:
+def has_own_process(context: dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> bool:
     """Whether the steps of a run have processes of their own, so that several may be at work at once."""
     return context.job_def.executor_def.name != IN_PROCESS
 
 
 def patience(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, shared_file: Path | None = None
+    context: dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    shared_file: Path | None = None,
 ) -> float | None:
     """Seconds to wait for a DuckDB file; `None` for what is configured.
 
@@ -118,7 +119,7 @@ def patience(
     return LONGEST_RUN
 
 
-def divide(names: Names, context: dg.AssetExecutionContext, settings: Settings) -> None:
+def divide(names: Names, context: dg.OpExecutionContext, settings: Settings) -> None:
     """Tells the settings of a run how many workers divide the limits of the API, and the log what that means.
 
     A configured `workers` stays. Otherwise it is what Dagster lets run at once: runs by the limit of the pool, steps of
@@ -140,7 +141,7 @@ def divide(names: Names, context: dg.AssetExecutionContext, settings: Settings) 
     context.log.info(f"Up to {workers} workers read the API at once. This one has {part} of {whole} in flight{shared}.")
 
 
-def _most_at_once(names: Names, context: dg.AssetExecutionContext) -> int:
+def _most_at_once(names: Names, context: dg.OpExecutionContext) -> int:
     storage, pools = context.instance.event_log_storage, context.instance.get_concurrency_config().pool_config
     limit: int | None = None
     if storage.supports_global_concurrency_limits:
@@ -153,7 +154,7 @@ def _most_at_once(names: Names, context: dg.AssetExecutionContext) -> int:
     return (limit or 1) * steps
 
 
-def _steps_at_once(names: Names, context: dg.AssetExecutionContext) -> int:
+def _steps_at_once(names: Names, context: dg.OpExecutionContext) -> int:
     if not (names.split and has_own_process(context)):
         return 1
     selected = context.run.asset_selection

@@ -47,6 +47,11 @@ class Names:
         return {"ops": {op: {"config": dict(config)} for op in sorted(ops)}}
 
     @property
+    def window_op(self) -> str:
+        """The op that loads a partition of a backfill."""
+        return self.derived("window")
+
+    @property
     def sync(self) -> str:
         """The job, and its schedule, that syncs all resources incrementally."""
         return f"{self.connector.name}_sync"
@@ -60,6 +65,11 @@ class Names:
     def reports(self) -> str:
         """Schema of the reports' tables, and beginning of their asset keys."""
         return reports_schema(self.connector)
+
+    @property
+    def configured(self) -> str:
+        """Key of the op's tag that says what is configured where the code location is loaded."""
+        return f"{self.connector.name}/configured"
 
     @property
     def upstream_group(self) -> str:

@@ -72,6 +72,8 @@ def hold(session: Session, name: str, timeout: float, *, shared: bool = False) -
             connect_beside(session.client) as client,
             client.sql_client.begin_transaction(),
         ):
+            if dialect == POSTGRES:
+                last_long(client)
             _wait(session, full_name, timeout, lambda seconds: _try(client, dialect, full_name, seconds, shared=shared))
             try:
                 yield
@@ -83,6 +85,12 @@ def hold(session: Session, name: str, timeout: float, *, shared: bool = False) -
                         client.sql_client.execute_sql("SELECT RELEASE_LOCK(%s)", _short(full_name))
     else:
         yield
+
+
+def last_long(client: SqlJobClientBase) -> None:
+    """Lets the transaction of a client idle while rows are loaded: a Postgres may end such transactions, and locks."""
+    names = "('idle_in_transaction_session_timeout', 'transaction_timeout')"
+    client.sql_client.execute_sql(f"SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN {names}")
 
 
 def _dialect(session: Session) -> str | None:
@@ -111,8 +119,6 @@ def _try(client: SqlJobClientBase, dialect: str, name: str, seconds: float, *, s
         return None if first_row(client, f"SELECT pg_try_advisory_xact_lock{how}(hashtext(%s))", name)[0] else ""
     sql = client.sql_client
     try:
-        # A server may end transactions that idle, and this one does while the rows are loaded.
-        sql.execute_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         sql.execute_sql("SELECT set_config('lock_timeout', %s, true)", f"{seconds * 1000:.0f}ms")
         sql.execute_sql(f"SELECT pg_advisory_xact_lock{how}(hashtext(%s))", name)
     except DatabaseException as error:

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from dlt.common.schema.utils import has_table_seen_data
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import Resource
 from analytics_assets.api.incremental import is_end
+from analytics_assets.api.listing import Listing
 from analytics_assets.api.source import Position
 from analytics_assets.api.values.arrow import ARROW_TYPES, undeclared_hints
 from analytics_assets.api.values.columns import column_name, key_columns
@@ -34,18 +34,19 @@ ROW_GROUP_BYTES = 8_000_000
 
 
 def write_parquet(
-    source: DltSource, resource: Resource, directory: str, *, once: bool = False, may_append: bool = False
+    source: DltSource, listing: Listing, directory: str, *, once: bool = False, may_append: bool = False
 ) -> None:
     """Appends a `ParquetStep` to the steps of a resource.
 
     Args:
         source: Has the resource.
-        resource: Whose tables to write.
+        listing: Whose tables to write. It is cut when a load is large enough.
         directory: Where to write the files.
         once: Whether each file is loaded just once, as `loads_once` says. If so, and no key is in the files twice, dlt
             need not look for repeated keys.
         may_append: Whether such a file may be appended instead of merged, as `can_append` says.
     """
+    resource = listing.resource
     built = source.resources[resource.name]
     built.apply_hints(
         columns={
@@ -55,7 +56,7 @@ def write_parquet(
         # dlt would keep the hint of the previous load.
         additional_table_hints={DEDUPLICATED: False},
     )
-    built.add_step(ParquetStep(resource, directory, once=once, may_append=may_append), insert_at=Position.WRITER)
+    built.add_step(ParquetStep(listing, directory, once=once, may_append=may_append), insert_at=Position.WRITER)
 
 
 class ParquetStep:
@@ -66,9 +67,12 @@ class ParquetStep:
     table. Every other file is merged.
     """
 
-    def __init__(self, resource: Resource, directory: str, *, once: bool, may_append: bool) -> None:
+    def __init__(self, listing: Listing, directory: str, *, once: bool, may_append: bool) -> None:
+        resource = listing.resource
         self._name = resource.name
         self._directory = directory
+        self._listing = listing
+        self._rows = self._bytes = 0
         self._once = once
         self._may_append = may_append
         self._cursor = column_name(resource.cursor) if resource.cursor else None
@@ -91,6 +95,9 @@ class ParquetStep:
         self._pending.append(self._complete(table))
         if self._once:
             self._keys.append(table.select(self._key))
+        self._rows += table.num_rows
+        self._bytes += table.nbytes
+        self._listing.load_has(self._rows, self._bytes)
         rows = sum(table.num_rows for table in self._pending)
         if rows >= ROW_GROUP or sum(table.nbytes for table in self._pending) >= ROW_GROUP_BYTES:
             self._write()

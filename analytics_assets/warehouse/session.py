@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 BUSY_TIMEOUT = 60.0
-"""Most seconds to wait for a DuckDB file that another process holds, unless the Dagster resource has another value."""
+"""Most seconds to wait for a file or table that another run holds, unless the Dagster resource has another value."""
 
 Connect = Callable[[Path, str | None, Callable[[str], None]], "AbstractContextManager[DuckDBPyConnection]"]
 """Opens a DuckDB file, given its path, the most memory that it may take, and what is called while the file is busy."""

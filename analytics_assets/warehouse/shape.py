@@ -13,6 +13,7 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract.source import DltSource
 
 from analytics_assets.api.catalog import Column, Resource
+from analytics_assets.api.listing import Listing
 from analytics_assets.api.source import Position
 from analytics_assets.api.values.columns import FIELD, column_name, key_columns
 from analytics_assets.warehouse.errors import CatalogChangeError
@@ -41,20 +42,22 @@ def declared_shape(resource: Resource, unfilled: Collection[str] = ()) -> Shape:
     }
 
 
-def note_shape(source: DltSource, resource: Resource, unfilled: Collection[str]) -> None:
+def note_shape(source: DltSource, listing: Listing, unfilled: Collection[str], *, from_empty: bool) -> None:
     """Adds a step that notes the shape in the resource's state as soon as the listing has ended.
 
     Args:
         source: The source of the resource.
-        resource: The resource as it is declared.
+        listing: The listing. Where it is cut, older rows of the table are still to be filled.
         unfilled: Fields that rows lack after the reading, too, because it is one of a window.
+        from_empty: Whether the table had no rows before the listing.
     """
     from analytics_assets.api.incremental import is_end  # noqa: PLC0415 - definitions need no Arrow
 
+    resource = listing.resource
     shape = declared_shape(resource, unfilled)
 
     def note(table: Any, _meta: object = None) -> Any:  # noqa: ANN401 - Arrow is imported late
-        if is_end(table):
+        if is_end(table) and (from_empty or not listing.is_cut):
             dlt.current.resource_state(resource.name)[SHAPE] = shape
         return table
 

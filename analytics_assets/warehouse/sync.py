@@ -209,6 +209,7 @@ def sync(
             done = None
         if done is None:
             session.log(f"{resource.name}: another run has loaded the table meanwhile, so the API is read once more")
+            listing.stop()
             listing.stats.begin_again()
             with session.client as client:
                 table = _loadable(read_table_state(client, session.connector, resource), rebuild=rebuild)
@@ -234,16 +235,17 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
     if not into_empty:
         reading = _widened(reading, listing, table, session.log)
     unfilled = table.unfilled if reading.is_window and not into_empty else ()
-    loaded = 0
+    loaded, load_id = 0, ""
     for part in _slices(listing, reading, table.gap):
         turn.give_back()
         source = read_listing(listing, part)
         if not turn.leaves_state_alone:
-            note_shape(source, resource, unfilled)
+            note_shape(source, listing, unfilled, from_empty=from_empty)
         pipeline = load(source, into_empty=into_empty)
         turn.settle(load_ids(pipeline))
         into_empty = False
         loaded += rows_loaded(pipeline, resource)
+        load_id = load_id or last_load_id(pipeline)
     is_complete = resource.cursor is None or reading.everything
     if from_empty or is_complete:
         _warn_of_unmet(listing, session.log)
@@ -251,7 +253,7 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
     with session.client as client:
         exists = loaded > 0 or has_table(client, resource)
         if exists and is_complete and not resource.append_only:
-            load_id, settings = last_load_id(pipeline), session.settings
+            settings = session.settings
             deleted = mark_deleted(client, resource, load_id, settings.start, settings.max_deleted_share)
         if exists:
             rows = count_rows(client, resource)
@@ -302,7 +304,7 @@ def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Rea
     """Yields the readings that a sync consists of. The caller loads each before it asks for the next.
 
     A sliced listing first fills the gap that earlier syncs have left, and then those of its own slices. Every other
-    listing is one reading.
+    listing is one reading, in as many loads as its size needs.
 
     Args:
         listing: The listing to read.
@@ -315,6 +317,8 @@ def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Rea
         while listing.stats.gap:
             yield Reading(gap=listing.stats.gap)
     yield reading
+    while listing.is_cut:
+        yield reading
     while listing.stats.gap:
         yield Reading(gap=listing.stats.gap)
 
@@ -338,7 +342,7 @@ def _load(listing: Listing, turn: Turn, run: Run, source: DltSource, *, into_emp
 
     await_turn(source, resource, begin)
     append = can_append(destination, into_empty=into_empty)
-    write_parquet(source, resource, session.working_dir, once=loads_once(destination), may_append=append)
+    write_parquet(source, listing, session.working_dir, once=loads_once(destination), may_append=append)
     # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh
     # dlt would never load the rows before that cursor again.
     refresh = "drop_resources" if into_empty else None

@@ -1,6 +1,7 @@
 """The state of a resource's table before and after a sync."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from dlt.common.destination.client import WithStagingDataset, WithStateSync
@@ -11,10 +12,11 @@ from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.reading import Gap, read_gap
+from analytics_assets.api.values.columns import column_name
 from analytics_assets.warehouse.errors import CatalogChangeError
 from analytics_assets.warehouse.owner import not_ours, refuse_made_by_others, stored_tables
 from analytics_assets.warehouse.shape import SHAPE, declared_shape, find_unfilled
-from analytics_assets.warehouse.sql import first_row, qualified_table
+from analytics_assets.warehouse.sql import as_argument, first_row, qualified_table
 
 LOAD_ID = "_dlt_load_id"
 """Column in which dlt keeps the load of a row."""
@@ -29,6 +31,8 @@ class TableState:
     is_torn: bool = False
     """Whether the last load died after its rows were merged and before dlt recorded it. dlt then restores the state of
     the load before, which does not know these rows."""
+    cursor: datetime | None = None
+    """The cursor that syncs have left, or `None`. Windows leave none."""
     gap: Gap | None = None
     """The gap that earlier syncs of a sliced listing have left, or `None`."""
     unfilled: tuple[str, ...] = ()
@@ -69,7 +73,15 @@ def read_table_state(client: SqlJobClientBase, connector: Connector, resource: R
             unfilled = find_unfilled(resource, state.get(SHAPE), _stored_columns(client, connector, resource))
         except CatalogChangeError as error:
             mismatch = error
-    return TableState(is_empty=False, is_torn=not recorded, gap=read_gap(state), unfilled=unfilled, mismatch=mismatch)
+    incremental = state.get("incremental", {}).get(column_name(resource.cursor), {}) if resource.cursor else {}
+    return TableState(
+        is_empty=False,
+        is_torn=not recorded,
+        cursor=incremental.get("last_value"),
+        gap=read_gap(state),
+        unfilled=unfilled,
+        mismatch=mismatch,
+    )
 
 
 def find_refusals(client: SqlJobClientBase, connector: Connector) -> dict[str, CatalogChangeError]:
@@ -111,6 +123,15 @@ def has_table(client: SqlJobClientBase, resource: Resource) -> bool:
 def count_rows(client: SqlJobClientBase, resource: Resource) -> int:
     """Number of rows of the resource's table, those marked as deleted included."""
     [count] = first_row(client, f"SELECT count(*) FROM {qualified_table(client, resource)}")
+    return int(count)
+
+
+def count_between(client: SqlJobClientBase, resource: Resource, start: datetime, end: datetime) -> int:
+    """Number of rows of the resource's table with a cursor value from a start to an end, the end excluded."""
+    assert resource.cursor  # noqa: S101 - only tables with a cursor are asked
+    cursor = client.sql_client.escape_column_name(column_name(resource.cursor))
+    query = f"SELECT count(*) FROM {qualified_table(client, resource)} WHERE {cursor} >= %s AND {cursor} < %s"
+    [count] = first_row(client, query, as_argument(client, start), as_argument(client, end))
     return int(count)
 
 

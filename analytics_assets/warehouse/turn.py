@@ -1,7 +1,7 @@
 """When a run may load a table: after it has read the API, alone, and only if nobody has loaded the table meanwhile."""
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 import dlt
@@ -96,7 +96,8 @@ class Turn:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._held:
+        # What stays, the next run drops.
+        with self._held, suppress(Exception):
             if self._staging:
                 drop_staging(self.session, self._staging)
 

@@ -12,10 +12,12 @@ from math import ceil
 from typing import Any
 
 from dlt.common.destination.reference import Destination
+from dlt.destinations.exceptions import DatabaseException
 
 from analytics_assets.api.reading import Reading
+from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.destination import with_staging
-from analytics_assets.warehouse.locks import BusyError, hold
+from analytics_assets.warehouse.locks import BusyError, hold, last_long
 from analytics_assets.warehouse.pipeline import build_client, connect_beside
 from analytics_assets.warehouse.session import Session
 from analytics_assets.warehouse.sql import first_row
@@ -56,9 +58,12 @@ def drop_forgotten(session: Session) -> None:
         names = sql.execute_sql("SELECT nspname FROM pg_namespace") or ()
         forgotten = re.compile(re.escape(sql.staging_dataset_name) + "_w[0-9a-f]{12}")
         for name in (name for (name,) in names if forgotten.fullmatch(name)):
-            with sql.begin_transaction():
-                if first_row(client, "SELECT pg_try_advisory_xact_lock(hashtext(%s))", name)[0]:
-                    sql.execute_sql(f"DROP SCHEMA IF EXISTS {sql.escape_column_name(name)} CASCADE")
+            try:
+                with sql.begin_transaction():
+                    if first_row(client, "SELECT pg_try_advisory_xact_lock(hashtext(%s))", name)[0]:
+                        sql.execute_sql(f"DROP SCHEMA IF EXISTS {sql.escape_column_name(name)} CASCADE")
+            except DatabaseException as error:
+                session.log(f"{name} was left by a run that died, and stays: {describe_driver_error(error, client)}")
 
 
 @contextmanager
@@ -84,7 +89,7 @@ def hold_window(session: Session, name: str, window: Reading, staging: str, time
         connect_beside(session.client) as client,
         client.sql_client.begin_transaction(),
     ):
-        client.sql_client.execute_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        last_long(client)
         client.sql_client.execute_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", staging)
         while True:
             # Nobody else may look before this run has said which window it has.

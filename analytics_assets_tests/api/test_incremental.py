@@ -141,7 +141,7 @@ def test_the_cursor_is_the_newest_of_all_batches(empty_api: FakeApi, monkeypatch
     [listing] = open_listings(read_settings(EIGHT), [resource]).values()
     source = read_listing(listing)
     with tempfile.TemporaryDirectory() as directory:
-        write_parquet(source, resource, directory)
+        write_parquet(source, listing, directory)
         pipeline = dlt.pipeline("both", destination="duckdb", pipelines_dir=directory)
         pipeline.extract(source)
         state = pipeline.state["sources"]["analytics_activities"]["resources"]["activities"]["incremental"][

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from compose_spec import PyCompose
 from dagster_cloud_cli.config.models import load_dagster_cloud_yaml
+from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
+from kubernetes import client
 
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.containers import DEPLOY, compose, dockerfile
@@ -67,9 +70,10 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
         absent("no systemd-analyze on this machine: install Debian's systemd")
     units = tmp_path / "etc/systemd/system"
     shutil.copytree(DEPLOY / "systemd", units)
+    shutil.copy(DEPLOY / "distributed/analytics-worker.service", units)
     for target in TARGETS:
         (units / f"{target}.target").write_text("[Unit]\nDescription=empty\n", encoding="utf-8")
-    names = sorted(path.name for path in (DEPLOY / "systemd").glob("*.service"))
+    names = sorted(path.name for path in units.glob("*.service"))
     for name in names:
         [program] = re.findall(r"^ExecStart=(\S+)", (units / name).read_text(encoding="utf-8"), re.MULTILINE)
         assert (BIN / Path(program).name).exists()
@@ -111,6 +115,30 @@ def test_the_helm_values_are_those_of_dagster_yaml() -> None:
     assert {name: block for name, block in added.items() if name in shipped} == {
         name: block for name, block in shipped.items() if name not in elsewhere
     }
+
+
+@pytest.mark.parametrize(("launcher", "kind"), [("celery", "CeleryRunLauncher"), ("docker", "DockerRunLauncher")])
+def test_dagster_accepts_the_launchers(
+    launcher: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [CHECKOUT / "dagster.yaml", DEPLOY / f"distributed/{launcher}.yaml"]
+    text = "".join(path.read_text(encoding="utf-8") for path in files)
+    for variable in re.findall(r"{env: (\w+)}", text):
+        monkeypatch.setenv(variable, "redis://localhost" if launcher == "celery" else "given")
+    (tmp_path / "dagster.yaml").write_text(text, encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert type(instance.run_launcher).__name__ == kind
+
+
+def test_kubernetes_accepts_what_a_run_has() -> None:
+    """As `dagster-k8s` makes the models of Kubernetes of it."""
+    values = _yaml(DEPLOY / "distributed/helm-values.yaml")
+    config = values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    for given, kind in (
+        (config["containerConfig"] | {"name": "run"}, client.V1Container),
+        (config["podSpecConfig"] | {"containers": []}, client.V1PodSpec),
+    ):
+        assert k8s_model_from_dict(kind, k8s_snake_case_dict(kind, given))
 
 
 @pytest.mark.parametrize("variable", ["DAGSTER_POSTGRES_PASSWORD_FILE", ""])

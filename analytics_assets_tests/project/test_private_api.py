@@ -74,7 +74,7 @@ def load(session: Session, name: str) -> dlt.Pipeline:
 def test_steps_stand_before_and_behind_the_incremental_of_rest_api(api: FakeApi, tmp_path: Path) -> None:
     [listing] = open_listings(read_settings(EIGHT), [BY_NAME["policies"]]).values()
     source = read_listing(listing)
-    write_parquet(source, BY_NAME["policies"], str(tmp_path))
+    write_parquet(source, listing, str(tmp_path))
     steps = source.resources["policies"]._pipe.steps
     # The requests, our reader, dlt's incremental, our filter of changes, our writer.
     assert [isinstance(step, IncrementalResourceWrapper) for step in steps] == [False, False, True, False, False]

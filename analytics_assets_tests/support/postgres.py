@@ -22,25 +22,34 @@ def postgres_binaries() -> Path | None:
     return Path(found).parent if found else None
 
 
-def serve_postgres(binaries: Path, directory: Path) -> Iterator[str]:
-    """Runs a server in a directory."""
+def serve_postgres(binaries: Path, directory: Path, address: str = "127.0.0.1", **options: str) -> Iterator[str]:
+    """Runs a server in a directory.
+
+    Args:
+        binaries: Directory of Postgres's programs.
+        directory: Where its data are.
+        address: Address that it listens on. Whoever reaches it is let in without a password.
+        options: Settings of the server, by name.
+    """
     user = None
     if os.geteuid() == 0:  # Postgres refuses to run as root
         user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
         shutil.chown(directory, user)
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         port = probe.getsockname()[1]
     data = directory / "data"
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+    given = {"listen_addresses": address, "unix_socket_directories": "''", "fsync": "off", **options}
+    arguments = " ".join([f"-p {port}", *(f"-c {name}={value}" for name, value in given.items())])
 
     def run(program: str, *arguments: str) -> None:
         command = [str(binaries / program), "-D", str(data), *arguments]
         subprocess.run(command, check=True, user=user, cwd=directory, stdout=subprocess.DEVNULL)
 
     run("initdb", "-U", "loader", "-A", "trust", "-N")
-    run("pg_ctl", "-w", "-l", str(directory / "log"), "-o", options, "start")
-    yield f"postgresql://loader:pw-canary@127.0.0.1:{port}/postgres"
+    (data / "pg_hba.conf").write_text(f"host all all {address}/24 trust\n", encoding="utf-8")
+    run("pg_ctl", "-w", "-l", str(directory / "log"), "-o", arguments, "start")
+    yield f"postgresql://loader:pw-canary@{address}:{port}/postgres"
     run("pg_ctl", "-m", "immediate", "stop")
 
 

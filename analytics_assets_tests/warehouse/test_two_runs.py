@@ -1,10 +1,10 @@
 """Two runs of one resource at once, from instances that share nothing but the warehouse."""
 
+import json
 import os
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,27 +21,19 @@ from analytics_assets_tests.support.tables import Tables, expected, open_tables
 ALL_DAY = {"start": "2024-05-01T00:00:00Z", "end": "2024-05-02T00:00:00Z"}
 
 
-@contextmanager
-def answered_late(api: FakeApi, resource: str) -> Iterator[threading.Event]:
-    """Answers the next request with the rows of the moment at which it comes, at the end of the block.
-
-    The event is set when the request has come.
-    """
-    asked, released = threading.Event(), threading.Event()
+def answer_late(api: FakeApi, resource: str, meanwhile: Callable[[], None]) -> None:
+    """Answers the next request with the rows of the moment at which it comes, and calls a function before."""
+    left = [meanwhile]
 
     def answer(request: Request) -> Answer | None:
-        if asked.is_set():
+        if not left:
             return None
         reply = api.wire_format.answer(request, datetime.now(UTC))
-        asked.set()
-        assert released.wait(60)
-        return Answer(reply.status, reply.body)
+        body = json.dumps(reply.body).encode()
+        left.pop()()
+        return Answer(reply.status, body)
 
     api.faults[resource].append(answer)
-    try:
-        yield asked
-    finally:
-        released.set()
 
 
 @pytest.fixture(params=["postgres", "sqlite"])
@@ -57,17 +49,21 @@ def test_a_run_that_another_has_overtaken_reads_again_and_loses_nothing(
 ) -> None:
     project.sync("policies")
     with syncing(os.environ) as other:
-        for round_, (everything, mode) in enumerate([(False, "full"), (True, "incremental")], 1):
-            with answered_late(api, "policies") as asked:
+        for number, (mode, everything) in enumerate([("incremental", True), ("full", False)], 1):
+
+            def overtake(number: int = number, *, everything: bool = everything) -> None:
+                api.rows["policies"][0] = policy(1, f"2024-06-0{number}T00:00:00Z", name=f"Edited {number}")
+                api.rows["policies"].append(policy(10 + number, f"2024-06-0{number}T00:00:01Z"))
                 other.begin("policies", everything=everything)
-                assert asked.wait(60)
-                api.rows["policies"][0] = policy(1, f"2024-06-0{round_}T00:00:00Z", name=f"Edited {round_}")
-                api.rows["policies"].append(policy(10 + round_, f"2024-06-0{round_}T00:00:01Z"))
-                loaded = metadata(project.sync("policies", config={"mode": mode}), "policies")
-                assert loaded["rows_marked_deleted"] == 0
-            answer = other.end()
-            again = "policies: another run has loaded the table meanwhile, so the API is read once more"
-            assert answer == {"failed": {}, "said": [again]}
+                assert other.end() == {"failed": {}, "said": []}
+
+            answer_late(api, "policies", overtake)
+            result = project.sync("policies", config={"mode": mode})
+            assert "policies: another run has loaded the table meanwhile, so the API is read once" in project.log(
+                result
+            )
+            read = metadata(result, "policies")
+            assert (read["requests"], read["rows_read"], read["rows_marked_deleted"]) == (2, 3 + number, 0)
             assert warehouse.cells("policies") == expected("policies", api.rows["policies"])
         assert metadata(project.sync("policies"), "policies")["rows_loaded"] == 0
 
@@ -91,19 +87,29 @@ def test_windows_of_events_are_loaded_beside_each_other_but_not_the_same_one(
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
     monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "2024-05-02T00:00:00Z")
     api.rows["activities"].append(activity(50, "2024-05-02T01:00:00Z"))
-    short = {"resources": {"analytics": {"config": {"busy_timeout": 0.3}}}}
+    short = resource_config(busy_timeout=0.3)
     window = {**short, "ops": {"analytics_api": {"config": ALL_DAY}}}
     project.sync("activities")
     with closing(psycopg2.connect(postgres)) as connection, connection.cursor() as cursor:
-        # A window that was killed; one that is loaded, of another day; and its table.
-        cursor.execute("CREATE SCHEMA analytics_staging_w0123456789ab; CREATE SCHEMA analytics_staging_mine; COMMIT")
+        # What a window that was killed has left, and what it has not.
+        cursor.execute("CREATE SCHEMA analytics_staging_w0123456789ab; CREATE SCHEMA analytics_staging_mine")
+        # A window that waits for the staging table of other runs fails.
+        cursor.execute(f"ALTER DATABASE {connection.info.dbname} SET lock_timeout = '5s'")
+        connection.commit()
+        cursor.execute("LOCK TABLE analytics_staging.activities")
+        # The window of another day is loaded.
         cursor.execute("SELECT pg_advisory_lock_shared(hashtext('analytics.activities'))")
         lock_window(cursor, "2024-05-02T00:00:00Z", "2024-05-03T00:00:00Z")
-        assert not project.run("activities", run_config=short).success
-        # A column that the table lacks is made alone.
+
+        busy = "Another run is still loading analytics.activities after 0.3 s"
+        assert busy in failure_message(project.run("activities", run_config=short))
+        # A new column, and a row that each window has, wait for the others.
         api.rows["activities"][0]["fieldOfLater"] = 1
-        assert "Another run is still loading" in failure_message(project.run("activities", run_config=window))
+        assert busy in failure_message(project.run("activities", run_config=window))
         del api.rows["activities"][0]["fieldOfLater"]
+        api.rows["activities"].append(activity(51, None))
+        assert busy in failure_message(project.run("activities", run_config=window))
+        del api.rows["activities"][-1]
         loaded = metadata(project.sync("activities", run_config=window), "activities")
         assert loaded["dagster/row_count"] == len(api.rows["activities"])
         lock_window(cursor, "2024-05-01T23:59:00Z", "2024-05-02T00:01:00Z")

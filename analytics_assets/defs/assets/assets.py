@@ -5,7 +5,8 @@ With `split` each resource has a definition, and so a step, of its own.
 
 import gc
 import warnings
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -13,7 +14,7 @@ import dlt
 from dagster_dlt.translator import DltResourceTranslatorData
 from dlt.extract.source import DltSource
 
-from analytics_assets.api.catalog import RESCUED
+from analytics_assets.api.catalog import RESCUED, Resource
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import source_shape
@@ -24,9 +25,11 @@ from analytics_assets.defs.assets.materialization import (
     observe_endpoint,
     rows_last_time,
 )
+from analytics_assets.defs.assets.one_configuration import check_configuration, configured_tag
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.run_facts import run_facts, say_what, tabulate_configured, tabulate_settings
 from analytics_assets.defs.assets.specs import spec_attributes
+from analytics_assets.defs.assets.windows import after_windows, describe_window, warn_of_listings
 from analytics_assets.defs.automation.crons import Crons
 from analytics_assets.defs.automation.freshness import freshness_policy
 from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, RETRY_WHAT_FAILED, tag_failed_step, tag_run
@@ -49,6 +52,9 @@ HEAVY = 100_000_000
 
 
 Events = Iterator[dg.MaterializeResult[Any] | dg.AssetObservation | dg.AssetCheckEvaluation]
+
+Syncs = Callable[[dg.OpExecutionContext, SyncConfig, AnalyticsResource, Sequence[Resource], Run], Events]
+"""Syncs resources in a step, given its context, its run config, the Dagster resource, and how to run a pipeline."""
 
 
 class AnalyticsTranslator(DagsterDltTranslator):
@@ -81,15 +87,17 @@ def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> lis
         crons: When the assets are synced; their freshness policies follow from it.
         resource: The Dagster resource, of whose configuration the assets' pages tell.
     """
-    checks = find_checks(names, crons)
     translator = AnalyticsTranslator(names, crons, tabulate_configured(names, resource))
+    syncs = build_syncs(names, find_checks(names, crons))
     every = [each.name for each in names.connector.resources]
-    return [
-        _build(names, step, checks, translator) for step in ([[name] for name in every] if names.split else [every])
-    ]
+    steps = [[name] for name in every] if names.split else [every]
+    tags = configured_tag(names, resource)
+    return [_build(names, step, syncs, translator, tags) for step in steps]
 
 
-def _build(names: Names, step: list[str], checks: Checks, translator: AnalyticsTranslator) -> dg.AssetsDefinition:
+def _build(
+    names: Names, step: list[str], syncs: Syncs, translator: AnalyticsTranslator, tags: dict[str, str]
+) -> dg.AssetsDefinition:
     @dlt_assets(
         dlt_source=source_shape(names.connector).with_resources(*step),
         # A pipeline would create its working directory here; each run makes pipelines and a directory of its own.
@@ -97,14 +105,35 @@ def _build(names: Names, step: list[str], checks: Checks, translator: AnalyticsT
         name=names.op(step[0]),
         dagster_dlt_translator=translator,
         pool=names.pool,
+        op_tags=tags,
     )
     @given_resource(names)
     def analytics_api(context: dg.AssetExecutionContext, config: SyncConfig, analytics: AnalyticsResource) -> Events:
         wanted = context.selected_asset_keys
         selected = [each for each in names.connector.resources if names.asset_key(each.name) in wanted]
-        failures: dict[str, str] = {}
+        yield from syncs(context.op_execution_context, config, analytics, selected, run_by_dagster(context, translator))
+
+    return _without_internals(analytics_api)
+
+
+def build_syncs(names: Names, checks: Checks) -> Syncs:
+    """What the step of the assets does, and that of a backfill.
+
+    Args:
+        names: Names of the connector.
+        checks: The checks that it evaluates if resources fail.
+    """
+
+    def sync_all(
+        context: dg.OpExecutionContext,
+        config: SyncConfig,
+        analytics: AnalyticsResource,
+        selected: Sequence[Resource],
+        run: Run,
+    ) -> Events:
+        check_configuration(names, context)
         # Whether every failure so far is one that another run would meet again.
-        permanent = True
+        failures, permanent = dict[str, str](), True
         try:
             # Before `config.reading()`, whose errors show the values of start and end: they may come from a variable.
             analytics.check_run_config(names)
@@ -115,6 +144,7 @@ def _build(names: Names, step: list[str], checks: Checks, translator: AnalyticsT
             context.log.info(say_what(facts, [each.name for each in selected]))
             context.log.info(f"The settings of this run:\n{tabulate_settings(settings, target)}")
             _tag(names, context, facts)
+            warn_of_listings(names, context, settings, selected, reading)
             shared_file = target.duckdb_path if names.split else None
             by_hand = analytics.leads_elsewhere(names)
             with (
@@ -132,10 +162,12 @@ def _build(names: Names, step: list[str], checks: Checks, translator: AnalyticsT
                     listing = each.listing
                     name = listing.resource.name
                     progress.begin(name)
-                    run, done = run_by_dagster(context, translator), None
+                    done, began = None, datetime.now(UTC)
                     try:
-                        done = sync(each, session, reading, rebuild=config.mode is Mode.rebuild, run=run)
+                        own = after_windows(names, context, each, session, facts)
+                        done = sync(each, session, own or reading, rebuild=config.mode is Mode.rebuild, run=run)
                         metadata = describe_sync(names, done, session, [*listing.secrets(), *session.secrets], facts)
+                        metadata |= describe_window(reading, began)
                     except Exception as error:  # noqa: BLE001 - a resource that fails must not fail the others
                         raise_interrupt(error)
                         failures[name] = explain(error, (*listing.secrets(), *session.secrets))
@@ -160,7 +192,7 @@ def _build(names: Names, step: list[str], checks: Checks, translator: AnalyticsT
         if failures:
             raise _failure(names, context, failures, len(selected), permanent=permanent)
 
-    return _without_internals(analytics_api)
+    return sync_all
 
 
 def _without_internals(assets: dg.AssetsDefinition) -> dg.AssetsDefinition:
@@ -177,14 +209,15 @@ def _without_internals(assets: dg.AssetsDefinition) -> dg.AssetsDefinition:
     return assets.map_asset_specs(lambda spec: spec.replace_attributes(metadata=keep(spec.metadata)))
 
 
-def _tag(names: Names, context: dg.AssetExecutionContext, facts: Mapping[str, str]) -> None:
+def _tag(names: Names, context: dg.OpExecutionContext, facts: Mapping[str, str]) -> None:
     """Tags the run with what it was given, and with how to retry it: only runs of a job have the tags of a job."""
     own = {f"{names.connector.name}/{name}": value for name, value in facts.items()}
-    tag_run(context.instance, context.run.run_id, RETRY_WHAT_FAILED | own)
+    of_job = {name: context.run.tags[name] for name in RETRY_WHAT_FAILED if name in context.run.tags}
+    tag_run(context.instance, context.run.run_id, RETRY_WHAT_FAILED | of_job | own)
 
 
 def _materialize(
-    names: Names, context: dg.AssetExecutionContext, done: Synced, metadata: Mapping[str, Any]
+    names: Names, context: dg.OpExecutionContext, done: Synced, metadata: Mapping[str, Any]
 ) -> dg.MaterializeResult[Any]:
     note_endpoint(names, done.resource, context.run, context.instance)
     # Dagster would take the code version for the version of the data, and rows that came since for none.
@@ -193,7 +226,7 @@ def _materialize(
 
 
 def _check_the_others(
-    names: Names, context: dg.AssetExecutionContext, session: Session, checks: Checks, failed: Container[str]
+    names: Names, context: dg.OpExecutionContext, session: Session, checks: Checks, failed: Container[str]
 ) -> Iterator[dg.AssetCheckEvaluation]:
     try:
         yield from list(evaluate_in_sync(names, context, session, checks, failed))
@@ -213,7 +246,7 @@ def run_by_dagster(context: dg.AssetExecutionContext, translator: DagsterDltTran
     return run
 
 
-def _log_outcome(context: dg.AssetExecutionContext, done: Synced) -> None:
+def _log_outcome(context: dg.OpExecutionContext, done: Synced) -> None:
     name, stats = done.resource.name, done.stats
     requests = count(stats.requests, "request")
     context.log.info(f"{name}: {done.rows_loaded} rows loaded, {stats.rows_read} read in {requests}")
@@ -225,7 +258,7 @@ def _log_outcome(context: dg.AssetExecutionContext, done: Synced) -> None:
 
 
 def _failure(
-    names: Names, context: dg.AssetExecutionContext, failures: dict[str, str], selected: int, *, permanent: bool
+    names: Names, context: dg.OpExecutionContext, failures: dict[str, str], selected: int, *, permanent: bool
 ) -> dg.Failure:
     """Tags the run with whether a retry may help, and returns what its step raises."""
     instance, run_id = context.instance, context.run.run_id

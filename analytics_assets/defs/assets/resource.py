@@ -65,6 +65,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     page_size: int | None = Field(default=None, description="Rows per page.")
     lag_seconds: int | None = Field(default=None, description="How many seconds behind its cursor a sync starts.")
     max_pages: int | None = Field(default=None, description="A listing with more pages than this fails.")
+    rows_per_load: int | None = Field(default=None, description="Rows after which a load is committed.")
     max_response_mb: float | None = Field(
         default=None, description="A response of more megabytes than this fails its resource."
     )
@@ -96,7 +97,7 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
     )
     busy_timeout: float = Field(
         default=BUSY_TIMEOUT,
-        description="Most seconds to wait for a DuckDB file, or a Postgres table, that another process holds.",
+        description="Most seconds to wait for a DuckDB file, or a table elsewhere, that another run holds.",
     )
 
     _run_config: Mapping[str, Any] = PrivateAttr(default_factory=dict)
@@ -118,7 +119,8 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
             if name in self._by_run_config(names):
                 remedy = "Run config may not set it: set it in .dlt or the environment."
                 raise SettingsError(names.connector.section, name, "comes by run config", remedy=remedy)
-        ops = [self._run_config.get("ops", {}).get(names.op(each.name), {}) for each in names.connector.resources]
+        steps = {*(names.op(each.name) for each in names.connector.resources), names.window_op}
+        ops = [self._run_config.get("ops", {}).get(op) or {} for op in sorted(steps)]
         hidden = SECRETS - {"hash_key", *NO_FIELDS}
         for place, fields, allowed in (
             ("resource", self._by_run_config(names), hidden),

@@ -77,9 +77,32 @@ def tabulate_settings(settings: Settings, target: Target) -> str:
 
 
 def tabulate_configured(names: Names, resource: AnalyticsResource) -> str:
-    """The settings that are configured when the definitions load, in Markdown. Secrets are not looked for.
+    """The settings that `find_configured` finds, in Markdown."""
+    return _tabulate(find_configured(names, resource))
+
+
+def find_configured(names: Names, resource: AnalyticsResource) -> dict[str, str]:
+    """The settings that are configured when the definitions load. Secrets are not looked for.
 
     Nothing is checked: a wrong value is an error of the run that reads it, and definitions load with it.
+
+    Args:
+        names: Names of the connector.
+        resource: The Dagster resource, whose fields win over dlt's configuration.
+    """
+    settings = configured_settings(names, resource)
+    if settings.dialect in names.connector.dialects_by_name:
+        settings.page_size = settings.rows_per_page
+    found = {key: getattr(settings, key) for key in settings if key != "connector" and key not in SECRETS}
+    found |= {"destination": _configured_destination(settings, resource)}
+    for key in ("base_url", "token_url"):
+        if found[key] and found[key] != DEMO and not _may_be_shown(str(found[key])):
+            found[key] = "not shown: it is no URL such as https://api.example.com"
+    return {key: str(value) for key, value in found.items() if _is_given(value)}
+
+
+def configured_settings(names: Names, resource: AnalyticsResource) -> Settings:
+    """The settings that are configured when the definitions load, unchecked and without secrets.
 
     Args:
         names: Names of the connector.
@@ -91,14 +114,8 @@ def tabulate_configured(names: Names, resource: AnalyticsResource) -> str:
     given |= {key: value for key in keys if (value := _field(resource, key)) is not None}
     settings.update({key: value for key, value in given.items() if _is_given(value)})
     settings.dialect = str(settings.dialect or connector.dialects[0].name)
-    if settings.dialect in connector.dialects_by_name:
-        settings.page_size = settings.rows_per_page
     settings.base_url = str(settings.base_url).strip() or (DEMO if connector.name == SHIPPED.name else "")
-    found = {key: getattr(settings, key) for key in keys} | {"destination": _configured_destination(settings, resource)}
-    for key in ("base_url", "token_url"):
-        if found[key] and found[key] != DEMO and not _may_be_shown(str(found[key])):
-            found[key] = "not shown: it is no URL such as https://api.example.com"
-    return _tabulate(found)
+    return settings
 
 
 def _field(resource: AnalyticsResource, key: str) -> Any:  # noqa: ANN401 - settings differ in type

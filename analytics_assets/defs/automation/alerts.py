@@ -7,8 +7,11 @@ from typing import Any
 import dagster as dg
 
 from analytics_assets.defs.automation.delivery import fit, link_to, tell
-from analytics_assets.defs.automation.run_tags import RETRY_NUMBER, WILL_RETRY, selected_assets, tag_run
+from analytics_assets.defs.automation.run_tags import PARTITION, RETRY_NUMBER, WILL_RETRY, selected_assets, tag_run
 from analytics_assets.defs.names import Names
+
+INTERRUPTED = "INTERRUPT"
+"""Dagster's source of the error of a step whose process got SIGTERM or Ctrl-C."""
 
 RETRY_DECISION_TIMEOUT = 2.0
 """Most seconds to wait for Dagster's decision to retry a failed run, which it tags after it has stored the failure."""
@@ -105,8 +108,10 @@ def describe_death(run: dg.DagsterRun, message: str | None, *, retried: bool = F
 
 
 def name_of(run: dg.DagsterRun) -> str:
-    """What a run is called: its job, and which retry it is."""
+    """What a run is called: its job, its partition, and which retry it is."""
     name = "the assets" if run.job_name.startswith(ASSET_JOB) else run.job_name
+    if PARTITION in run.tags:
+        name = f"{name} for {run.tags[PARTITION]}"
     return f"{name}, retry {run.tags[RETRY_NUMBER]}," if RETRY_NUMBER in run.tags else name
 
 
@@ -114,6 +119,8 @@ def _reason(event: dg.DagsterEvent) -> str:
     data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description
+    if data.error_source and data.error_source.value == INTERRUPTED:
+        return f"{event.step_key}: its process was told to end, as a deployment does. What it has loaded stays."
     # Any other error is named by its class only, because its text may quote rows or secrets.
     error = data.error and (data.error.cause or data.error)
     return f"{event.step_key}: {error.cls_name if error else 'no reason given'}. The run's log says more."

@@ -10,14 +10,11 @@ from analytics_assets.defs.automation.alerts import TOLD, describe_failure, name
 from analytics_assets.defs.automation.delivery import link_to
 from analytics_assets.defs.automation.findings import GRACE, Finding, Findings, minute
 from analytics_assets.defs.automation.lost_retries import find_missing, has_retry, is_promised
-from analytics_assets.defs.automation.run_tags import UNFINISHED
+from analytics_assets.defs.automation.run_tags import BACKFILL, PARTITION, UNFINISHED
 from analytics_assets.defs.automation.watched import Watched
 
 OVER = "over "
 """Beginning of the tag `TOLD`, before the run's id, once it was told that the work of the run has been done since."""
-
-BACKFILL = "dagster/backfill"
-"""Key of the tag of a run of a backfill. These wait for one another by design."""
 
 LOOK_BACK = timedelta(days=14)
 """How far back failed runs are looked at."""
@@ -92,12 +89,16 @@ def _find_undone(instance: dg.DagsterInstance, watched: Watched, record: dg.RunR
     failed, missing = find_missing(instance, record, watched.assets)
     if failed:
         return set(missing)
-    # It failed in something else than an asset.
+    # It failed in something else than an asset. What another partition has done is not what this one was to do.
     run = record.dagster_run
+    partition = {name: value for name, value in run.tags.items() if name == PARTITION}
     later = dg.RunsFilter(
-        job_name=run.job_name, statuses=[dg.DagsterRunStatus.SUCCESS], created_after=record.create_timestamp
+        job_name=run.job_name,
+        statuses=[dg.DagsterRunStatus.SUCCESS],
+        tags=partition,
+        created_after=record.create_timestamp,
     )
     if instance.get_runs(later, limit=1):
         return set()
     # Runs that were launched from assets have one name, and nothing in common.
-    return {run.job_name if run.job_name in watched.jobs else run.run_id}
+    return {" ".join([run.job_name, *partition.values()]) if run.job_name in watched.jobs else run.run_id}

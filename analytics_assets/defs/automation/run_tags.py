@@ -11,6 +11,15 @@ NO_RUN_RETRY = {"dagster/max_retries": "0"}
 RETRY_WHAT_FAILED = {"dagster/retry_strategy": "FROM_ASSET_FAILURE"}
 """Tag of the jobs, and of each run that has begun to sync. A retried run syncs only the resources that failed."""
 
+RETRY_ALL = {"dagster/retry_strategy": "ALL_STEPS"}
+"""Tag of a job whose steps are no assets."""
+
+BACKFILL = "dagster/backfill"
+"""Key of the tag of a run of a backfill. These wait for one another by design."""
+
+PARTITION = "dagster/partition"
+"""Key of the tag that names the partition of a run."""
+
 WILL_RETRY = "dagster/will_retry"
 """Key of the tag by which Dagster says whether it retries a failed run."""
 

@@ -97,7 +97,7 @@ def _build(names: Names, step: str, checks: Checks) -> dg.AssetChecksDefinition:
 
 
 def evaluate_in_sync(
-    names: Names, context: dg.AssetExecutionContext, session: Session, checks: Checks, failed: Container[str]
+    names: Names, context: dg.OpExecutionContext, session: Session, checks: Checks, failed: Container[str]
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """Evaluates the checks of a run some of whose resources have failed, in the step that has synced them.
 
@@ -123,6 +123,17 @@ def evaluate_in_sync(
         for key, (resource, check) in checks.items()
         if key in planned and resource.name not in failed
     }
+    yield from evaluate(names, session, wanted)
+
+
+def evaluate(names: Names, session: Session, wanted: Checks) -> Iterator[dg.AssetCheckEvaluation]:
+    """Evaluates checks in a step that is none of checks.
+
+    Args:
+        names: Names of the connector.
+        session: An open session.
+        wanted: The checks.
+    """
     results = _judge(names, wanted, _measure(names, session, wanted))
     for key, result in zip(wanted, results, strict=True):
         yield dg.AssetCheckEvaluation(

@@ -233,6 +233,20 @@ def test_an_unexplained_error_is_posted_by_its_type_alone(
 
 
 @NO_RETRIES
+def test_a_run_whose_process_was_told_to_end_is_said_to_be_so(
+    api: FakeApi, watched: Watched, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise dg.DagsterExecutionInterruptedError
+
+    monkeypatch.setattr("analytics_assets.defs.assets.assets.begin_sync", end)
+    watched.project.run("roles")
+    watched.tick()
+    [text] = webhook.texts
+    assert "\nanalytics_api: its process was told to end, as a deployment does. What it has loaded stays.\n" in text
+
+
+@NO_RETRIES
 def test_a_sensor_without_a_webhook_says_so_as_a_failed_tick(api: FakeApi, watched: Watched) -> None:
     assert defs().resolve_sensor_def(SENSOR).default_status is dg.DefaultSensorStatus.RUNNING
     api.answer_always("policies", Answer(403))

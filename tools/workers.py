@@ -115,7 +115,15 @@ def sync(workers: int, pages: int, postgres: str, **settings: object) -> tuple[f
             "RUNTIME__DLTHUB_TELEMETRY": "false",
             **{f"SOURCES__LISTINGS__{key.upper()}": str(value) for key, value in configured.items()},
         }
-        command = [Path(sys.executable).with_name("dagster"), "job", "execute", "-m", MODULE, "-j", "listings_sync"]
+        command = [
+            str(Path(sys.executable).with_name("dagster")),
+            "job",
+            "execute",
+            "-m",
+            MODULE,
+            "-j",
+            "listings_sync",
+        ]
         began = time.monotonic()
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         seconds = time.monotonic() - began
@@ -142,7 +150,7 @@ def measure_rate(postgres: str) -> list[str]:
     head = "| four workers with 40 requests a second | requests | requests a second | most in any second |"
     table = [head, "|---|---:|---:|---:|"]
     with serve_redis() as redis:
-        ways = {
+        ways: dict[str, dict[str, object]] = {
             "shared in Redis": {"rate_limit_url": redis},
             "shared in Postgres": {"rate_limit_url": postgres},
             "divided by 4": {},

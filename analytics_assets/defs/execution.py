@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import dlt
+from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException
 
 from analytics_assets.api.settings import Settings, SettingsError
 from analytics_assets.defs.names import Names
@@ -64,7 +65,8 @@ def read_executor() -> dg.ExecutorDefinition:
     def with_run_config(given: Mapping[str, Any]) -> dict[str, Any]:
         return {**configured, **given}
 
-    return definition.configured(with_run_config, config_schema=dg.Permissive())
+    any_config: Any = dg.Permissive
+    return definition.configured(with_run_config, config_schema=any_config())
 
 
 def have_steps_to_wait() -> bool:
@@ -77,10 +79,11 @@ def _read_name() -> str:
 
 
 def _read_config() -> dict[str, Any]:
-    value: object = dlt.config.get("execution.config", dict)
-    if not isinstance(value, Mapping | None):
-        raise _error("config", "is no table of the executor's configuration", value)
-    return dict(value or {})
+    try:
+        # From the environment it comes as JSON.
+        return dict(dlt.config.get("execution.config", dict) or {})
+    except ConfigValueCannotBeCoercedException as error:
+        raise _error("config", "is no table, nor a JSON object", error.field_value) from error
 
 
 def _error(key: str, problem: str, value: object, remedy: str | None = None) -> SettingsError:
@@ -140,7 +143,7 @@ def divide(names: Names, context: dg.OpExecutionContext, settings: Settings) -> 
 
 def _most_at_once(names: Names, context: dg.OpExecutionContext) -> int:
     storage, pools = context.instance.event_log_storage, context.instance.get_concurrency_config().pool_config
-    limit = None
+    limit: int | None = None
     if storage.supports_global_concurrency_limits:
         limits = {each.name: each.limit for each in storage.get_pool_limits()}
         limit = limits.get(names.pool, pools.default_pool_limit)
@@ -156,8 +159,9 @@ def _steps_at_once(names: Names, context: dg.OpExecutionContext) -> int:
         return 1
     selected = context.run.asset_selection
     steps = sum(selected is None or key in selected for key in names.asset_keys())
-    given = context.run.run_config.get("execution", {}).get("config", {})
-    most = (_read_config() | given).get("max_concurrent")
+    run_config: Mapping[str, Any] = context.run.run_config
+    given = run_config.get("execution", {}).get("config") or {}
+    most: int | None = (_read_config() | given).get("max_concurrent")
     if not most and context.job_def.executor_def.name == "multiprocess":
         # As Dagster has it.
         most = os.cpu_count()

@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -27,7 +29,7 @@ def split(monkeypatch: pytest.MonkeyPatch) -> Names:
     return SPLIT
 
 
-def steps(events: list[dg.DagsterEvent]) -> set[str]:
+def steps(events: Sequence[dg.DagsterEvent]) -> set[str]:
     return {str(event.step_key) for event in events if event.event_type is dg.DagsterEventType.STEP_SUCCESS}
 
 
@@ -44,6 +46,7 @@ def both(*resources: str) -> set[str]:
             r"execution\.executor = 'threads' is unknown; known: in_process, multiprocess, celery, k8s",
         ),
         ("executor", "dask", r"needs a package that is missing: dagster_dask\. Install it: pip install .*\[dask\]"),
+        ("config", "ten", r"execution\.config = 'ten' is no table, nor a JSON object"),
         ("split", "eight", r"execution\.split = 'eight' is neither true nor false.*EXECUTION__SPLIT"),
     ],
 )
@@ -61,7 +64,7 @@ def test_the_configured_executor_runs_all_jobs_that_sync(project: Project, monke
     assert {project.definitions.resolve_job_def(name).executor_def.name for name in jobs} == {"multiprocess"}
     assert project.definitions.resolve_job_def("analytics_check").executor_def.name == "in_process"
     # Run config goes with what is configured.
-    config = {"execution": {"config": {"tag_concurrency_limits": []}}}
+    config: dict[str, Any] = {"execution": {"config": {"tag_concurrency_limits": []}}}
     assert dg.validate_run_config(project.definitions.resolve_job_def("analytics_sync"), config)
 
 

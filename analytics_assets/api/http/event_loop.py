@@ -46,8 +46,10 @@ class _Background:
         for task in remaining:
             task.cancel()
         await asyncio.gather(*remaining, return_exceptions=True)
-        for client in (*self.clients.values(), *self.shared_rates.values()):
+        for client in self.clients.values():
             await client.close()
+        for rate in self.shared_rates.values():
+            await rate.close()
 
 
 @cache

@@ -68,7 +68,7 @@ class SharedRate:
         try:
             async with self._turn:
                 await self._acquire(self._bucket or await self._open())
-        except (OSError, *_driver_errors(self._settings)) as error:
+        except _driver_errors(self._settings) as error:
             await self.close()
             raise NoResponseError(self._explain(error)) from None
         except asyncio.CancelledError:
@@ -79,7 +79,8 @@ class SharedRate:
     async def _acquire(self, bucket: pyrate.StateBucket) -> None:
         while True:
             began = monotonic()
-            decision = await _result(bucket.put_decision(pyrate.RateItem("request", await _result(bucket.now()))))
+            now = await _result(bucket.now())  # type: ignore[no-untyped-call] # of the base class
+            decision = await _result(bucket.put_decision(pyrate.RateItem("request", now)))
             if not decision.allowed:
                 await asyncio.sleep((decision.retry_after_ms or 0) / 1000)
             elif monotonic() - began <= FRESH:
@@ -125,7 +126,7 @@ class _RedisClock(pyrate.AbstractClock):
     def __init__(self, redis: Any) -> None:  # noqa: ANN401 - redis-py's types need a parameter that it does not have
         self._redis = redis
 
-    async def now(self) -> int:  # type: ignore[override] # awaitable, as the base class documents
+    async def now(self) -> int:
         seconds, microseconds = await self._redis.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
@@ -190,7 +191,7 @@ def _driver_errors(settings: Settings) -> tuple[type[Exception], ...]:
     if is_redis(settings.rate_limit_url or ""):
         from redis.exceptions import RedisError  # noqa: PLC0415 - optional
 
-        return (RedisError,)
+        return OSError, RedisError
     from psycopg import Error  # noqa: PLC0415 - optional
 
-    return (Error,)
+    return OSError, Error

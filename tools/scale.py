@@ -166,6 +166,7 @@ def measure(rows: int, hosts: int, *, kill: bool = False) -> Measured:
         found.disk = meter.disk
         describe_runs(deployed, meter, found)
         found.found, found.stored = look_into(deployed, every)
+        print(found, flush=True)
         if not kill:
             found.notes["sync"] = sync_after(deployed, api)
             found.notes["merge"] = [merge_again(deployed, api, index=index) for index in (False, True)]
@@ -261,8 +262,7 @@ def merge_again(deployed: Cluster, api: BulkApi, *, index: bool) -> float:
     middle = START + PARTITIONS // 2 * DAY
     end = middle + timedelta(microseconds=min(SLICE, api.count // 4) * api.every)
     window = {"start": middle.isoformat(), "end": end.isoformat()}
-    config = {"ops": {NAMES.op: {"config": window}}}
-    return float(said_of(deployed, run(deployed, NAMES.sync, config).run_id)["seconds"])
+    return float(said_of(deployed, run(deployed, NAMES.sync, NAMES.run_config(**window)).run_id)["seconds"])
 
 
 def tabulate(measured: Sequence[Measured]) -> list[str]:

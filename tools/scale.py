@@ -155,7 +155,7 @@ def measure(rows: int, hosts: int, *, kill: bool = False) -> Measured:
             "start_date": START.isoformat(),
             "backfill_partitions": "daily",
         }
-        deployed = stack.enter_context(cluster(root, address, names, config, instance_config(hosts), **MEMORY))
+        deployed = stack.enter_context(cluster(root, address, names, config, instance_config(hosts), 1, **MEMORY))
         meter, before = Meter(deployed), postgres_cpu(root)
         days = [f"{START + number * DAY:%Y-%m-%d}" for number in range(PARTITIONS)]
         job = ("--job", NAMES.derived("backfill"), "--from", days[0], "--to", days[-1], "--noprompt")

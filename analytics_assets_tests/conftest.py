@@ -16,6 +16,8 @@ from analytics_assets_tests.servers.fake_ninjaone import FakeNinjaOne, serve_nin
 from analytics_assets_tests.servers.webhook import Webhook, listening
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.environment import CONFIGURED_BY
+from analytics_assets_tests.support.lake import serve_s3
+from analytics_assets_tests.support.mariadb import mariadb_binaries, serve_mariadb
 from analytics_assets_tests.support.needs import absent
 from analytics_assets_tests.support.postgres import create_database, postgres_binaries, serve_postgres
 from analytics_assets_tests.support.project import Project
@@ -111,6 +113,23 @@ def postgres_server() -> Iterator[str]:
 def postgres(postgres_server: str) -> str:
     """The URL of an empty database of the test's own."""
     return create_database(postgres_server)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[str]:
+    """The URL of a MariaDB server of this test run's own."""
+    server = mariadb_binaries()
+    if server is None:
+        absent("no MariaDB on this machine: install Debian's mariadb-server, or Homebrew's mariadb")
+    # Not below pytest's own directory, which no other user may enter.
+    with tempfile.TemporaryDirectory(prefix="analytics_mariadb_") as name:
+        yield from serve_mariadb(server, Path(name))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of an S3 server of this test run's own."""
+    yield from serve_s3()
 
 
 @pytest.fixture

@@ -3,19 +3,18 @@
 from contextlib import suppress
 from typing import Any
 
-from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from analytics_assets.api.redaction import redact
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.credentials import secrets_of
 from analytics_assets.warehouse.errors import DestinationError
-from analytics_assets.warehouse.sql import is_sqlite
 
 SCRATCH = "_analytics_check"
 """Name of the table that `check_writable` creates. It is never committed."""
 
 
-def check_reachable(client: SqlJobClientBase) -> None:
+def check_reachable(client: Client) -> None:
     """Connects once.
 
     Raises:
@@ -30,7 +29,7 @@ def check_reachable(client: SqlJobClientBase) -> None:
         ) from error
 
 
-def check_writable(client: SqlJobClientBase) -> bool:
+def check_writable(client: Client) -> bool:
     """Creates a table as a sync would, and its schema if that is missing, and rolls both back.
 
     Returns:
@@ -39,8 +38,7 @@ def check_writable(client: SqlJobClientBase) -> bool:
     Raises:
         DestinationError: The destination refuses.
     """
-    # dlt says that SQLite can, but Python's driver creates tables outside of transactions.
-    if not client.capabilities.supports_ddl_transactions or is_sqlite(client):
+    if not client.capabilities.supports_ddl_transactions:
         return False
     try:
         with suppress(_UndoError), client, client.sql_client.begin_transaction():
@@ -53,7 +51,7 @@ def check_writable(client: SqlJobClientBase) -> bool:
     return True
 
 
-def describe_driver_error(error: Exception, client: SqlJobClientBase) -> str:
+def describe_driver_error(error: Exception, client: Client) -> str:
     """The first line of a driver's error, with the credentials redacted. Later lines may quote statements and rows."""
     return redact(str(error).strip().partition("\n")[0], secrets_of(client.config))
 

@@ -2,10 +2,9 @@
 
 from datetime import UTC, datetime
 
-from dlt.destinations.job_client_impl import SqlJobClientBase
-
 from analytics_assets.api.catalog import DELETED_AT, Resource
 from analytics_assets.api.values.columns import column_name
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.sql import as_argument, first_row, qualified_table
 
 
@@ -13,7 +12,7 @@ class ShrunkListingError(ValueError):
     """A listing lacks so many of the table's rows that the listing is probably wrong."""
 
 
-def mark_deleted(client: SqlJobClientBase, resource: Resource, load_id: str, since: datetime, max_share: float) -> int:
+def mark_deleted(client: Client, resource: Resource, load_id: str, since: datetime, max_share: float) -> int:
     """Marks the live rows that a complete listing did not hold.
 
     The listing was merged whole, so every row in it carries `load_id`. A live row with an older load id is gone.
@@ -49,6 +48,6 @@ def mark_deleted(client: SqlJobClientBase, resource: Resource, load_id: str, sin
             " run, or run with mode: rebuild."
         )
     if gone:
-        marks = f"UPDATE {table} SET {deleted_at} = %s WHERE {scope} AND {older}"
-        client.sql_client.execute_sql(marks, as_argument(client, datetime.now(UTC)), *arguments, load_id)
+        now = as_argument(client, datetime.now(UTC))
+        client.update(resource, {DELETED_AT: now}, f"{scope} AND {older}", [*arguments, load_id])
     return int(gone)

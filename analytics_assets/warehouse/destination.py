@@ -1,5 +1,6 @@
 """Builds dlt's destination for a target, and refuses destinations that cannot work."""
 
+from importlib.util import find_spec
 from typing import Any, cast
 
 from dlt.common.configuration.exceptions import ConfigurationException
@@ -13,22 +14,30 @@ from dlt.common.normalizers.naming import NamingConvention
 from analytics_assets.warehouse.credentials import check_dsn, dsn_error
 from analytics_assets.warehouse.duckdb_options import DUCKDB_CHECKPOINT
 from analytics_assets.warehouse.errors import DestinationError
-from analytics_assets.warehouse.target import DUCKDB, Target
+from analytics_assets.warehouse.target import DUCKDB, FILESYSTEM, Target
 
 DLT_POSTGRES = "dlt.destinations.postgres"
 
 DLT_SQLALCHEMY = "dlt.destinations.sqlalchemy"
 
-_UNKNOWN_TO_DLT: dict[str, dict[str, Any]] = {DUCKDB: {"supports_transactions": True}}
-"""Capabilities that a destination has and dlt does not know. Without this one dlt merges into DuckDB without a
-transaction: if the process died between delete and insert, the rows to be replaced would be lost."""
+DLT_FILESYSTEM = "dlt.destinations.filesystem"
+
+_LIBRARIES = {"delta": "deltalake", "iceberg": "pyiceberg"}
+"""What reads and writes tables of a format. Extras have the names of the formats."""
+
+_UNKNOWN_TO_DLT: dict[str, dict[str, Any]] = {
+    DUCKDB: {"supports_transactions": True},
+    FILESYSTEM: {"supports_ddl_transactions": False},
+}
+"""Capabilities that dlt has wrong. Without the first it merges into DuckDB without a transaction: if the process died
+between delete and insert, the rows to be replaced would be lost."""
 
 
 def build_destination(target: Target, credentials: Any = None) -> Destination[Any, Any]:  # noqa: ANN401 - dlt's own
     """The dlt destination of a target.
 
     Args:
-        target: Type of the destination.
+        target: Type of the destination, and format of its tables.
         credentials: An open connection or credentials; by default dlt reads its configuration.
 
     Raises:
@@ -36,22 +45,19 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
             cannot keep dlt's state, or the connection string is wrong.
     """
     known = _UNKNOWN_TO_DLT.get(target.type, {}) | ({} if credentials is None else {"credentials": credentials})
+    if target.table_format:
+        known |= {"preferred_table_format": target.table_format}
     try:
         destination = cast("Destination[Any, Any]", DestinationReference.from_reference(target.type, **known))
         destination = _keep_cells(destination, known)
-        # Without this strategy dlt appends the rows, unless the destination has a table format or a vector index.
-        able_to_merge = "delete-insert" in (destination.capabilities().supported_merge_strategies or ())
+        capabilities = destination.capabilities()
         client_class = destination.client_class
     except (DestinationException, ImportError) as error:
         raise DestinationError(
             f"destination_type = {target.type!r} is unknown to dlt or not installed: {error}. Set DESTINATION_TYPE, or"
             " destination_type in .dlt/config.toml, to one of https://dlthub.com/docs/dlt-ecosystem/destinations."
         ) from error
-    if not able_to_merge:
-        raise DestinationError(
-            f"destination_type = {target.type!r} cannot merge rows: every sync would add its rows once more. Use a"
-            " destination with the write disposition 'merge', for example duckdb or postgres."
-        )
+    _check_merge(target, capabilities)
     if not issubclass(client_class, WithStateSync):
         raise DestinationError(
             f"destination_type = {target.type!r} cannot keep dlt's state: every sync would start from the beginning."
@@ -63,6 +69,11 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
     except ConfigurationException as error:
         raise dsn_error(target.type, "cannot be read") from error
     check_dsn(target.type, config.credentials)
+    if target.type == FILESYSTEM and not config.bucket_url:
+        raise DestinationError(
+            "destination.filesystem.bucket_url is missing. Set DESTINATION__FILESYSTEM__BUCKET_URL to the directory or"
+            " bucket of the tables, for example /srv/lake or s3://bucket/lake."
+        )
     if target.type == DUCKDB:
         # dlt sets a threshold of its own, and then runs the statements that the pool of connections was built with.
         # The copy builds a new pool.
@@ -71,13 +82,41 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
     return _resolve_once(destination, config)
 
 
+def _check_merge(target: Target, capabilities: DestinationCapabilitiesContext) -> None:
+    """Refuses a destination that cannot merge, in the configured format if it has formats."""
+    formats, format_ = capabilities.supported_table_formats or (), target.table_format
+    if format_ and format_ not in formats:
+        instead = f"Set it to {' or '.join(formats)}" if formats else "Leave it out: the destination has none"
+        raise DestinationError(f"table_format = {format_!r} is no format of the destination {target.type}. {instead}.")
+    library = _LIBRARIES.get(format_ or "")
+    if target.type == FILESYSTEM and library and not find_spec(library):
+        raise DestinationError(
+            f"table_format = {format_!r} needs {library}, which is not installed. Install the extra {format_}:"
+            f" pip install 'analytics-assets[{format_}]'."
+        )
+    # Without the first strategy dlt appends the rows, unless the destination has a table format or a vector index.
+    strategies = {"delete-insert", *(["upsert"] if format_ else ())}
+    if strategies.isdisjoint(capabilities.supported_merge_strategies or ()):
+        remedy = "Use a destination with the write disposition 'merge', for example duckdb or postgres."
+        if formats:
+            remedy = f"Set TABLE_FORMAT, or table_format in .dlt/config.toml, to {' or '.join(formats)}."
+        raise DestinationError(
+            f"destination_type = {target.type!r} cannot merge rows: every sync would add its rows once more. {remedy}"
+        )
+
+
 def _keep_cells(destination: Destination[Any, Any], known: dict[str, Any]) -> Destination[Any, Any]:
     """The destination, or ours in its place where dlt's own would change some cells while loading."""
+    if destination.destination_type == DLT_FILESYSTEM and "preferred_table_format" in known:
+        from analytics_assets.warehouse.open_tables import Filesystem, silence_merges  # noqa: PLC0415 - definitions need no Arrow
+
+        silence_merges()
+        return Filesystem(**known)
     if destination.destination_type not in {DLT_POSTGRES, DLT_SQLALCHEMY}:
         return destination
-    from analytics_assets.warehouse.dlt_overrides import Postgres, prepare_sqlite  # noqa: PLC0415 - DuckDB needs no other driver
+    from analytics_assets.warehouse.dlt_overrides import Postgres, prepare_sqlalchemy  # noqa: PLC0415 - DuckDB needs no other driver
 
-    prepare_sqlite()
+    prepare_sqlalchemy()
     return Postgres(**known) if destination.destination_type == DLT_POSTGRES else destination
 
 

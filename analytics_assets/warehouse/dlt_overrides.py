@@ -1,22 +1,27 @@
-"""Corrects dlt's Postgres and SQLite where they would change cells while loading.
+"""Corrects dlt's Postgres, SQLite and MySQL where they would change cells while loading.
 
 This module uses internal parts of dlt: for Postgres the client's `create_load_job` and the job that it makes for a CSV
-file, for SQLite the types of its columns. `test_warehouses.py` fails if dlt stops calling them.
+file, for SQLite and MySQL the types of their columns. `test_warehouses.py` fails if dlt stops calling them.
 """
 
 import csv
 import warnings
 
 import sqlalchemy as sa
-from dlt.common.destination.capabilities import DataTypeMapper
+from dlt.common.destination.capabilities import DataTypeMapper, DestinationCapabilitiesContext
 from dlt.common.destination.client import LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema.typing import TColumnSchema
 from dlt.common.storages import FileStorage
 from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob
-from dlt.destinations.impl.sqlalchemy.dialect import SqliteDialectCapabilities, register_dialect_capabilities
-from dlt.destinations.impl.sqlalchemy.type_mapper import SqlalchemyTypeMapper
+from dlt.destinations.impl.sqlalchemy.dialect import (
+    MysqlDialectCapabilities,
+    SqliteDialectCapabilities,
+    register_dialect_capabilities,
+)
+from dlt.destinations.impl.sqlalchemy.type_mapper import MysqlVariantTypeMapper, SqlalchemyTypeMapper
+from sqlalchemy.dialects.mysql import LONGTEXT
 
 
 class Copy(PostgresCsvCopyJob):
@@ -62,7 +67,7 @@ class Postgres(postgres):
         return Client
 
 
-class Types(SqlalchemyTypeMapper):
+class SqliteTypes(SqlalchemyTypeMapper):
     """dlt's column types, except that a json column has the type text.
 
     SQLAlchemy's JSON type would encode a text that is JSON already once more. SQLite would turn digits in a column
@@ -74,16 +79,51 @@ class Types(SqlalchemyTypeMapper):
         return sa.Text()
 
 
-class Capabilities(SqliteDialectCapabilities):
-    """dlt's capabilities of SQLite, with `Types`."""
+class MysqlTypes(MysqlVariantTypeMapper):
+    """dlt's column types, except those of texts and json.
+
+    MySQL's TEXT ends after 64 KB. By its usual collations, keys that differ in case, accents or blanks at the end are
+    the same, and a merge would replace one by the other. JSON is text as in SQLite.
+    """
+
+    def db_type_from_text_type(self, column: TColumnSchema, table: PreparedTableSchema) -> LONGTEXT:  # noqa: ARG002
+        """The type of a text column."""
+        is_mariadb = getattr(self.dialect, "is_mariadb", False)
+        return LONGTEXT(charset="utf8mb4", collation="utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin")
+
+    db_type_from_json_type = db_type_from_text_type
+
+
+class Sqlite(SqliteDialectCapabilities):
+    """dlt's capabilities of SQLite, with `SqliteTypes`."""
+
+    def adjust_capabilities(self, caps: DestinationCapabilitiesContext, dialect: sa.Dialect) -> None:
+        """Python's driver creates tables outside of transactions."""
+        super().adjust_capabilities(caps, dialect)
+        caps.supports_ddl_transactions = False
 
     def type_mapper_class(self) -> type[DataTypeMapper]:
         """The mapper from dlt's data types to SQLite's."""
-        return Types
+        return SqliteTypes
 
 
-def prepare_sqlite() -> None:
-    """Registers `Capabilities` with dlt, and silences a harmless warning of its merges."""
-    register_dialect_capabilities("sqlite", Capabilities)
+class Mysql(MysqlDialectCapabilities):
+    """dlt's capabilities of MySQL and MariaDB, with `MysqlTypes`."""
+
+    def adjust_capabilities(self, caps: DestinationCapabilitiesContext, dialect: sa.Dialect) -> None:
+        """A statement that creates a table commits."""
+        super().adjust_capabilities(caps, dialect)
+        caps.supports_ddl_transactions = False
+
+    def type_mapper_class(self) -> type[DataTypeMapper]:
+        """The mapper from dlt's data types to MySQL's."""
+        return MysqlTypes
+
+
+def prepare_sqlalchemy() -> None:
+    """Registers `Sqlite` and `Mysql` with dlt, and silences a harmless warning of its merges."""
+    register_dialect_capabilities("sqlite", Sqlite)
+    for name in ("mysql", "mariadb"):
+        register_dialect_capabilities(name, Mysql)
     # SQLAlchemy warns about dlt's own query, in each merge into a table without a cursor.
     warnings.filterwarnings("ignore", "implicitly coercing SELECT object to scalar subquery", sa.exc.SAWarning)

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-from dlt.common.destination.client import WithStagingDataset
-from dlt.destinations.job_client_impl import SqlJobClientBase
-
 from analytics_assets.api.connector import SHIPPED, Connector
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.owner import other_owner, schema_names, stored_tables
 from analytics_assets.warehouse.sql import first_row
 
 
-def find_leftovers(client: SqlJobClientBase, connector: Connector) -> list[str]:
+def find_leftovers(client: Client, connector: Connector) -> list[str]:
     """Names of the resources that were loaded into the dataset, and that the connector lacks. The client is connected.
 
     dlt's schema tells: it is stored before the table is made, and has the name of the pipeline.
@@ -26,7 +24,7 @@ def _schema_name(connector: Connector, name: str) -> str:
     return f"{connector.name}_{name}"
 
 
-def _is_own(client: SqlJobClientBase, connector: Connector, name: str) -> bool:
+def _is_own(client: Client, connector: Connector, name: str) -> bool:
     """Whether a schema is of this connector: `crm_eu_users` may be of another, which is called `crm_eu`."""
     return name in stored_tables(client, _schema_name(connector, name))
 
@@ -44,20 +42,20 @@ def describe_leftovers(connector: Connector, names: Sequence[str]) -> str:
     )
 
 
-def count_leftover(client: SqlJobClientBase, name: str) -> int | None:
+def count_leftover(client: Client, name: str) -> int | None:
     """Number of rows that a leftover has; `None` if it has no table."""
-    if not client.get_storage_table(name)[0]:
+    if not client.has_table(name):
         return None
     [count] = first_row(client, f"SELECT count(*) FROM {client.sql_client.make_qualified_table_name(name)}")
     return int(count)
 
 
-def find_heir(client: SqlJobClientBase, connector: Connector, name: str) -> str | None:
+def find_heir(client: Client, connector: Connector, name: str) -> str | None:
     """Another schema that has a leftover's table, such as that of the connector that loads it now; `None` without."""
     return other_owner(client, _schema_name(connector, name), name)
 
 
-def drop_leftover(client: SqlJobClientBase, connector: Connector, name: str) -> None:
+def drop_leftover(client: Client, connector: Connector, name: str) -> None:
     """Drops a leftover: its table, its staging table, and what dlt keeps of it (schema, loads, state).
 
     The tables stay if they have an heir.
@@ -67,24 +65,4 @@ def drop_leftover(client: SqlJobClientBase, connector: Connector, name: str) -> 
     """
     if name in connector.by_name or name in connector.left_out:
         raise ValueError(f"{name} is a resource of {connector.name}, and nothing that is left over: take it out first")
-    schema, kept_as = client.schema, _schema_name(connector, name)
-    tables = () if find_heir(client, connector, name) else (name,)
-    with client.sql_client.begin_transaction():
-        if isinstance(client, WithStagingDataset):
-            with client.with_staging_dataset():
-                _drop(client, tables, kept_as, {schema.version_table_name: "schema_name"})
-        # The schema is last: by it, a leftover is found again if a database without transactions fails halfway.
-        kept = {schema.state_table_name: "pipeline_name", schema.loads_table_name: "schema_name"}
-        _drop(client, tables, kept_as, {**kept, schema.version_table_name: "schema_name"})
-
-
-def _drop(client: SqlJobClientBase, names: Sequence[str], kept_as: str, kept: dict[str, str]) -> None:
-    """Drops tables of one dataset, and a schema's rows in tables of dlt, given with the column that names it."""
-    sql = client.sql_client
-    for name in names:
-        if client.get_storage_table(name)[0]:
-            sql.execute_sql(f"DROP TABLE {sql.make_qualified_table_name(name)}")
-    for table, column in kept.items():
-        if client.get_storage_table(table)[0]:
-            where = f"{sql.escape_column_name(column)} = %s"
-            sql.execute_sql(f"DELETE FROM {sql.make_qualified_table_name(table)} WHERE {where}", kept_as)
+    client.forget(() if find_heir(client, connector, name) else (name,), _schema_name(connector, name))

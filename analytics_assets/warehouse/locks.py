@@ -11,16 +11,13 @@ from hashlib import blake2b
 from pathlib import Path
 
 from dlt.destinations.exceptions import DatabaseException
-from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.warehouse.access import describe_driver_error
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.pipeline import connect_beside
 from analytics_assets.warehouse.session import Session
-from analytics_assets.warehouse.sql import POSTGRES, SQLITE, first_row
-
-MYSQL = "mysql"
-"""Dialect of MySQL and MariaDB."""
+from analytics_assets.warehouse.sql import MYSQL, POSTGRES, SQLITE, first_row
 
 LONGEST_NAME = 64
 """Most characters that MySQL has for the name of a lock."""
@@ -87,7 +84,7 @@ def hold(session: Session, name: str, timeout: float, *, shared: bool = False) -
         yield
 
 
-def last_long(client: SqlJobClientBase) -> None:
+def last_long(client: Client) -> None:
     """Lets the transaction of a client idle while rows are loaded: a Postgres may end such transactions, and locks."""
     names = "('idle_in_transaction_session_timeout', 'transaction_timeout')"
     client.sql_client.execute_sql(f"SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN {names}")
@@ -110,7 +107,7 @@ def _wait(session: Session, name: str, timeout: float, attempt: Callable[[float]
         )
 
 
-def _try(client: SqlJobClientBase, dialect: str, name: str, seconds: float, *, shared: bool) -> str | None:
+def _try(client: Client, dialect: str, name: str, seconds: float, *, shared: bool) -> str | None:
     """Takes a lock of the database, or says why it has not."""
     if dialect == MYSQL:
         return None if first_row(client, "SELECT GET_LOCK(%s, %s)", _short(name), seconds)[0] == 1 else ""
@@ -131,7 +128,7 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else blake2b(name.encode(), digest_size=16).hexdigest()
 
 
-def _check_held(client: SqlJobClientBase, name: str) -> None:
+def _check_held(client: Client, name: str) -> None:
     """Fails if the connection that holds a lock has broken meanwhile."""
     try:
         client.sql_client.execute_sql("SELECT 1")

@@ -3,39 +3,36 @@
 import json
 from typing import Any
 
-from dlt.destinations.job_client_impl import SqlJobClientBase
-
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.errors import CatalogChangeError
 
 
-def schema_names(client: SqlJobClientBase) -> set[str]:
+def schema_names(client: Client) -> set[str]:
     """Names of the schemas that dlt keeps in the dataset. A schema of ours has the name of its pipeline."""
     versions = client.schema.version_table_name
-    if not client.get_storage_table(versions)[0]:
+    if not client.has_table(versions):
         return set()
     sql = client.sql_client
     column, table = sql.escape_column_name("schema_name"), sql.make_qualified_table_name(versions)
     return {name for (name,) in sql.execute_sql(f"SELECT DISTINCT {column} FROM {table}") or ()}
 
 
-def stored_tables(client: SqlJobClientBase, schema: str) -> dict[str, Any]:
+def stored_tables(client: Client, schema: str) -> dict[str, Any]:
     """The tables in dlt's newest version of a schema, by name."""
-    stored = client.get_stored_schema(schema)
+    stored = client.stored_schema(schema)
     tables: dict[str, Any] = json.loads(stored.schema)["tables"] if stored else {}
     return tables
 
 
-def other_owner(client: SqlJobClientBase, own: str, table: str) -> str | None:
+def other_owner(client: Client, own: str, table: str) -> str | None:
     """Another schema of the dataset that has the table, given the name of ours; `None` if there is none."""
     others = sorted(schema_names(client) - {own})
     return next((schema for schema in others if table in stored_tables(client, schema)), None)
 
 
-def refuse_made_by_others(
-    client: SqlJobClientBase, connector: Connector, resource: Resource, *, may_be_ours: bool
-) -> None:
+def refuse_made_by_others(client: Client, connector: Connector, resource: Resource, *, may_be_ours: bool) -> None:
     """Fails if no load tells whose a table is, and dlt's schemas say that something else made it.
 
     Args:

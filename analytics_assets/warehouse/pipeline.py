@@ -2,7 +2,7 @@
 
 import time
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 from dlt.common.destination.reference import Destination
@@ -10,8 +10,12 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
+from analytics_assets.warehouse.client import Client, SqlClient
 from analytics_assets.warehouse.errors import DestinationError
-from analytics_assets.warehouse.target import DUCKDB
+from analytics_assets.warehouse.target import DUCKDB, FILESYSTEM
+
+if TYPE_CHECKING:
+    from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 
 OWN_DEFAULTS = {"load.truncate_staging_dataset": True, "extract.futures_poll_interval": 0.001}
 """Values of dlt's configuration that are better here than dlt's own defaults.
@@ -61,9 +65,9 @@ def loads_once(target_type: str) -> bool:
     """Whether a loaded file has its rows just once in the table or the staging table.
 
     Across a network it may not: if the confirmation of a commit is lost, dlt loads the file again, and its rows are
-    there twice.
+    there twice. Delta and Iceberg tables have no staging table: files are merged from this machine's disk.
     """
-    return target_type == DUCKDB
+    return target_type in {DUCKDB, FILESYSTEM}
 
 
 def can_append(target_type: str, *, into_empty: bool) -> bool:
@@ -75,30 +79,40 @@ def can_append(target_type: str, *, into_empty: bool) -> bool:
         target_type: Type of the destination.
         into_empty: Whether the table is empty, new, or dropped before the load.
     """
-    return into_empty and loads_once(target_type)
+    return into_empty and target_type == DUCKDB
 
 
-def build_client(connector: Connector, destination: Destination[Any, Any], working_dir: str) -> SqlJobClientBase:
-    """A client that asks the destination by SQL. It connects in `with client:`, as often as needed.
+def build_client(connector: Connector, destination: Destination[Any, Any], working_dir: str) -> Client:
+    """A client that asks the destination. It connects in `with client:`, as often as needed.
 
     Raises:
-        DestinationError: The destination does not speak SQL.
+        DestinationError: The destination neither speaks SQL nor has tables that Arrow reads.
     """
     probe = dlt.pipeline(
         f"{connector.name}_probe", destination=destination, dataset_name=connector.dataset, pipelines_dir=working_dir
     )
     client = probe.destination_client()
-    if not isinstance(client, SqlJobClientBase):
-        raise DestinationError(
-            f"The destination does not speak SQL ({type(client).__name__}), in which its tables are measured. Set"
-            " destination_type to another, for example duckdb or postgres."
-        )
-    return client
+    if isinstance(client, SqlJobClientBase):
+        return SqlClient(client)
+    if table_format := client.capabilities.preferred_table_format:
+        from analytics_assets.warehouse.tables_client import TablesClient  # noqa: PLC0415 - definitions need no Arrow
+
+        return TablesClient(cast("FilesystemClient", client), table_format, working_dir)
+    raise DestinationError(
+        f"The destination does not speak SQL ({type(client).__name__}), in which its tables are measured. Set"
+        " destination_type to another, for example duckdb or postgres."
+    )
 
 
-def connect_beside(client: SqlJobClientBase) -> SqlJobClientBase:
-    """A client like another, with a connection of its own. In dlt's pipe no pipeline could be made for it."""
-    return type(client)(client.schema, client.config, client.capabilities)  # type: ignore[arg-type] # each has its own
+def connect_beside(client: Client) -> SqlClient:
+    """A client of the same database with a connection of its own.
+
+    Raises:
+        DestinationError: The destination is no database.
+    """
+    if isinstance(client, SqlClient):
+        return client.beside()
+    raise DestinationError(f"{type(client).__name__} has no connection of its own")
 
 
 def rows_loaded(pipeline: dlt.Pipeline, resource: Resource) -> int:

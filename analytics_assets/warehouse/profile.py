@@ -7,16 +7,16 @@ from datetime import datetime
 from typing import Any
 
 from dlt.destinations.exceptions import DatabaseException
-from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.catalog import DELETED_AT, RESCUED, Column, Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.values.columns import column_name, key_columns, undeclared_columns
 from analytics_assets.api.values.timestamps import parse_timestamp
 from analytics_assets.api.values.tokens import REPLACEMENT
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.owner import stored_tables
 from analytics_assets.warehouse.session import Session
-from analytics_assets.warehouse.sql import as_argument
+from analytics_assets.warehouse.sql import as_argument, as_text
 
 SHOWN_IDS = 5
 """Most ids of wrong rows that a check names."""
@@ -95,7 +95,7 @@ def references(resource: Resource) -> list[Column]:
     return [column for column in resource.columns if column.references]
 
 
-def is_live(client: SqlJobClientBase, resource: Resource, prefix: str = "") -> str:
+def is_live(client: Client, resource: Resource, prefix: str = "") -> str:
     """The SQL condition that a row is not marked as deleted; `prefix` goes before the column's name."""
     return "1 = 1" if resource.append_only else f"{prefix}{client.sql_client.escape_column_name(DELETED_AT)} IS NULL"
 
@@ -115,7 +115,7 @@ def measure(session: Session, resources: Sequence[Resource], horizon: datetime) 
     parents = {column.references for resource in resources for column in references(resource) if column.references}
     loads_table = client.schema.loads_table_name
     names = {resource.name for resource in resources} | parents | {loads_table}
-    existing = {name: columns for name, columns in client.get_storage_tables(sorted(names)) if columns}
+    existing = client.columns_of(names)
     loads = _last_loads(client) if loads_table in existing else {}
     return {
         resource.name: _measure(session, resource, horizon, loads.get(connector.pipeline_name(resource)), existing)
@@ -123,7 +123,7 @@ def measure(session: Session, resources: Sequence[Resource], horizon: datetime) 
     }
 
 
-def _last_loads(client: SqlJobClientBase) -> dict[str, Load]:
+def _last_loads(client: Client) -> dict[str, Load]:
     """The last recorded load of each schema, by name of the schema."""
     escape = client.sql_client.escape_column_name
     schema, load_id, status, at = map(escape, ("schema_name", "load_id", "status", "inserted_at"))
@@ -198,9 +198,7 @@ def _key_counts(key: Sequence[str], table: str) -> tuple[str, str]:
     return f"count(CASE WHEN {has_key} THEN 1 END)", f"(SELECT count(*) FROM ({distinct}) distinct_keys)"
 
 
-def _undeclared(
-    client: SqlJobClientBase, connector: Connector, resource: Resource, columns: Iterable[str]
-) -> dict[str, str]:
+def _undeclared(client: Client, connector: Connector, resource: Resource, columns: Iterable[str]) -> dict[str, str]:
     """Columns of a table that the catalog does not know, by field. Without an entry in dlt's schema, by column."""
     tables = stored_tables(client, connector.pipeline_name(resource))
     fields = undeclared_columns(tables.get(resource.name, {}).get("columns", {}), resource)
@@ -209,19 +207,21 @@ def _undeclared(
     return {spellings.get(name, name): name for name in columns if name not in declared and not name.startswith("_dlt")}
 
 
-def _look_at_values(
-    client: SqlJobClientBase, resource: Resource, profile: TableProfile, columns: Collection[str]
-) -> None:
+def _look_at_values(client: Client, resource: Resource, profile: TableProfile, columns: Collection[str]) -> None:
     """Adds rescued and replaced values to the profile. `columns` are those that the table has."""
     if RESCUED not in columns:
         return
     escape = client.sql_client.escape_column_name
     declared = {column.name for column in resource.columns}
-    texts = {column_name(column.name): "{}" for column in resource.columns if column.type == "text"}
+    texts = {
+        column_name(column.name): escape(column_name(column.name))
+        for column in resource.columns
+        if column.type == "text"
+    }
     nested = [column_name(column.name) for column in resource.columns if column.type == "json"]
-    texts |= dict.fromkeys([*nested, *profile.undeclared.values()], "CAST({} AS VARCHAR)")
-    texts = {name: cast for name, cast in texts.items() if name in columns}
-    likes = [f"{cast.format(escape(name))} LIKE %s" for name, cast in texts.items()]
+    texts |= {name: as_text(client, escape(name)) for name in (*nested, *profile.undeclared.values())}
+    texts = {name: text for name, text in texts.items() if name in columns}
+    likes = [f"{text} LIKE %s" for text in texts.values()]
     rescued, key = escape(RESCUED), list(map(escape, key_columns(resource)))
     query = (
         f"SELECT {', '.join(key)}, {rescued}, {', '.join(f'CASE WHEN {like} THEN 1 END' for like in likes)}"
@@ -255,7 +255,7 @@ def _note(odd: dict[str, Odd], name: str, key: Any) -> None:  # noqa: ANN401 - a
         found.ids.append(key)
 
 
-def _dangling(client: SqlJobClientBase, connector: Connector, resource: Resource, column: Column) -> Odd:
+def _dangling(client: Client, connector: Connector, resource: Resource, column: Column) -> Odd:
     assert column.references  # noqa: S101 - the caller has looked
     qualify, escape = client.sql_client.make_qualified_table_name, client.sql_client.escape_column_name
     parent = connector.by_name[column.references]

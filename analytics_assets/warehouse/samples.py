@@ -4,11 +4,10 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from dlt.destinations.job_client_impl import SqlJobClientBase
-
 from analytics_assets.api.catalog import DELETED_AT, RESCUED, Resource
 from analytics_assets.api.values.columns import column_name, key_columns
 from analytics_assets.api.values.timestamps import parse_timestamp
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.profile import is_live
 from analytics_assets.warehouse.sql import POSTGRES, as_argument
 
@@ -17,7 +16,7 @@ DAY = timedelta(days=1)
 TableRow = dict[str, Any]
 
 
-def newest_rows(client: SqlJobClientBase, resource: Resource, count: int) -> list[TableRow]:
+def newest_rows(client: Client, resource: Resource, count: int) -> list[TableRow]:
     """The newest live rows of a table, without dlt's columns and the mark of deleted rows.
 
     The newest cursor comes first. Without a cursor, the newest load comes first, and in it the largest key.
@@ -38,9 +37,11 @@ def newest_rows(client: SqlJobClientBase, resource: Resource, count: int) -> lis
     order = f"CASE WHEN {newest} IS NULL THEN 1 ELSE 0 END, {newest} DESC, {order}"
     table = client.sql_client.make_qualified_table_name(resource.name)
     query = f"SELECT * FROM {table} WHERE {is_live(client, resource)} ORDER BY {order} LIMIT {count}"
-    _, columns = client.get_storage_table(resource.name)
+    columns = client.columns_of([resource.name])[resource.name]
     # Some destinations fold names, which are in lower case as dlt makes them, to upper case.
-    types = {name.lower(): column.get("data_type") for name, column in columns.items()}
+    types: dict[str, str | None] = {name.lower(): column.get("data_type") for name, column in columns.items()}
+    # Some keep a bool as a number, which would be shown as one.
+    types |= {column_name(column.name): column.type for column in resource.table_columns}
     decodes = client.config.destination_type == POSTGRES
     with client.sql_client.execute_query(query) as cursor:
         names = [name.lower() for name in cursor.columns_schema]
@@ -67,7 +68,7 @@ def _as_python(value: Any, type_: str | None, *, decodes: bool) -> Any:  # noqa:
 
 
 def rows_per_day(
-    client: SqlJobClientBase, resource: Resource, cursor: str, horizon: datetime, days: int
+    client: Client, resource: Resource, cursor: str, horizon: datetime, days: int
 ) -> tuple[datetime, list[int]] | None:
     """Counts rows by the UTC day of their cursor. The last day is that of the newest row.
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlt.common.destination.reference import Destination
-from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.demo.embedded import resolve_demo
 from analytics_assets.warehouse.access import check_reachable
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.credentials import secrets_of
 from analytics_assets.warehouse.destination import build_destination
 from analytics_assets.warehouse.errors import DestinationError
@@ -43,7 +43,7 @@ class Session:
     """Which destination, and which DuckDB file."""
     destination: Destination[Any, Any]
     """dlt's destination, with an open connection if it is a DuckDB file."""
-    client: SqlJobClientBase
+    client: Client
     """Asks the destination by SQL. It connects in `with client:`."""
     working_dir: str
     """Directory of the pipelines. It is deleted when the session ends."""

@@ -10,6 +10,7 @@ from dlt.common.schema import Schema
 from dlt.common.schema.utils import normalize_table_identifiers, pipeline_state_table
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
+from analytics_assets.warehouse.client import SqlClient
 from analytics_assets.warehouse.locks import hold
 from analytics_assets.warehouse.pipeline import connect_beside
 from analytics_assets.warehouse.session import Session
@@ -28,22 +29,22 @@ def make_shared_tables(session: Session, timeout: float) -> None:
     Raises:
         BusyError: Another run is still at it.
     """
+    beside = connect_beside(session.client)
     with session.client as client:
-        if not _are_missing(client):
+        if isinstance(client, SqlClient) and not _are_missing(client):
             return
-    client = connect_beside(session.client)
-    with hold(session, LOCK, timeout), client:
-        if _are_missing(client):
-            _make(client)
+    with hold(session, LOCK, timeout), beside:
+        if _are_missing(beside):
+            _make(beside.dlt)
 
 
-def _are_missing(client: SqlJobClientBase) -> bool:
+def _are_missing(client: SqlClient) -> bool:
     own = client.schema
-    names = own.version_table_name, own.loads_table_name, own.state_table_name
-    if not all(client.get_storage_table(name)[0] for name in names):
+    names = {own.version_table_name, own.loads_table_name, own.state_table_name}
+    if client.columns_of(names).keys() != names:
         return True
-    with _staging(client):
-        return not client.get_storage_table(own.version_table_name)[0]
+    with _staging(client.dlt):
+        return not client.has_table(own.version_table_name)
 
 
 def _make(client: SqlJobClientBase) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import dlt
-from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract.source import DltSource
 
 from analytics_assets.api.catalog import Resource, load_order
@@ -23,6 +22,7 @@ from analytics_assets.api.source import read_listing
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.columns import undeclared_columns
 from analytics_assets.garbage import rarely_collected
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.deletions import mark_deleted
 from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
 from analytics_assets.warehouse.locks import BusyError, can_share, has_locks, hold
@@ -38,7 +38,7 @@ from analytics_assets.warehouse.pipeline import (
 )
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session
 from analytics_assets.warehouse.shape import note_shape
-from analytics_assets.warehouse.table_state import TableState, count_rows, has_table, prepare_drop, read_table_state
+from analytics_assets.warehouse.table_state import TableState, count_rows, read_table_state
 from analytics_assets.warehouse.turn import Loads, Turn, await_turn, find_loads
 from analytics_assets.warehouse.windows import drop_forgotten
 
@@ -136,7 +136,7 @@ def _as_configured(session: Session, resources: Iterable[Resource] | None) -> It
         yield resource if hides_all else known
 
 
-def _look_at_table(client: SqlJobClientBase, session: Session, resource: Resource) -> TableState | Exception:
+def _look_at_table(client: Client, session: Session, resource: Resource) -> TableState | Exception:
     try:
         table = read_table_state(client, session.connector, resource)
         if not table.is_torn or not has_locks(session):
@@ -251,7 +251,7 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
         _warn_of_unmet(listing, session.log)
     deleted = rows = 0
     with session.client as client:
-        exists = loaded > 0 or has_table(client, resource)
+        exists = loaded > 0 or client.has_table(resource.name)
         if exists and is_complete and not resource.append_only:
             settings = session.settings
             deleted = mark_deleted(client, resource, load_id, settings.start, settings.max_deleted_share)
@@ -338,7 +338,7 @@ def _load(listing: Listing, turn: Turn, run: Run, source: DltSource, *, into_emp
         turn.take(columns, alone=listing.stats.rows_without_cursor > 0)
         if into_empty:
             with session.client as client:
-                prepare_drop(client)
+                client.prepare_drop()
 
     await_turn(source, resource, begin)
     append = can_append(destination, into_empty=into_empty)

@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dlt.common.destination.client import WithStagingDataset, WithStateSync
 from dlt.common.schema.typing import TTableSchemaColumns
-from dlt.destinations.job_client_impl import SqlJobClientBase
-from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.reading import Gap, read_gap
 from analytics_assets.api.values.columns import column_name
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.errors import CatalogChangeError
 from analytics_assets.warehouse.owner import not_ours, refuse_made_by_others, stored_tables
 from analytics_assets.warehouse.shape import SHAPE, declared_shape, find_unfilled
@@ -41,14 +39,14 @@ class TableState:
     """Why only a rebuild makes the table fit the catalog; `None` if it fits."""
 
 
-def read_table_state(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TableState:
+def read_table_state(client: Client, connector: Connector, resource: Resource) -> TableState:
     """The state of a resource's table. The client is connected.
 
     Raises:
         CatalogChangeError: The table belongs to something else, so that no sync may touch it.
     """
-    exists, columns = client.get_storage_table(resource.name)
-    if not exists:
+    columns = client.columns_of([resource.name]).get(resource.name)
+    if columns is None:
         return TableState(is_empty=True)
     if LOAD_ID not in map(str.lower, columns):
         raise not_ours(connector, resource, None)
@@ -84,7 +82,7 @@ def read_table_state(client: SqlJobClientBase, connector: Connector, resource: R
     )
 
 
-def find_refusals(client: SqlJobClientBase, connector: Connector) -> dict[str, CatalogChangeError]:
+def find_refusals(client: Client, connector: Connector) -> dict[str, CatalogChangeError]:
     """Why a sync would not load a table, by resource. The client is connected."""
     found = {}
     for resource in connector.resources:
@@ -97,57 +95,32 @@ def find_refusals(client: SqlJobClientBase, connector: Connector) -> dict[str, C
     return found
 
 
-def _stored_state(client: SqlJobClientBase, connector: Connector, resource: Resource) -> dict[str, Any]:
+def _stored_state(client: Client, connector: Connector, resource: Resource) -> dict[str, Any]:
     """What the last complete load left in the state of the resource."""
     name = connector.pipeline_name(resource)
-    state: Any = load_pipeline_state_from_destination(name, client) if isinstance(client, WithStateSync) else None
     # The source has the name of the pipeline.
-    resources = ((state or {}).get("sources", {}).get(name) or {}).get("resources", {})
+    resources = (client.stored_state(name).get("sources", {}).get(name) or {}).get("resources", {})
     found: dict[str, Any] = resources.get(resource.name, {})
     return found
 
 
-def _stored_columns(client: SqlJobClientBase, connector: Connector, resource: Resource) -> TTableSchemaColumns:
+def _stored_columns(client: Client, connector: Connector, resource: Resource) -> TTableSchemaColumns:
     """The columns of the table in dlt's newest schema of it."""
     tables = stored_tables(client, connector.pipeline_name(resource))
     columns: TTableSchemaColumns = tables.get(resource.name, {}).get("columns", {})
     return columns
 
 
-def has_table(client: SqlJobClientBase, resource: Resource) -> bool:
-    """Whether the destination holds the resource's table."""
-    exists, _ = client.get_storage_table(resource.name)
-    return exists
-
-
-def count_rows(client: SqlJobClientBase, resource: Resource) -> int:
+def count_rows(client: Client, resource: Resource) -> int:
     """Number of rows of the resource's table, those marked as deleted included."""
     [count] = first_row(client, f"SELECT count(*) FROM {qualified_table(client, resource)}")
     return int(count)
 
 
-def count_between(client: SqlJobClientBase, resource: Resource, start: datetime, end: datetime) -> int:
+def count_between(client: Client, resource: Resource, start: datetime, end: datetime) -> int:
     """Number of rows of the resource's table with a cursor value from a start to an end, the end excluded."""
     assert resource.cursor  # noqa: S101 - only tables with a cursor are asked
     cursor = client.sql_client.escape_column_name(column_name(resource.cursor))
     query = f"SELECT count(*) FROM {qualified_table(client, resource)} WHERE {cursor} >= %s AND {cursor} < %s"
     [count] = first_row(client, query, as_argument(client, start), as_argument(client, end))
     return int(count)
-
-
-def prepare_drop(client: SqlJobClientBase) -> None:
-    """Adds an empty version table to the staging dataset if it lacks one, so that dlt can drop a table.
-
-    When dlt drops a table, it also drops the staging table and deletes the schema from the version table of the staging
-    dataset. That table does not exist until a load is merged, and dlt fails (dlt#1801). The dataset itself may exist
-    earlier: dlt creates it after any load, and dbt may use the same name.
-    """
-    versions = client.schema.version_table_name
-    if not isinstance(client, WithStagingDataset) or not client.get_storage_table(versions)[0]:
-        return
-    sql = client.sql_client
-    original = sql.make_qualified_table_name(versions)
-    with client.with_staging_dataset():
-        if client.is_storage_initialized() and not client.get_storage_table(versions)[0]:
-            copy = sql.make_qualified_table_name(versions)
-            sql.execute_sql(f"CREATE TABLE {copy} AS SELECT * FROM {original} WHERE 1 = 0")

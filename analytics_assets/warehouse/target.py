@@ -14,6 +14,8 @@ from analytics_assets.warehouse.read_copy import path_beside
 
 DUCKDB = "duckdb"
 
+FILESYSTEM = "filesystem"
+
 DEMO_DATABASE = "data/demo.duckdb"
 """The DuckDB file of the demo, relative to the project, unless credentials of DuckDB are configured."""
 
@@ -30,6 +32,8 @@ class Target:
     """Absolute path of the DuckDB file; `None` for every other destination."""
     read_copy: Path | None = None
     """Absolute path of the file's copy for readers; `None` if none is made."""
+    table_format: str | None = None
+    """Format of the tables, `delta` or `iceberg`, where the destination keeps them in files."""
 
     def __str__(self) -> str:
         """The destination for people: the path of the DuckDB file, or dlt's name of it."""
@@ -64,7 +68,7 @@ def read_target(settings: Settings, type_: str | None = None, credentials: str |
     """
     type_ = destination_type(type_)
     if type_ != DUCKDB:
-        return Target(type_)
+        return Target(type_, table_format=dlt.config.get("table_format", str))
     name = credentials or _duckdb_database()
     if name is None:
         name = DEMO_DATABASE if settings.is_demo else "data/warehouse.duckdb"

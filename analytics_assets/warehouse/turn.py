@@ -5,13 +5,12 @@ from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 import dlt
-from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract.source import DltSource
 
 from analytics_assets.api.catalog import Resource
-from analytics_assets.api.connector import Connector
 from analytics_assets.api.reading import Reading
 from analytics_assets.api.source import Position
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.locks import can_share, has_locks, hold, is_alone
 from analytics_assets.warehouse.session import Session
@@ -27,7 +26,7 @@ class OvertakenError(Exception):
     """Another run has loaded the table since this one began to read, so what was read may be older than the table."""
 
 
-def find_loads(client: SqlJobClientBase, session: Session, resource: Resource) -> Loads:
+def find_loads(client: Client, session: Session, resource: Resource) -> Loads:
     """The loads of a resource that a run must know of. The client is connected.
 
     Rows of an append-only resource never change, so that only loads that have moved its cursor count, where locks keep
@@ -37,7 +36,7 @@ def find_loads(client: SqlJobClientBase, session: Session, resource: Resource) -
         return None, 0
     sql, schema = client.sql_client, client.schema
     # Made last of dlt's tables.
-    if not client.get_storage_table(schema.state_table_name)[0]:
+    if not client.has_table(schema.state_table_name):
         return None, 0
     loads, states = map(sql.make_qualified_table_name, (schema.loads_table_name, schema.state_table_name))
     load_id, of_state = map(sql.escape_column_name, ("load_id", "_dlt_load_id"))
@@ -48,14 +47,6 @@ def find_loads(client: SqlJobClientBase, session: Session, resource: Resource) -
         names *= 2
     newest, count = first_row(client, query, *names)
     return newest, int(count)
-
-
-def forget_loads(client: SqlJobClientBase, connector: Connector, resource: Resource, *, since: str) -> None:
-    """Makes dlt forget newer loads of a resource, with the state that they have left. The client is connected."""
-    sql = client.sql_client
-    loads, load_id = sql.make_qualified_table_name(client.schema.loads_table_name), sql.escape_column_name("load_id")
-    query = f"DELETE FROM {loads} WHERE schema_name = %s AND {load_id} > %s"
-    sql.execute_sql(query, connector.pipeline_name(resource), since)
 
 
 class Turn:
@@ -162,7 +153,7 @@ class Turn:
         if self._find_loads() == (max(own), count + len(own)):
             return
         with self.session.client as client:
-            forget_loads(client, self.session.connector, self._resource, since=newest or "")
+            client.forget_loads(self.session.connector.pipeline_name(self._resource), newest or "")
         raise DestinationError(
             f"{self._resource.name}: another run has loaded the table at the same time, and {self.session.target.type}"
             " has no lock that would keep them apart. Neither load counts, so that the next sync loads the rows of both"
@@ -189,8 +180,8 @@ class Turn:
 
     def _has(self, columns: Collection[str]) -> bool:
         with self.session.client as client:
-            exists, found = client.get_storage_table(self._resource.name)
-        return exists and set(columns) <= found.keys()
+            found = client.columns_of([self._resource.name]).get(self._resource.name, {})
+        return bool(found) and set(columns) <= found.keys()
 
 
 def await_turn(source: DltSource, resource: Resource, begin: Callable[[Collection[str]], None]) -> None:

@@ -9,16 +9,14 @@ from typing import Any
 import dlt
 import duckdb
 import pytest
-from dlt.common.destination.client import WithStateSync
-from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract.incremental import IncrementalResourceWrapper
 from dlt.extract.source import DltSource
-from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from analytics_assets.api.listing import open_listings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.api.source import read_listing
 from analytics_assets.api.values.columns import FIELD
+from analytics_assets.warehouse.client import SqlClient
 from analytics_assets.warehouse.parquet import DEDUPLICATED, write_parquet
 from analytics_assets.warehouse.session import Session, open_session
 from analytics_assets.warehouse.sync import begin_sync, sync
@@ -85,8 +83,7 @@ def test_a_cursor_is_kept_in_the_state_of_its_resource_and_comes_back_from_the_d
         pipeline = load(session, "policies")
         name = pipeline.pipeline_name
         with session.client as client:
-            assert isinstance(client, WithStateSync)
-            stored: Any = load_pipeline_state_from_destination(name, client)
+            stored: Any = client.stored_state(name)
     resource = stored["sources"][name]["resources"]["policies"]
     assert resource["incremental"]["updated"]["last_value"].isoformat()
     assert "recent" in resource
@@ -133,12 +130,11 @@ def test_a_client_answers_in_sql_and_knows_dlts_own_tables(api: FakeApi) -> None
     with open_session(read_settings(EIGHT)) as session:
         load(session, "roles")
         with session.client as client:
-            assert isinstance(client, SqlJobClientBase)
+            assert isinstance(client, SqlClient)
             assert client.is_storage_initialized()
-            for name in ("roles", client.schema.loads_table_name, client.schema.version_table_name):
-                assert client.get_storage_table(name)[0]
-            assert not client.get_storage_table("nothing")[0]
-            assert client.get_stored_schema("analytics_roles")
+            names = {"roles", client.schema.loads_table_name, client.schema.version_table_name}
+            assert client.columns_of([*names, "nothing"]).keys() == names
+            assert client.stored_schema("analytics_roles")
 
 
 def test_a_pipeline_that_does_not_intercept_signals_leaves_them_alone(api: FakeApi) -> None:

@@ -22,6 +22,12 @@ def postgres_binaries() -> Path | None:
     return Path(found).parent if found else None
 
 
+def free_port(address: str = "127.0.0.1") -> int:
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
 def serve_postgres(binaries: Path, directory: Path, address: str = "127.0.0.1", **options: str) -> Iterator[str]:
     """Runs a server in a directory.
 
@@ -35,9 +41,7 @@ def serve_postgres(binaries: Path, directory: Path, address: str = "127.0.0.1", 
     if os.geteuid() == 0:  # Postgres refuses to run as root
         user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
         shutil.chown(directory, user)
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port = probe.getsockname()[1]
+    port = free_port(address)
     data = directory / "data"
     given = {"listen_addresses": address, "unix_socket_directories": "''", "fsync": "off", **options}
     arguments = " ".join([f"-p {port}", *(f"-c {name}={value}" for name, value in given.items())])

@@ -1,4 +1,4 @@
-"""Tables in DuckDB, Postgres and SQLite, and what they should hold of rows of the API."""
+"""Tables in each kind of warehouse, and what they should hold of rows of the API."""
 
 import json
 import sqlite3
@@ -7,18 +7,25 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import psycopg2
 import psycopg2.extras
+import pymysql
 import pytest
+from sqlalchemy import make_url
 
 from analytics_assets.api.values.columns import column_name
 from analytics_assets.api.values.timestamps import parse_timestamp
 from analytics_assets_tests.support.eight import BY_NAME
+from analytics_assets_tests.support.lake import Lake
 from analytics_assets_tests.support.project import Project
 
 Cells = dict[str, Any]
+
+LAKES = ("delta", "iceberg", "delta on s3", "iceberg on s3")
+"""Kinds whose tables are files."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class Tables:
 
     kind: str
     connect: Callable[[], Any]
+    lake: Lake | None = None
 
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
         with closing(self.connect()) as connection:
@@ -38,7 +46,9 @@ class Tables:
             return [tuple(row) for row in rows]
 
     def name(self, table: str) -> str:
-        return table if self.kind == "sqlite" else f"analytics.{table}"
+        if self.kind in {"sqlite", *LAKES}:
+            return table
+        return f"lake.analytics.{table}" if self.kind == "ducklake" else f"analytics.{table}"
 
     def cells(self, resource: str) -> dict[Any, Cells]:
         """The declared columns of a table, by id: JSON parsed and written again, instants in UTC."""
@@ -49,6 +59,18 @@ class Tables:
             for row in rows
         ]
         return {cells["id"]: cells for cells in found}
+
+    def forget_loads(self, resource: str) -> None:
+        """Deletes what dlt has recorded of the loads of a resource."""
+        if self.lake:
+            self.lake.remove(f"_dlt_loads/analytics_{resource}__*")
+        else:
+            self.execute(f"DELETE FROM {self.name('_dlt_loads')} WHERE schema_name = 'analytics_{resource}'")
+
+    def new_field(self, resource: str) -> dict[Any, str]:
+        """The values of `brandNew`, which nobody has declared, by id."""
+        query = f"SELECT id, brand_new FROM {self.name(resource)} WHERE brand_new IS NOT NULL"
+        return {key: normal(value, "json") for key, value in self.execute(query)}
 
 
 def normal(value: Any, type_: str) -> Any:
@@ -70,6 +92,14 @@ def open_tables(
     kind: str, request: pytest.FixtureRequest, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Tables:
     """A destination of a kind, to which the configuration points."""
+    if kind in LAKES:
+        table_format = kind.split(maxsplit=1)[0]
+        server = request.getfixturevalue("s3_server") if kind.endswith("on s3") else None
+        lake = Lake(table_format, f"s3://lake-{uuid4().hex}" if server else str(tmp_path / "lake"), server)
+        lake.create()
+        for name, value in lake.environment.items():
+            monkeypatch.setenv(name, value)
+        return Tables(kind, lambda: lake.connect(list(BY_NAME)), lake)
     if kind == "duckdb":
 
         def connect() -> Any:
@@ -87,6 +117,34 @@ def open_tables(
             psycopg2.extras.register_default_jsonb(connection, loads=str)
             return connection
 
+    elif kind == "ducklake":
+        catalog = request.getfixturevalue("postgres")
+        monkeypatch.setenv("DESTINATION_TYPE", "ducklake")
+        monkeypatch.setenv("DESTINATION__DUCKLAKE__CREDENTIALS__CATALOG", catalog)
+        # By default dlt makes it of other names.
+        monkeypatch.setenv("DESTINATION__DUCKLAKE__CREDENTIALS__METADATA_SCHEMA", "lake")
+        monkeypatch.setenv("DESTINATION__DUCKLAKE__CREDENTIALS__STORAGE", f"file://{tmp_path}/lake")
+
+        def connect() -> Any:
+            connection = ducklake()
+            connection.execute(f"ATTACH 'ducklake:postgres:{catalog}' AS lake (METADATA_SCHEMA 'lake')")
+            connection.execute("SET TimeZone = 'UTC'")
+            return connection
+
+        ducklake().close()
+
+    elif kind == "mariadb":
+        where = make_url(request.getfixturevalue("mariadb_server"))
+        monkeypatch.setenv("DESTINATION_TYPE", "sqlalchemy")
+        monkeypatch.setenv("DESTINATION__SQLALCHEMY__CREDENTIALS", where.render_as_string(hide_password=False))
+
+        def connect() -> Any:
+            user, password = where.username, where.password or ""
+            return pymysql.connect(host=where.host, port=where.port or 0, user=user, password=password)
+
+        with closing(connect()) as connection:
+            connection.cursor().execute("DROP DATABASE IF EXISTS analytics")
+
     else:
         monkeypatch.setenv("DESTINATION_TYPE", "sqlalchemy")
         monkeypatch.setenv("DESTINATION__SQLALCHEMY__CREDENTIALS", f"sqlite:///{tmp_path}/warehouse.db")
@@ -96,6 +154,17 @@ def open_tables(
             return sqlite3.connect(tmp_path / "warehouse__analytics.db")
 
     return Tables(kind, connect)
+
+
+def ducklake() -> duckdb.DuckDBPyConnection:
+    """A DuckDB with the extensions that DuckLake needs. Skips the test if there are none for this version."""
+    connection = duckdb.connect()
+    try:
+        connection.execute("LOAD ducklake; LOAD postgres")
+    except duckdb.Error as error:
+        # In CI, too: PyPI's duckdb-extension-ducklake comes later than DuckDB.
+        pytest.skip(f"DuckDB {duckdb.__version__} has no extension ducklake on this machine: {error}")
+    return connection
 
 
 def expected(resource: str, rows: list[Cells]) -> dict[Any, Cells]:

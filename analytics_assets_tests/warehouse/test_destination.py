@@ -91,6 +91,32 @@ def test_a_file_that_is_named_like_a_schema_is_refused_before_any_request(
     assert not api.requests
 
 
+@pytest.mark.parametrize(
+    ("type_", "table_format", "problem"),
+    [
+        (
+            "filesystem",
+            None,
+            "cannot merge rows: .* Set TABLE_FORMAT, or table_format in .dlt/config.toml, to delta or iceberg",
+        ),
+        (
+            "filesystem",
+            "hudi",
+            "table_format = 'hudi' is no format of the destination filesystem. Set it to delta or iceberg",
+        ),
+        ("postgres", "delta", "table_format = 'delta' is no format of the destination postgres. Leave it out"),
+    ],
+)
+def test_a_destination_that_cannot_merge_is_refused(
+    monkeypatch: pytest.MonkeyPatch, type_: str, table_format: str | None, problem: str
+) -> None:
+    if table_format:
+        monkeypatch.setenv("TABLE_FORMAT", table_format)
+    target = read_target(read_settings(EIGHT), type_)
+    with pytest.raises(DestinationError, match=problem):
+        build_destination(target)
+
+
 @pytest.mark.parametrize("type_", ["duckdb", "postgres"])
 def test_remembered_capabilities_are_those_that_dlt_would_resolve(tmp_path: Path, type_: str) -> None:
     ours = build_destination(Target(type_), "postgresql://nobody:x@localhost/nowhere" if type_ == "postgres" else None)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dlt.destinations.job_client_impl import SqlJobClientBase
 from tabulate import tabulate
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.values.timestamps import CLOCK_SKEW
+from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.samples import TableRow, newest_rows, rows_per_day
 
 PREVIEW_ROWS = 5
@@ -34,7 +34,7 @@ LINKED = re.compile(r"://|www\.|@|mailto:|xmpp:", re.IGNORECASE)
 """Texts that GitHub's Markdown turns into links, escaped or not. Only code keeps them as they are."""
 
 
-def preview(client: SqlJobClientBase, resource: Resource, secrets: Iterable[str | None]) -> str:
+def preview(client: Client, resource: Resource, secrets: Iterable[str | None]) -> str:
     """The newest rows of a table, as a table in Markdown.
 
     Args:
@@ -46,7 +46,7 @@ def preview(client: SqlJobClientBase, resource: Resource, secrets: Iterable[str 
     return as_table(rows, secrets)
 
 
-def chart_per_day(client: SqlJobClientBase, resource: Resource, cursor: str) -> str:
+def chart_per_day(client: Client, resource: Resource, cursor: str) -> str:
     """The number of rows on each of the last `DAYS` days, as a small image with a line of text.
 
     Args:

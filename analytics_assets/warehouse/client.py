@@ -23,6 +23,7 @@ from dlt.destinations.sql_client import SqlClientBase
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from analytics_assets.api.catalog import Resource
+from analytics_assets.warehouse.replace_table import CLICKHOUSE, create_as, replace_table
 
 
 class Client(ABC):
@@ -81,6 +82,19 @@ class Client(ABC):
     @abstractmethod
     def forget(self, tables: Collection[str], schema: str) -> None:
         """Drops tables with their staging tables, and what dlt keeps of a schema: its versions, loads and state."""
+
+    @abstractmethod
+    def replace_table(self, schema: str, name: str, query: str) -> str:
+        """Makes a table of a SELECT, in place of a former one. Readers see all of the old rows, or of the new ones.
+
+        Args:
+            schema: Schema of the table. It is created if it is missing.
+            name: Name of the table.
+            query: The SELECT, as the warehouse spells it.
+
+        Returns:
+            The table as SQL names it, for as long as the client is connected.
+        """
 
     @abstractmethod
     def prepare_drop(self) -> None:
@@ -145,7 +159,10 @@ class SqlClient(Client):
         sql = self.sql_client
         values = ", ".join(f"{sql.escape_column_name(name)} = %s" for name in changes)
         table = sql.make_qualified_table_name(resource.name)
-        sql.execute_sql(f"UPDATE {table} SET {values} WHERE {where}", *changes.values(), *arguments)
+        update, ends = f"UPDATE {table} SET", ""
+        if self.capabilities.sqlglot_dialect == CLICKHOUSE:
+            update, ends = f"ALTER TABLE {table} UPDATE", " SETTINGS mutations_sync = 1"
+        sql.execute_sql(f"{update} {values} WHERE {where}{ends}", *changes.values(), *arguments)
 
     def forget_loads(self, schema: str, since: str) -> None:
         """The state is not restored without its load."""
@@ -175,6 +192,14 @@ class SqlClient(Client):
                 where = f"{sql.escape_column_name(column)} = %s"
                 sql.execute_sql(f"DELETE FROM {sql.make_qualified_table_name(table)} WHERE {where}", schema)
 
+    def replace_table(self, schema: str, name: str, query: str) -> str:
+        """One statement, or one step after the new table was built beside the old one."""
+        with self.sql_client.with_alternative_dataset_name(schema) as sql:
+            if not sql.has_dataset():
+                sql.create_dataset()
+            replace_table(sql, self.capabilities.sqlglot_dialect or "", name, query)
+            return sql.make_qualified_table_name(name)
+
     def prepare_drop(self) -> None:
         """Adds an empty version table to the staging dataset if it lacks one.
 
@@ -190,4 +215,5 @@ class SqlClient(Client):
         with client.with_staging_dataset():
             if self.is_storage_initialized() and not self.has_table(versions):
                 copy = sql.make_qualified_table_name(versions)
-                sql.execute_sql(f"CREATE TABLE {copy} AS SELECT * FROM {original} WHERE 1 = 0")
+                dialect = self.capabilities.sqlglot_dialect or ""
+                sql.execute_sql(create_as(dialect, copy, f"SELECT * FROM {original} WHERE 1 = 0"))

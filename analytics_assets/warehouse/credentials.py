@@ -8,6 +8,22 @@ from dlt.common.typing import is_optional_type
 
 from analytics_assets.warehouse.errors import DestinationError
 
+LIBPQ = frozenset({"postgres", "redshift"})
+"""Destinations whose driver is that of Postgres, which knows no other scheme."""
+
+SAMPLES = {
+    "sqlalchemy": "sqlite:////path/to/file.db or mysql+pymysql://user:password@host:3306/database",
+    "postgres": "postgresql://user:password@host:5432/database",
+    "redshift": "postgresql://user:password@host:5439/database",
+    "snowflake": "snowflake://user:password@account/database?warehouse=name&role=name",
+    "clickhouse": "clickhouse://user:password@host:9440/database",
+    "mssql": "mssql://user:password@host:1433/database",
+    "synapse": "synapse://user:password@host/database",
+    "dremio": "grpc://user:password@host:32010/source",
+    "motherduck": "md:///database?token=...",
+}
+"""Connection strings as dlt takes them."""
+
 POSTGRES_SCHEMES = frozenset({"postgresql", "postgres"})
 
 
@@ -50,14 +66,13 @@ def check_dsn(type_: str, credentials: object) -> None:
         raise dsn_error(type_, "has an @ in the user's name or password, which has to be written as %40")
     if missing:
         raise dsn_error(type_, f"has no {' and no '.join(missing)}")
-    if type_ == "postgres" and credentials.drivername not in POSTGRES_SCHEMES:
+    if type_ in LIBPQ and credentials.drivername not in POSTGRES_SCHEMES:
         raise dsn_error(type_, f"begins with {credentials.drivername}://, which is not the database's own scheme")
 
 
 def dsn_error(type_: str, problem: str) -> DestinationError:
     """The error for a connection string. It says what is wrong and shows a correct example, never the string itself."""
-    scheme = "postgresql" if type_ == "postgres" else type_
-    sample = "sqlite:////path/to/file.db" if type_ == "sqlalchemy" else f"{scheme}://user:password@host:5432/database"
+    sample = SAMPLES.get(type_, f"{type_}://user:password@host:5432/database")
     return DestinationError(
         f"destination.{type_}.credentials {problem}. It is not shown here, because it is a secret. Write it like"
         f" {sample}, with special characters percent-encoded, in .dlt/secrets.toml or as"

@@ -14,6 +14,7 @@ from dlt.common.normalizers.naming import NamingConvention
 from analytics_assets.warehouse.credentials import check_dsn, dsn_error
 from analytics_assets.warehouse.duckdb_options import DUCKDB_CHECKPOINT
 from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.missing import describe_missing, first_line
 from analytics_assets.warehouse.target import DUCKDB, FILESYSTEM, Target
 
 DLT_POSTGRES = "dlt.destinations.postgres"
@@ -53,9 +54,10 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
         capabilities = destination.capabilities()
         client_class = destination.client_class
     except (DestinationException, ImportError) as error:
-        raise DestinationError(
-            f"destination_type = {target.type!r} is unknown to dlt or not installed: {error}. Set DESTINATION_TYPE, or"
-            " destination_type in .dlt/config.toml, to one of https://dlthub.com/docs/dlt-ecosystem/destinations."
+        raise describe_missing(target.type, error) or DestinationError(
+            f"destination_type = {target.type!r} is unknown to dlt: {first_line(error).partition('. ')[0]}. Set"
+            " DESTINATION_TYPE, or destination_type in .dlt/config.toml, to one of"
+            " https://dlthub.com/docs/dlt-ecosystem/destinations."
         ) from error
     _check_merge(target, capabilities)
     if not issubclass(client_class, WithStateSync):

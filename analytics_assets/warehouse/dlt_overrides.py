@@ -6,6 +6,7 @@ file, for SQLite and MySQL the types of their columns. `test_warehouses.py` fail
 
 import csv
 import warnings
+from typing import cast
 
 import sqlalchemy as sa
 from dlt.common.destination.capabilities import DataTypeMapper, DestinationCapabilitiesContext
@@ -14,7 +15,7 @@ from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema.typing import TColumnSchema
 from dlt.common.storages import FileStorage
 from dlt.destinations.impl.postgres.factory import postgres
-from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob
+from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob, PostgresParquetCopyJob
 from dlt.destinations.impl.sqlalchemy.dialect import (
     MysqlDialectCapabilities,
     SqliteDialectCapabilities,
@@ -41,8 +42,26 @@ class Copy(PostgresCsvCopyJob):
                 cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT csv, ENCODING 'UTF8')", file)
 
 
+class CopyParquet(PostgresParquetCopyJob):
+    """Copies a Parquet file. ADBC cannot write jsonb, so in a staging table such columns become json.
+
+    The merge makes jsonb of them again. dlt would have json in the tables themselves, which has no equality and no
+    index, and would fail with a staging table that was made for CSV files.
+    """
+
+    def run(self) -> None:
+        """Copies the file."""
+        sql = self._job_client.sql_client
+        found = "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
+        names = sql.execute_sql(f"{found} AND data_type = 'jsonb'", sql.dataset_name, self.load_table_name)
+        if names:
+            changes = ", ".join(f"ALTER {sql.escape_column_name(name)} TYPE json" for (name,) in names)
+            sql.execute_sql(f"ALTER TABLE {sql.make_qualified_table_name(self.load_table_name)} {changes}")
+        super().run()
+
+
 class Client(PostgresClient):
-    """Loads CSV files by `Copy`."""
+    """Loads CSV files by `Copy`, and Parquet files by `CopyParquet`."""
 
     def create_load_job(
         self,
@@ -53,7 +72,13 @@ class Client(PostgresClient):
     ) -> LoadJob:
         """The job that loads a file."""
         job = super().create_load_job(table, file_path, load_id, restore)
+        if isinstance(job, PostgresParquetCopyJob):
+            return CopyParquet(file_path)
         return Copy(file_path) if isinstance(job, PostgresCsvCopyJob) else job
+
+    def _get_column_def_sql(self, c: TColumnSchema, table: PreparedTableSchema | None = None) -> str:
+        """A column, as it is without Parquet, for which dlt has json in place of jsonb: see `CopyParquet`."""
+        return super()._get_column_def_sql(c, cast("PreparedTableSchema", {**(table or {}), "file_format": None}))
 
 
 class Postgres(postgres):

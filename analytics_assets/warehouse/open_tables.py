@@ -130,6 +130,24 @@ def merge(table: Any, rows: pa.RecordBatchReader, key: Sequence[str]) -> None:  
     table.overwrite(new, overwrite_filter=replaced)
 
 
+def overwrite(client: FilesystemClient, table_format: TableFormat, name: str, rows: pa.Table) -> None:
+    """Puts rows in place of all that a table has, in one commit. A table that is missing is made before.
+
+    A column that is new, or has another type, is one of the table from then on.
+    """
+    if table_format == DELTA:
+        from deltalake import write_deltalake  # noqa: PLC0415 - either library is an extra
+
+        location, options = client.get_open_table_location(table_format, name), _delta_options(client)
+        write_deltalake(location, rows, mode="overwrite", schema_mode="overwrite", storage_options=options)
+        return
+    table = open_table(client, table_format, name)
+    if table is None:
+        table = _create_table(client, table_format, name, rows.schema)
+    _add_columns(table, rows.schema)
+    table.overwrite(rows)
+
+
 class MergeJob(TableFormatLoadFilesystemJob):
     """Merges the files of a load."""
 

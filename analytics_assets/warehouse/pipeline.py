@@ -5,13 +5,15 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
-from dlt.common.destination.reference import Destination
+from dlt.common.destination.reference import Destination, DestinationReference
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.warehouse.client import Client, SqlClient
+from analytics_assets.warehouse.credentials import secrets_of
 from analytics_assets.warehouse.errors import DestinationError
+from analytics_assets.warehouse.sql import POSTGRES
 from analytics_assets.warehouse.target import DUCKDB, FILESYSTEM
 
 if TYPE_CHECKING:
@@ -23,6 +25,21 @@ OWN_DEFAULTS = {"load.truncate_staging_dataset": True, "extract.futures_poll_int
 dlt merges rows through staging tables: rows left there would double the size of the warehouse. And dlt sleeps that many
 seconds at the end of each of the sixteen extracts of a sync; its default is ten times as long.
 """
+
+
+TAKE_JSON_TEXT = frozenset(
+    {
+        (DUCKDB, "duckdb"),
+        ("ducklake", "duckdb"),
+        ("filesystem", "duckdb"),
+        (POSTGRES, "postgres"),
+        ("sqlalchemy", "sqlite"),
+        ("sqlalchemy", "mysql"),
+    }
+)
+"""Destinations, and sqlglot's names of what they speak, for which `takes_json_text` was tried."""
+
+INSTALL_ADBC = "install its driver: uv pip install adbc-driver-postgresql"
 
 
 def build_pipeline(
@@ -52,13 +69,61 @@ def own_defaults(pipeline: dlt.Pipeline) -> AbstractContextManager[None]:
     )
 
 
-def load_options(target_type: str) -> dict[str, Any]:
-    """Arguments of `pipeline.run` that suit the destination.
+def file_format(destination: Destination[Any, Any]) -> str | None:
+    """The format of the files that are loaded; `None` leaves it to dlt.
 
-    By default dlt loads into DuckDB by INSERT statements. Parquet takes a seventh of the time and a tenth of the
-    memory.
+    It is what `loader_file_format` of the section `normalize` says. Without it, Parquet where that is measured: dlt's
+    INSERT statements into DuckDB take seven times as long and ten times the memory, and its CSV files into Postgres
+    twice as long.
+
+    Raises:
+        DestinationError: The destination does not load files of the configured format.
     """
-    return {"loader_file_format": "parquet"} if target_type == DUCKDB else {}
+    supported = _supported_formats(destination)
+    configured: str | None = dlt.config.get("normalize.loader_file_format", str)
+    if configured is None:
+        return "parquet" if "parquet" in supported and _short_type(destination) in {DUCKDB, POSTGRES} else None
+    # Files that are staged elsewhere have formats of their own.
+    if configured not in supported and not dlt.config.get("staging_type"):
+        raise DestinationError(
+            f"normalize.loader_file_format = {configured!r}: the destination {_short_type(destination)} loads files of"
+            f" {', '.join(supported)}."
+            + (
+                f" For parquet {INSTALL_ADBC}."
+                if configured == "parquet" and _short_type(destination) == POSTGRES
+                else ""
+            )
+        )
+    return configured
+
+
+def _supported_formats(destination: Destination[Any, Any]) -> list[str]:
+    """The formats that the destination loads here: Postgres loads Parquet only with an ADBC driver."""
+    capabilities = destination.capabilities()
+    formats = list(capabilities.supported_loader_file_formats or ())
+    if select := capabilities.loader_file_format_selector:
+        _, selected = select(capabilities.preferred_loader_file_format, formats, table_schema={"name": "any"})
+        formats = list(selected)
+    return [each for each in formats if each != "model"]
+
+
+def takes_json_text(destination: Destination[Any, Any]) -> bool:
+    """Whether JSON that is text in an Arrow table is JSON in the destination. Elsewhere it would be a text in JSON."""
+    kind = _short_type(destination), destination.capabilities().sqlglot_dialect
+    return kind in TAKE_JSON_TEXT and file_format(destination) != "jsonl"
+
+
+def staging_secrets() -> list[str]:
+    """The secrets of the destination in which files are staged, where one is configured."""
+    type_ = dlt.config.get("staging_type", str)
+    if not type_:
+        return []
+    staging = cast("Destination[Any, Any]", DestinationReference.from_reference(type_))
+    return secrets_of(staging.configuration(staging.spec(), accept_partial=True))
+
+
+def _short_type(destination: Destination[Any, Any]) -> str:
+    return destination.destination_type.rpartition(".")[2]
 
 
 def loads_once(target_type: str) -> bool:

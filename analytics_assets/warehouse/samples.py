@@ -9,7 +9,7 @@ from analytics_assets.api.values.columns import column_name, key_columns
 from analytics_assets.api.values.timestamps import parse_timestamp
 from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.profile import is_live
-from analytics_assets.warehouse.sql import POSTGRES, as_argument
+from analytics_assets.warehouse.sql import POSTGRES, as_argument, at_most
 
 DAY = timedelta(days=1)
 
@@ -36,7 +36,7 @@ def newest_rows(client: Client, resource: Resource, count: int) -> list[TableRow
     order = ", ".join(f"{escape(name)} DESC" for name in key_columns(resource))
     order = f"CASE WHEN {newest} IS NULL THEN 1 ELSE 0 END, {newest} DESC, {order}"
     table = client.sql_client.make_qualified_table_name(resource.name)
-    query = f"SELECT * FROM {table} WHERE {is_live(client, resource)} ORDER BY {order} LIMIT {count}"
+    query = at_most(client, f"SELECT * FROM {table} WHERE {is_live(client, resource)} ORDER BY {order}", count)
     columns = client.columns_of([resource.name])[resource.name]
     # Some destinations fold names, which are in lower case as dlt makes them, to upper case.
     types: dict[str, str | None] = {name.lower(): column.get("data_type") for name, column in columns.items()}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dlt.common.destination.reference import Destination
 
 from analytics_assets.api.connector import Connector
+from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.demo.embedded import resolve_demo
@@ -19,7 +20,8 @@ from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.credentials import secrets_of
 from analytics_assets.warehouse.destination import build_destination
 from analytics_assets.warehouse.errors import DestinationError
-from analytics_assets.warehouse.pipeline import build_client
+from analytics_assets.warehouse.missing import describe_missing, first_line
+from analytics_assets.warehouse.pipeline import build_client, file_format, staging_secrets
 from analytics_assets.warehouse.read_copy import publish
 from analytics_assets.warehouse.target import Target, read_target
 
@@ -60,7 +62,7 @@ class Session:
     @property
     def secrets(self) -> list[str]:
         """Values of the destination's configuration that no message may show."""
-        return secrets_of(self.client.config)
+        return [*secrets_of(self.client.config), *staging_secrets()]
 
     def publish(self) -> None:
         """Makes the copy for readers, where there is to be one (see `read_copy`). It never raises."""
@@ -99,10 +101,34 @@ def open_session(
         connection = None
         if target.duckdb_path:
             connection = stack.enter_context((connect or _open_duckdb)(target.duckdb_path, settings.duckdb_memory, log))
-        destination = build_destination(target, credentials if connection is None else connection)
-        client = build_client(settings.connector, destination, working_dir)
+        destination, client = _open_destination(
+            settings.connector, target, credentials if connection is None else connection, working_dir
+        )
         check_reachable(client)
         yield Session(resolve_demo(settings), target, destination, client, working_dir, log, connection)
+
+
+def _open_destination(
+    connector: Connector,
+    target: Target,
+    credentials: Any,  # noqa: ANN401 - an open connection or credentials
+    working_dir: str,
+) -> tuple[Destination[Any, Any], Client]:
+    """The destination, and a client that is not connected yet."""
+    destination = None
+    try:
+        destination = build_destination(target, credentials)
+        # A wrong format is said before any request.
+        file_format(destination)
+        return destination, build_client(connector, destination, working_dir)
+    except DestinationError:
+        raise
+    except Exception as error:  # some drivers are imported late, and some configuration is read late
+        if missing := describe_missing(target.type, error):
+            raise missing from error
+        secrets = secrets_of(destination.configuration(destination.spec(), accept_partial=True)) if destination else ()
+        why = redact(first_line(error), secrets)
+        raise DestinationError(f"Cannot use the destination {target.type}: {why}") from error
 
 
 @contextmanager

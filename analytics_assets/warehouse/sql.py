@@ -5,11 +5,25 @@ from typing import Any
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.warehouse.client import Client
+from analytics_assets.warehouse.replace_table import TSQL
 
 POSTGRES = "postgres"
 SQLITE = "sqlite"
 MYSQL = "mysql"
 """dlt's name of the dialect, which is that of MariaDB, too."""
+
+
+AS_TEXT = {
+    # They are texts already, and what MySQL casts has another collation, in which many characters are the same.
+    MYSQL: "{}",
+    "bigquery": "TO_JSON_STRING({})",
+    "redshift": "JSON_SERIALIZE({})",
+    "databricks": "CAST({} AS STRING)",
+    "clickhouse": "CAST({} AS Nullable(String))",
+    # Without a length it would be cut after 30 characters.
+    **dict.fromkeys(TSQL, "CAST({} AS NVARCHAR(MAX))"),
+}
+"""How a json column becomes text, by sqlglot's name of the database, where it is no cast to VARCHAR."""
 
 
 def as_argument(client: Client, moment: datetime) -> datetime | str:
@@ -24,9 +38,15 @@ def as_argument(client: Client, moment: datetime) -> datetime | str:
 
 
 def as_text(client: Client, column: str) -> str:
-    """SQL for a column of any type as text, given the column's escaped name."""
-    # MySQL's columns are texts already, and what it casts has another collation, in which many characters are the same.
-    return column if client.capabilities.sqlglot_dialect == MYSQL else f"CAST({column} AS VARCHAR)"
+    """SQL for a json column as text, given the column's escaped name."""
+    return AS_TEXT.get(client.capabilities.sqlglot_dialect or "", "CAST({} AS VARCHAR)").format(column)
+
+
+def at_most(client: Client, query: str, count: int) -> str:
+    """A SELECT with a limit."""
+    if client.capabilities.sqlglot_dialect in TSQL:
+        return query.replace("SELECT ", f"SELECT TOP {count} ", 1)
+    return f"{query} LIMIT {count}"
 
 
 def qualified_table(client: Client, resource: Resource) -> str:

@@ -29,12 +29,13 @@ from analytics_assets.warehouse.locks import BusyError, can_share, has_locks, ho
 from analytics_assets.warehouse.pipeline import (
     build_pipeline,
     can_append,
+    file_format,
     last_load_id,
     load_ids,
-    load_options,
     loads_once,
     own_defaults,
     rows_loaded,
+    takes_json_text,
 )
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session
 from analytics_assets.warehouse.shape import note_shape
@@ -326,6 +327,7 @@ def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Rea
 def _load(listing: Listing, turn: Turn, run: Run, source: DltSource, *, into_empty: bool) -> dlt.Pipeline:
     """Reads and loads one part of a listing, and returns the pipeline that ran."""
     from analytics_assets.warehouse.parquet import write_parquet  # noqa: PLC0415 - definitions need no Arrow
+    from analytics_assets.warehouse.rows import write_rows  # noqa: PLC0415
 
     resource, session = listing.resource, turn.session
     destination = session.target.type
@@ -341,11 +343,14 @@ def _load(listing: Listing, turn: Turn, run: Run, source: DltSource, *, into_emp
                 client.prepare_drop()
 
     await_turn(source, resource, begin)
-    append = can_append(destination, into_empty=into_empty)
-    write_parquet(source, listing, session.working_dir, once=loads_once(destination), may_append=append)
+    if takes_json_text(session.destination):
+        append = can_append(destination, into_empty=into_empty)
+        write_parquet(source, listing, session.working_dir, once=loads_once(destination), may_append=append)
+    else:
+        write_rows(source, listing)
     # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh
     # dlt would never load the rows before that cursor again.
     refresh = "drop_resources" if into_empty else None
     with own_defaults(pipeline):
-        run(pipeline, source, {"refresh": refresh, **load_options(destination)})
+        run(pipeline, source, {"refresh": refresh, "loader_file_format": file_format(session.destination)})
     return pipeline

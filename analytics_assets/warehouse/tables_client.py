@@ -20,7 +20,7 @@ from analytics_assets.api.catalog import Resource
 from analytics_assets.api.values.columns import key_columns
 from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.duckdb_options import duckdb_options
-from analytics_assets.warehouse.open_tables import TableFormat, merge, open_table, read, schema_of
+from analytics_assets.warehouse.open_tables import TableFormat, merge, open_table, overwrite, read, schema_of
 
 Rows: TypeAlias = Any
 """A dataset or a table of Arrow, which has no types."""
@@ -61,7 +61,7 @@ class TablesClient(Client):
 
     def __enter__(self) -> Self:
         # A new one, because it remembers which tables of a catalog it has found.
-        self._client = type(self._client)(self._client.schema, self._client.config, self._client.capabilities)
+        self._client = self._again()
         self._tables, self._rows = {}, {}
         database = self._stack.enter_context(closing(duckdb.connect(config=self._options)))
         self._views = Views(self._client, DuckDbCredentials(database), self._look_at)
@@ -96,6 +96,18 @@ class TablesClient(Client):
         table = self._tables[resource.name]
         merge(table, changed.cast(schema_of(table)).to_reader(), key_columns(resource))
 
+    def replace_table(self, schema: str, name: str, query: str) -> str:
+        """One commit, and one before it if the table is new."""
+        with self.sql_client.execute_query(query) as cursor:
+            rows: Any = cursor.native_cursor
+            made = rows.to_arrow_table()
+        client = self._again()
+        client.dataset_name = schema
+        overwrite(client, self._format, name, made)
+        view = f"{schema}__{name}"
+        self._rows[view] = made
+        return self.sql_client.make_qualified_table_name(view)
+
     def forget_loads(self, schema: str, since: str) -> None:
         """Deletes files one by one. A state is restored even without its load, so it goes first."""
         for table in (self.schema.state_table_name, self.schema.loads_table_name):
@@ -120,6 +132,10 @@ class TablesClient(Client):
         with self._client.with_staging_dataset() as staging:
             if staging.is_storage_initialized():
                 staging.fs_client.makedirs(staging.get_table_dir(self.schema.version_table_name), exist_ok=True)
+
+    def _again(self) -> FilesystemClient:
+        """Another client of dlt like the one given."""
+        return type(self._client)(self._client.schema, self._client.config, self._client.capabilities)
 
     def _look_at(self, name: str) -> Rows | None:
         """The rows of a table; `None` if there is none."""

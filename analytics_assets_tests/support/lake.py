@@ -76,19 +76,18 @@ class Lake:
         """Removes files of the dataset, given by a pattern."""
         self._files.rm(self._files.glob(f"{self.url}/analytics/{files}"))
 
-    def connect(self, names: list[str]) -> duckdb.DuckDBPyConnection:
-        """A DuckDB that has those of the tables that exist."""
+    def connect(self, names: list[str], dataset: str = "analytics") -> duckdb.DuckDBPyConnection:
+        """A DuckDB that has those of the tables of a dataset that exist."""
         connection = duckdb.connect()
         connection.execute("SET TimeZone = 'UTC'")
         for name in names:
-            rows = self._read(name)
+            rows = self._read(f"{self.url}/{dataset}/{name}")
             if rows is not None:
                 connection.register("rows", rows)
                 connection.execute(f"CREATE TABLE {name} AS SELECT * FROM rows")
         return connection
 
-    def _read(self, name: str) -> pa.Table | None:
-        location = f"{self.url}/analytics/{name}"
+    def _read(self, location: str) -> pa.Table | None:
         if self.table_format == "delta":
             options = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": REGION}
             options |= {"AWS_ENDPOINT_URL": self.s3, "AWS_ALLOW_HTTP": "true"} if self.s3 else {}

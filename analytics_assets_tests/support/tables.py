@@ -143,7 +143,8 @@ def open_tables(
             return pymysql.connect(host=where.host, port=where.port or 0, user=user, password=password)
 
         with closing(connect()) as connection:
-            connection.cursor().execute("DROP DATABASE IF EXISTS analytics")
+            for name in ("analytics", "reports"):
+                connection.cursor().execute(f"DROP DATABASE IF EXISTS {name}")
 
     else:
         monkeypatch.setenv("DESTINATION_TYPE", "sqlalchemy")

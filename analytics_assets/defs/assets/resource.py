@@ -28,7 +28,7 @@ from analytics_assets.warehouse.access import check_writable
 from analytics_assets.warehouse.duckdb_options import duckdb_options
 from analytics_assets.warehouse.errors import CatalogChangeError, DestinationError
 from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
-from analytics_assets.warehouse.read_copy import path_beside, publish
+from analytics_assets.warehouse.read_copy import path_beside
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session, open_session, scratch_file
 from analytics_assets.warehouse.table_state import find_refusals
 from analytics_assets.warehouse.target import DEMO_DATABASE, DUCKDB, Target, read_target
@@ -275,29 +275,6 @@ class AnalyticsResource(dg.ConfigurableResource[Any]):
                 f" as DESTINATION__{target.type.upper()}__CREDENTIALS in the environment."
             )
         return _copied_beside(target) if "destination_credentials" in fields else target
-
-    @contextmanager
-    def duckdb(
-        self, names: Names, log: Callable[[str], None], busy_timeout: float | None = None
-    ) -> "Iterator[DuckDBPyConnection]":
-        """Opens the DuckDB file of the destination for SQL. At the end the copy for readers is made.
-
-        Args:
-            names: Names of the connector.
-            log: Called with a message while another process holds the file.
-            busy_timeout: Most seconds to wait for it, in place of the field.
-
-        Raises:
-            SettingsError: A setting of the API is missing or wrong. The default name of the file depends on them.
-            DestinationError: The destination is not DuckDB, or the file is busy.
-        """
-        settings, target = self.plan(names)
-        if target.duckdb_path is None:
-            raise DestinationError(f"Reports need DuckDB, and the destination is {target.type}.")
-        with self._connect(target.duckdb_path, settings.duckdb_memory, log, busy_timeout) as connection:
-            yield connection
-            if target.read_copy:
-                publish(connection, target.duckdb_path, target.read_copy, settings.read_copy_max_gb, log)
 
     @contextmanager
     def _connect(

@@ -1,13 +1,14 @@
-"""The assets of the reports: tables in the schema `reports` of the DuckDB file, each made by an SQL file."""
+"""The assets of the reports: tables in the schema `reports` of the warehouse, each made by an SQL file."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
+from dlt.destinations.exceptions import DatabaseException
 
-from analytics_assets.api.catalog import DELETED_AT, Resource
+from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
@@ -18,11 +19,10 @@ from analytics_assets.defs.automation.run_tags import NO_RUN_RETRY, tag_run
 from analytics_assets.defs.display.previews import PREVIEW_ROWS, as_table
 from analytics_assets.defs.execution import patience
 from analytics_assets.defs.names import Names, given_resource
+from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.errors import DestinationError
-from analytics_assets.warehouse.target import DUCKDB, destination_type
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+from analytics_assets.warehouse.session import Session
+from analytics_assets.warehouse.target import destination_type
 
 COMPLETE = "complete"
 """Name of the check that each report has."""
@@ -119,12 +119,12 @@ def find_report_mistakes(connector: Connector, reports: Sequence[Report]) -> Ite
 
 
 def build_reports(names: Names, reports: Sequence[Report]) -> list[dg.AssetsDefinition]:
-    """The assets of reports. Without DuckDB there are none, because the queries are DuckDB's SQL."""
-    return [_build(names, report) for report in reports] if destination_type() == DUCKDB else []
+    """The assets of reports."""
+    return [_build(names, report) for report in reports]
 
 
 def _build(names: Names, report: Report) -> dg.AssetsDefinition:
-    key = names.report_key(report.name)
+    key, destination = names.report_key(report.name), destination_type()
     table = ".".join(key.path)
     check = dg.AssetCheckSpec(
         COMPLETE,
@@ -141,12 +141,12 @@ def _build(names: Names, report: Report) -> dg.AssetsDefinition:
         group_name=names.derived("reports"),
         description=report.description,
         owners=[names.owner],
-        kinds={DUCKDB, "sql"},
+        kinds={destination, "sql"},
         metadata={
             "dagster/table_name": table,
             "dagster/column_schema": dg.TableSchema(columns=list(report.columns)),
             "dagster/code_references": file_reference(str(report.sql_file), 1, "Query"),
-            "dagster/storage_kind": DUCKDB,
+            "dagster/storage_kind": destination,
         },
         check_specs=[check],
         automation_condition=after_inputs(),
@@ -156,43 +156,43 @@ def _build(names: Names, report: Report) -> dg.AssetsDefinition:
     # Dagster does not know a parametrized MaterializeResult.
     def refresh(context: dg.AssetExecutionContext, analytics: AnalyticsResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         try:
-            with analytics.duckdb(names, context.log.warning, patience(context)) as connection:
-                if missing := _missing(names, connection, report):
+            with analytics.session(names, context.log.warning, patience(context)) as session:
+                if missing := _missing(session, report):
                     tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
                     raise dg.Failure(f"{table} cannot be made before {', '.join(missing)} is there: sync it first.")
-                numbers = _replace(names, connection, report, table)
-                preview = as_table(_first_rows(connection, report, table), analytics.secrets(names.connector))
-                return _describe(numbers, preview)
+                made = _make(names, session, report, [*analytics.secrets(names.connector), *session.secrets])
+                session.publish()
+                return made
         except (SettingsError, DestinationError) as error:
             raise dg.Failure(redact(str(error), analytics.secrets(names.connector))) from None
 
     return refresh
 
 
-def _missing(names: Names, connection: "DuckDBPyConnection", report: Report) -> list[str]:
+def _missing(session: Session, report: Report) -> list[str]:
     """The tables that the report reads and that do not exist, with their schema."""
-    query = "SELECT table_name FROM duckdb_tables() WHERE schema_name = ?"
-    existing = {name for (name,) in connection.execute(query, [names.connector.dataset]).fetchall()}
-    return [f"{names.connector.dataset}.{name}" for name in report.inputs if name not in existing]
+    connector = session.connector
+    with session.client as client:
+        return [f"{connector.dataset}.{name}" for name in report.inputs if not client.has_table(name)]
 
 
-def _replace(names: Names, connection: "DuckDBPyConnection", report: Report, table: str) -> dict[str, int]:
-    """Makes the table anew in one transaction. Returns the numbers by which the check is judged."""
+def _make(names: Names, session: Session, report: Report, secrets: Sequence[str | None]) -> dg.MaterializeResult[Any]:
+    """Makes the table anew, and judges it."""
+    # Only a refresh needs sqlglot.
+    from analytics_assets.warehouse.report_table import count, first_rows, make_table  # noqa: PLC0415
+
+    inputs = [names.connector.by_name[name] for name in report.inputs]
     query = report.sql_file.read_text(encoding="utf-8")
-    connection.begin()
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {names.reports}")
-    # The queries name tables only: which schema has them is up to the connector.
-    connection.execute(f"SET schema = '{names.connector.dataset}'")
-    connection.execute(f"CREATE OR REPLACE TABLE {table} AS\n{query}")
-    numbers = _count(names.connector.by_name[report.inputs[0]], connection, report, table)
-    connection.commit()
-    return numbers
-
-
-def _first_rows(connection: "DuckDBPyConnection", report: Report, table: str) -> list[dict[str, Any]]:
-    found = connection.execute(f"SELECT * FROM {table} ORDER BY {', '.join(report.key)} LIMIT {PREVIEW_ROWS}")
-    columns = [name for name, *_ in found.description or ()]
-    return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+    try:
+        with session.client as client:
+            table = make_table(client, names.reports, report.name, query, inputs)
+            numbers = count(client, table, report.key, report.counts, inputs[0])
+            types = {column.name: column.type for column in report.columns}
+            preview = as_table(first_rows(client, table, report.key, types, PREVIEW_ROWS), secrets)
+    except DatabaseException as error:
+        said = describe_driver_error(error, session.client)
+        raise DestinationError(f"{names.reports}.{report.name} cannot be made: {said}") from error
+    return _describe(numbers, preview)
 
 
 def _describe(numbers: dict[str, int], preview: str) -> dg.MaterializeResult[Any]:
@@ -207,15 +207,3 @@ def _describe(numbers: dict[str, int], preview: str) -> dg.MaterializeResult[Any
             )
         ],
     )
-
-
-def _count(source: Resource, connection: "DuckDBPyConnection", report: Report, table: str) -> dict[str, int]:
-    """Counts the report's rows and repeated keys, the input rows that it accounts for, and the live input rows."""
-    live = "true" if source.append_only else f"{DELETED_AT} IS NULL"
-    counted = f"coalesce(sum({report.counts}), 0)" if report.counts else "count(*)"
-    repeated = f"count(*) - count(DISTINCT row({', '.join(report.key)}))"
-    rows_of_input = f"(SELECT count(*) FROM {source.name} WHERE {live})"
-    query = f"SELECT count(*), {repeated}, {counted}, {rows_of_input} FROM {table}"
-    numbers = connection.execute(query).fetchone()
-    assert numbers  # noqa: S101 - an aggregate has one row
-    return dict(zip(("rows", "repeated_keys", "counted", "rows_of_input"), map(int, numbers), strict=True))

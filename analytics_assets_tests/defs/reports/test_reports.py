@@ -88,12 +88,6 @@ def test_the_jobs_leave_the_reports_alone(api: FakeApi, project: Project) -> Non
     assert project.query("SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'reports'") == [(0,)]
 
 
-def test_where_the_destination_is_not_duckdb_there_are_no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DESTINATION_TYPE", "postgres")
-    groups = {spec.group_name for spec in defs().resolve_all_asset_specs()}
-    assert groups == {"api", "analytics_api"}
-
-
 def test_reports_are_refreshed_once_after_each_sync_of_their_inputs(api: FakeApi, project: Project) -> None:
     sensor = Sensor(project.instance, dg.AssetSelection.groups("analytics_reports"))
     assert sensor.tick() == set()

@@ -1,6 +1,6 @@
 """Two instances sync the same tables at once, one what is new and the other everything, while rows change upstream.
 
-    python -m tools.two_instances [--rounds 50] [postgres pgbouncer mariadb sqlite]
+    python -m tools.two_instances [--rounds 50] [postgres pgbouncer mariadb sqlite delta]
 
 The instances are processes that share nothing but the warehouse. First, when it is empty, eight load into it at once.
 In each round rows are added, edited and deleted before both begin, and more of them while the API's answers are under
@@ -16,10 +16,8 @@ It needs Debian's postgresql, pgbouncer and mariadb-server.
 
 import argparse
 import os
-import pwd
 import random
 import shutil
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -39,7 +37,9 @@ from sqlalchemy import create_engine, text
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.support import rows as make
-from analytics_assets_tests.support.postgres import postgres_binaries, serve_postgres
+from analytics_assets_tests.support.lake import Lake
+from analytics_assets_tests.support.mariadb import mariadb_binaries, serve_mariadb
+from analytics_assets_tests.support.postgres import free_port, postgres_binaries, serve_postgres
 from analytics_assets_tests.support.syncing import Syncing, syncing
 from tools.faults import put
 
@@ -54,6 +54,7 @@ TITLES = {
     "pgbouncer": "Postgres behind PgBouncer, in transaction mode",
     "mariadb": "MariaDB",
     "sqlite": "SQLite",
+    "delta": "Delta tables in a directory, which have no lock",
 }
 COLUMNS = (
     "rounds",
@@ -175,12 +176,6 @@ def note(counts: Counter[str], instances: list[Syncing], syncs: list[dict[str, A
             print(why, flush=True)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def query_postgres(url: str, sql: str) -> list[tuple[Any, ...]]:
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(sql)
@@ -241,40 +236,22 @@ ignore_startup_parameters = options,extra_float_digits
 
 @contextmanager
 def mariadb(directory: Path) -> Iterator[tuple[Mapping[str, str], Query]]:
-    user = "mysql" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    shutil.chown(directory, user)
-    data, port = directory / "data", free_port()
-    subprocess.run(
-        [
-            "mariadb-install-db",
-            "--no-defaults",
-            f"--datadir={data}",
-            f"--user={user}",
-            "--auth-root-authentication-method=normal",
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    options = [f"--datadir={data}", f"--user={user}", f"--port={port}", f"--socket={directory}/socket"]
-    command = ["mariadbd", "--no-defaults", *options, "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0"]
-    with (directory / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    url = f"mysql+pymysql://root@127.0.0.1:{port}/"
+    binary = mariadb_binaries()
+    assert binary, "install Debian's mariadb-server"
+    server = serve_mariadb(binary, directory)
+    url = next(server)
     engine = create_engine(url)
 
     def query(sql: str) -> list[tuple[Any, ...]]:
         with engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(text(sql))]
+            found = connection.execute(text(sql))
+            return [tuple(row) for row in found] if found.returns_rows else []
 
     try:
-        wait_for(lambda: query("SELECT 1"))
-        with engine.connect() as connection:
-            connection.execute(text("CREATE DATABASE warehouse"))
+        query("CREATE DATABASE warehouse")
         yield {"DESTINATION_TYPE": "sqlalchemy", "DESTINATION__SQLALCHEMY__CREDENTIALS": f"{url}warehouse"}, query
     finally:
-        process.terminate()
-        process.wait()
+        next(server, None)
 
 
 @contextmanager
@@ -287,11 +264,25 @@ def sqlite(directory: Path) -> Iterator[tuple[Mapping[str, str], Query]]:
     yield {"DESTINATION_TYPE": "sqlalchemy", "DESTINATION__SQLALCHEMY__CREDENTIALS": url}, query
 
 
+@contextmanager
+def delta(directory: Path) -> Iterator[tuple[Mapping[str, str], Query]]:
+    """Tables of files, which have no lock: of two runs that meet, one fails, and the next sync makes up for both."""
+    lake = Lake("delta", str(directory / "lake"))
+    lake.create()
+
+    def query(sql: str) -> list[tuple[Any, ...]]:
+        with lake.connect(list(RESOURCES)) as connection:
+            return connection.execute(sql.replace("analytics.", "")).fetchall()
+
+    yield lake.environment, query
+
+
 SERVERS: Mapping[str, Callable[[Path], Any]] = {
     "postgres": postgres,
     "pgbouncer": pgbouncer,
     "mariadb": mariadb,
     "sqlite": sqlite,
+    "delta": delta,
 }
 
 

@@ -75,15 +75,17 @@ def have_steps_to_wait() -> bool:
 
 
 def _read_name() -> str:
-    return str(dlt.config.get("execution.executor") or IN_PROCESS)
+    configured: Any = dlt.config.get("execution.executor")
+    return str(configured or IN_PROCESS)
 
 
 def _read_config() -> dict[str, Any]:
     try:
         # From the environment it comes as JSON.
-        return dict(dlt.config.get("execution.config", dict) or {})
+        configured = dlt.config.get("execution.config", dict)
     except ConfigValueCannotBeCoercedException as error:
         raise _error("config", "is no table, nor a JSON object", error.field_value) from error
+    return {} if configured is None else dict(configured)
 
 
 def _error(key: str, problem: str, value: object, remedy: str | None = None) -> SettingsError:

@@ -15,6 +15,7 @@ Needs Linux, a C compiler, and root (for a disk that can be filled). Takes about
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -415,15 +416,18 @@ def describe(hours: list[Hour], reads: str) -> list[str]:
     for fault in FAULTS:
         last = fault.hour + max(fault.hours - 1, 0)
         after = hours[last + 1 if fault.hours else last]
-        texts = [
-            text.replace("|", "\\|").partition("\n")[0] for hour in hours[fault.hour : last + 2] for text in hour.told
-        ]
+        texts = [_short(text) for hour in hours[fault.hour : last + 2] for text in hour.told]
         span = f"{fault.hour}" if last == fault.hour else f"{fault.hour} to {last}"
         told = "; ".join(dict.fromkeys(texts)) or "nothing"
         lines.append(f"| {fault.sign} | {fault.name} | {span} | {_minutes(after.late)} | {told} |")
     read, refused = reads.split()
     lines += ["", f"The reader opened the read copy {int(read):,} times and was refused {refused} times."]
     return lines
+
+
+def _short(text: str) -> str:
+    """The first line of an alert, without ids and links."""
+    return re.sub(r" (http\S+|[0-9a-f]{8}-[0-9a-f-]{27})", "", text.partition("\n")[0]).replace("|", "\\|")
 
 
 def _cell(hour: Hour) -> str:

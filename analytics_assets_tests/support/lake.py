@@ -64,9 +64,8 @@ class Lake:
     def _files(self) -> Any:
         if self.s3 is None:
             return fsspec.filesystem("file")
-        return fsspec.filesystem(
-            "s3", key=KEY, secret=SECRET, endpoint_url=self.s3, client_kwargs={"region_name": REGION}
-        )
+        access = {"key": KEY, "secret": SECRET, "endpoint_url": self.s3, "client_kwargs": {"region_name": REGION}}
+        return fsspec.filesystem("s3", use_listings_cache=False, **access)
 
     def create(self) -> None:
         """Makes the directory or bucket."""

@@ -6,7 +6,7 @@ file, for SQLite and MySQL the types of their columns. `test_warehouses.py` fail
 
 import csv
 import warnings
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import sqlalchemy as sa
 from dlt.common.destination.capabilities import DataTypeMapper, DestinationCapabilitiesContext
@@ -14,7 +14,7 @@ from dlt.common.destination.client import LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema.typing import TColumnSchema
 from dlt.common.storages import FileStorage
-from dlt.destinations.impl.postgres.factory import postgres
+from dlt.destinations.impl.postgres.factory import get_adbc_driver_location, postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob, PostgresParquetCopyJob
 from dlt.destinations.impl.sqlalchemy.dialect import (
     MysqlDialectCapabilities,
@@ -23,6 +23,9 @@ from dlt.destinations.impl.sqlalchemy.dialect import (
 )
 from dlt.destinations.impl.sqlalchemy.type_mapper import MysqlVariantTypeMapper, SqlalchemyTypeMapper
 from sqlalchemy.dialects.mysql import LONGTEXT
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection
 
 
 class Copy(PostgresCsvCopyJob):
@@ -58,6 +61,14 @@ class CopyParquet(PostgresParquetCopyJob):
             changes = ", ".join(f"ALTER {sql.escape_column_name(name)} TYPE json" for (name,) in names)
             sql.execute_sql(f"ALTER TABLE {sql.make_qualified_table_name(self.load_table_name)} {changes}")
         super().run()
+
+    def _connect(self) -> "Connection":
+        """A connection of ADBC. libpq takes no blanks in a URL, nor plus signs for blanks, as SQLAlchemy writes them."""
+        from adbc_driver_manager import dbapi  # noqa: PLC0415 - optional
+
+        address, _, query = self._job_client.config.credentials.to_native_representation().partition("?")
+        uri = f"{address.replace(' ', '%20')}?{query.replace('+', '%20')}"
+        return dbapi.connect(driver=get_adbc_driver_location(), db_kwargs={"uri": uri})
 
 
 class Client(PostgresClient):

@@ -290,9 +290,10 @@ def _widened(reading: Reading, listing: Listing, table: TableState, log: Callabl
         if fields:
             log(f"{name}: the catalog now declares {fields}. The next sync without a window fills the older rows")
         return reading
-    # Events never change, so that it is enough to read them again from the cursor.
-    if table.is_torn and not listing.resource.append_only:
+    # A sliced listing goes on below its gap, which the state has, too.
+    if table.is_torn and not listing.is_sliced:
         # After a torn load the stored digests are stale: a row that changed back would look unchanged and be dropped.
+        # And after a torn rebuild the table may lack rows before the cursor, which is that of before.
         log(f"{name}: the last load died before it was complete, so everything is read again")
         return Reading(everything=True)
     if fields:

@@ -22,6 +22,7 @@ from dlt.destinations.impl.sqlalchemy.dialect import (
     register_dialect_capabilities,
 )
 from dlt.destinations.impl.sqlalchemy.type_mapper import MysqlVariantTypeMapper, SqlalchemyTypeMapper
+from pyarrow import parquet
 from sqlalchemy.dialects.mysql import LONGTEXT
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ class CopyParquet(PostgresParquetCopyJob):
     """
 
     def run(self) -> None:
-        """Copies the file."""
+        """Copies the file, unless it has no rows, as that of an empty table. ADBC's reader fails with it."""
+        if parquet.read_metadata(self._file_path).num_rows == 0:
+            return
         sql = self._job_client.sql_client
         found = "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
         names = sql.execute_sql(f"{found} AND data_type = 'jsonb'", sql.dataset_name, self.load_table_name)
@@ -63,7 +66,7 @@ class CopyParquet(PostgresParquetCopyJob):
         super().run()
 
     def _connect(self) -> "Connection":
-        """A connection of ADBC. libpq takes no blanks in a URL, nor plus signs for blanks, as SQLAlchemy writes them."""
+        """A connection of ADBC. libpq takes neither blanks in a URL nor plus signs for them, as SQLAlchemy writes."""
         from adbc_driver_manager import dbapi  # noqa: PLC0415 - optional
 
         address, _, query = self._job_client.config.credentials.to_native_representation().partition("?")

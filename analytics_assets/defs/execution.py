@@ -13,6 +13,9 @@ from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedExcept
 from analytics_assets.api.settings import Settings, SettingsError
 from analytics_assets.defs.names import Names
 
+IN_THIS_PROCESS = "execute_in_process_executor"
+"""Dagster's name of the executor of `materialize` and `execute_in_process`, whatever the job has."""
+
 IN_PROCESS = "in_process"
 
 EXECUTORS = {
@@ -96,10 +99,11 @@ def _error(key: str, problem: str, value: object, remedy: str | None = None) -> 
 
 def has_own_process(context: dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> bool:
     """Whether the steps of a run have processes of their own, so that several may be at work at once."""
-    return context.job_def.executor_def.name != IN_PROCESS
+    return context.job_def.executor_def.name not in {IN_PROCESS, IN_THIS_PROCESS}
 
 
 def patience(
+    names: Names,
     context: dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
     shared_file: Path | None = None,
 ) -> float | None:
@@ -108,10 +112,11 @@ def patience(
     Steps that have processes of their own wait for each other, as the file has one process at a time.
 
     Args:
+        names: Names of the connector.
         context: Context of the step.
         shared_file: The file, if other steps of the run load into it at the same time. The log says what that means.
     """
-    if not has_own_process(context):
+    if not (names.split and has_own_process(context)):
         return None
     if shared_file:
         context.log.warning(

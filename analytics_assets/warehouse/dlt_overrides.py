@@ -6,7 +6,7 @@ file, for SQLite and MySQL the types of their columns. `test_warehouses.py` fail
 
 import csv
 import warnings
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 from dlt.common.destination.capabilities import DataTypeMapper, DestinationCapabilitiesContext
@@ -69,7 +69,8 @@ class CopyParquet(PostgresParquetCopyJob):
         """A connection of ADBC. libpq takes neither blanks in a URL nor plus signs for them, as SQLAlchemy writes."""
         from adbc_driver_manager import dbapi  # noqa: PLC0415 - optional
 
-        address, _, query = self._job_client.config.credentials.to_native_representation().partition("?")
+        credentials: Any = self._job_client.config.credentials
+        address, _, query = credentials.to_native_representation().partition("?")
         uri = f"{address.replace(' ', '%20')}?{query.replace('+', '%20')}"
         return dbapi.connect(driver=get_adbc_driver_location(), db_kwargs={"uri": uri})
 

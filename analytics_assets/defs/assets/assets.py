@@ -145,13 +145,12 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
             context.log.info(f"The settings of this run:\n{tabulate_settings(settings, target)}")
             _tag(names, context, facts)
             warn_of_listings(names, context, settings, selected, reading)
-            shared_file = target.duckdb_path if names.split else None
             # Before the session, which reads ahead.
             by_hand, began = analytics.leads_elsewhere(names), datetime.now(UTC)
             with (
                 first_lines_only(),
                 analytics.open(
-                    settings, target, also_shown(context.log.warning), patience(context, shared_file)
+                    settings, target, also_shown(context.log.warning), patience(names, context, target.duckdb_path)
                 ) as session,
                 begin_sync(session, selected, analytics.busy_timeout) as pending,
             ):

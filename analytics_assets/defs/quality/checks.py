@@ -83,7 +83,7 @@ def _build(names: Names, step: str, checks: Checks) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {key: found for key, found in checks.items() if key in context.selected_asset_check_keys}
         try:
-            with analytics.session(names, context.log.warning, patience(context)) as session:
+            with analytics.session(names, context.log.warning, patience(names, context)) as session:
                 profiles = _measure(names, session, wanted)
         except (SettingsError, DestinationError) as error:
             if isinstance(error, SettingsError):

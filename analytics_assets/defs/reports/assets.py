@@ -156,7 +156,7 @@ def _build(names: Names, report: Report) -> dg.AssetsDefinition:
     # Dagster does not know a parametrized MaterializeResult.
     def refresh(context: dg.AssetExecutionContext, analytics: AnalyticsResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         try:
-            with analytics.session(names, context.log.warning, patience(context)) as session:
+            with analytics.session(names, context.log.warning, patience(names, context)) as session:
                 if missing := _missing(session, report):
                     tag_run(context.instance, context.run.run_id, NO_RUN_RETRY)
                     raise dg.Failure(f"{table} cannot be made before {', '.join(missing)} is there: sync it first.")

@@ -26,10 +26,17 @@ def serve_mariadb(server: Path, directory: Path) -> Iterator[str]:
     if os.geteuid() == 0:  # MariaDB refuses to run as root
         user = [f"--user={'mysql' if any(entry.pw_name == 'mysql' for entry in pwd.getpwall()) else 'nobody'}"]
         shutil.chown(directory, user[0].removeprefix("--user="))
-    data, port = f"--datadir={directory / 'data'}", free_port()
-    install = ["mariadb-install-db", "--no-defaults", data, "--auth-root-authentication-method=normal", *user]
+    # The user of the server may not write where the user of the tests has temporary files.
+    data, scratch, port = f"--datadir={directory / 'data'}", f"--tmpdir={directory}", free_port()
+    install = ["mariadb-install-db", "--no-defaults", data, scratch, "--auth-root-authentication-method=normal", *user]
     subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
-    options = [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={directory / 'socket'}", "--skip-log-bin"]
+    options = [
+        scratch,
+        f"--port={port}",
+        "--bind-address=127.0.0.1",
+        f"--socket={directory / 'socket'}",
+        "--skip-log-bin",
+    ]
     options += ["--innodb-flush-log-at-trx-commit=0", f"--log-error={directory / 'log'}"]
     with subprocess.Popen([str(server), "--no-defaults", data, *options, *user]) as process:
         try:

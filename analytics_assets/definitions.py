@@ -103,11 +103,11 @@ def build_definitions(  # noqa: PLR0913 - what a host may want to set in code
     reports = [report for report in reports if names.connector.left_out.isdisjoint(report.inputs)]
     crons = read_crons(names, sync_cron, reconcile_cron, resource_crons)
     resource = resource or AnalyticsResource()
-    assets = [*build_assets(names, crons, resource), *build_reports(names, reports)]
-    checks = build_checks(names, crons)
     found = find_checks(names, crons)
-    settings, tags = configured_settings(names, resource), configured_tag(names, resource)
-    backfill = build_backfill(names, settings, build_syncs(names, found), found, tags)
+    syncs, tags = build_syncs(names, found), configured_tag(names, resource)
+    assets = [*build_assets(names, crons, resource, syncs, tags), *build_reports(names, reports)]
+    checks = build_checks(names, found)
+    backfill = build_backfill(names, configured_settings(names, resource), syncs, found, tags)
     jobs = [*build_jobs(names), build_check_job(names), *([backfill] if backfill else [])]
     watched = {names.derived("purge"), *(job.name for job in jobs)}, {key for each in assets for key in each.keys}
     upstream = upstream_specs(names)

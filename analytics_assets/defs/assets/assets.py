@@ -25,7 +25,7 @@ from analytics_assets.defs.assets.materialization import (
     observe_endpoint,
     rows_last_time,
 )
-from analytics_assets.defs.assets.one_configuration import check_configuration, configured_tag
+from analytics_assets.defs.assets.one_configuration import check_configuration
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.run_facts import run_facts, say_what, tabulate_configured, tabulate_settings
 from analytics_assets.defs.assets.specs import spec_attributes
@@ -37,7 +37,7 @@ from analytics_assets.defs.display.errors import explain, first_lines_only, is_p
 from analytics_assets.defs.display.progress import Progress, also_shown, count
 from analytics_assets.defs.execution import divide, patience
 from analytics_assets.defs.names import Names, given_resource
-from analytics_assets.defs.quality.checks import Checks, evaluate_in_sync, find_checks
+from analytics_assets.defs.quality.checks import Checks, evaluate_in_sync
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.session import Session
 from analytics_assets.warehouse.sync import Run, Synced, begin_sync, sync
@@ -79,19 +79,21 @@ class AnalyticsTranslator(DagsterDltTranslator):
         return super().get_asset_spec(data).replace_attributes(**attributes, freshness_policy=policy)
 
 
-def build_assets(names: Names, crons: Crons, resource: AnalyticsResource) -> list[dg.AssetsDefinition]:
+def build_assets(
+    names: Names, crons: Crons, resource: AnalyticsResource, syncs: Syncs, tags: dict[str, str]
+) -> list[dg.AssetsDefinition]:
     """The definitions of a connector's assets: one, or one a resource. Building them makes no request.
 
     Args:
         names: Names of the connector.
         crons: When the assets are synced; their freshness policies follow from it.
         resource: The Dagster resource, of whose configuration the assets' pages tell.
+        syncs: What a step does.
+        tags: Tags of the ops.
     """
     translator = AnalyticsTranslator(names, crons, tabulate_configured(names, resource))
-    syncs = build_syncs(names, find_checks(names, crons))
     every = [each.name for each in names.connector.resources]
     steps = [[name] for name in every] if names.split else [every]
-    tags = configured_tag(names, resource)
     return [_build(names, step, syncs, translator, tags) for step in steps]
 
 

@@ -35,14 +35,13 @@ def find_checks(names: Names, crons: Crons) -> Checks:
     }
 
 
-def build_checks(names: Names, crons: Crons) -> list[dg.AssetChecksDefinition]:
+def build_checks(names: Names, checks: Checks) -> list[dg.AssetChecksDefinition]:
     """One step with all checks of all assets, or one a resource. It measures each table once for all its checks.
 
     Args:
         names: Names of the connector.
-        crons: When the assets are synced.
+        checks: The checks of all tables.
     """
-    checks = find_checks(names, crons)
     if not names.split:
         return [_build(names, names.derived("checks"), checks)]
     return [

@@ -10,7 +10,7 @@ import pytest
 
 from analytics_assets.api.catalog import Column
 from analytics_assets.defs.automation.crons import HOURLY, WEEKLY, Crons
-from analytics_assets.defs.quality.checks import build_checks
+from analytics_assets.defs.quality.checks import build_checks, find_checks
 from analytics_assets.defs.quality.rules import checks_of
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.support.edits import columns_with
@@ -79,7 +79,7 @@ def test_a_sync_of_some_resources_checks_these_only(api: FakeApi, project: Proje
 
 
 def test_the_step_does_not_block_the_assets_and_needs_the_warehouse_for_itself() -> None:
-    [definition] = build_checks(NAMES, Crons(HOURLY, WEEKLY))
+    [definition] = build_checks(NAMES, find_checks(NAMES, Crons(HOURLY, WEEKLY)))
     assert definition.node_def.name == "analytics_checks"
     assert definition.op.pool == "analytics_warehouse"
     for spec in definition.check_specs:

@@ -5,7 +5,7 @@ run for one that has not failed, and never looks again (dagster#33741). And it g
 at once: a deployment ends the run, and the code server that starts anew needs longer than the daemon.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -20,12 +20,15 @@ GIVEN_UP = "Failed to retry run"
 """Dagster's event of a failed run whose retry it could not launch. It takes its promise back then."""
 
 
-def find_lost_retries(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
-    """Yields failed runs that are or were to be retried, and have no retry so far."""
+def find_lost_retries(
+    instance: dg.DagsterInstance, is_watched: Callable[[dg.DagsterRun], bool]
+) -> Iterator[dg.RunRecord]:
+    """Yields those failed runs of what is watched that are or were to be retried, and have no retry so far."""
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=datetime.now(UTC) - LOOK_BACK)
     for record in instance.get_run_records(failed):
         run = record.dagster_run
-        if (is_promised(run) or _is_given_up(instance, run)) and not has_retry(instance, run):
+        # What reads the events of a run comes last: another team may have any number of failed runs.
+        if is_watched(run) and not has_retry(instance, run) and (is_promised(run) or _is_given_up(instance, run)):
             yield record
 
 

@@ -106,12 +106,15 @@ def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.Asset
         ),
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        def is_watched(run: dg.DagsterRun) -> bool:
+            return is_here(run, location_of(context)) and is_ours(run, jobs, assets)
+
         seen = _read_counts(context.cursor)
         counts: dict[str, tuple[str, int]] = {}
         dead = []
         for record in context.instance.get_run_records(dg.RunsFilter(statuses=WATCHED)):
             run = record.dagster_run
-            if is_here(run, location_of(context)) and is_ours(run, jobs, assets):
+            if is_watched(run):
                 sign = _last_sign(context.instance, run)
                 before, ticks = seen.get(run.run_id, (None, 0))
                 counts[run.run_id] = sign, ticks + 1 if sign == before else 0
@@ -119,18 +122,15 @@ def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.Asset
                     dead.append(record)
         at_work = len(counts) - len(dead)
         requests = []
-        for record in find_lost_retries(context.instance):
-            run = record.dagster_run
-            if is_here(run, location_of(context)) and is_ours(run, jobs, assets):
-                counts[run.run_id] = LOST, seen.get(run.run_id, (None, -1))[1] + 1
-                # Without a request, the sensor analytics_health tells that the run has failed.
-                if counts[run.run_id][1] == LOST_TICKS and (
-                    request := request_retry(context.instance, record, names.asset_keys())
-                ):
-                    context.log.warning(
-                        f"Dagster has not launched the retry of run {run.run_id}, so it is launched now."
-                    )
-                    requests.append(request)
+        for record in find_lost_retries(context.instance, is_watched):
+            run_id = record.dagster_run.run_id
+            counts[run_id] = LOST, seen.get(run_id, (None, -1))[1] + 1
+            # Without a request, the sensor analytics_health tells that the run has failed.
+            if counts[run_id][1] == LOST_TICKS and (
+                request := request_retry(context.instance, record, names.asset_keys())
+            ):
+                context.log.warning(f"Dagster has not launched the retry of run {run_id}, so it is launched now.")
+                requests.append(request)
         context.update_cursor(json.dumps(counts))
         for record in dead:
             _declare_dead(context, record)

@@ -12,11 +12,12 @@ from analytics_assets import own
 from analytics_assets.api.configured import configure
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.api.mistakes import check_catalog
-from analytics_assets.defs.assets.assets import build_assets, build_syncs
+from analytics_assets.defs.assets.assets import build_assets
 from analytics_assets.defs.assets.one_configuration import configured_tag
 from analytics_assets.defs.assets.resource import AnalyticsResource
 from analytics_assets.defs.assets.run_facts import configured_settings
 from analytics_assets.defs.assets.specs import upstream_specs
+from analytics_assets.defs.assets.step import build_syncs
 from analytics_assets.defs.automation.alerts import build_alert_sensor
 from analytics_assets.defs.automation.backfill import build_backfill
 from analytics_assets.defs.automation.crons import check_names, read_crons

@@ -13,9 +13,9 @@ import dagster as dg
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import Settings, SettingsError
 from analytics_assets.api.settings_reader import read_date
-from analytics_assets.defs.assets.assets import Syncs
 from analytics_assets.defs.assets.config import SyncConfig
 from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.step import Syncs
 from analytics_assets.defs.assets.windows import is_backfilled, reads_all
 from analytics_assets.defs.automation.run_tags import BACKFILL, RETRY_ALL
 from analytics_assets.defs.names import Names, given_resource

@@ -58,6 +58,7 @@ def last_words(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 SELECTED = frozenset([asset_key("roles"), dg.AssetKey(["reports", "organization_overview"])])
+OTHER = {"dagster/partition": "2024-02-01"}
 CHECKED = frozenset([dg.AssetCheckKey(asset_key("roles"), "primary_key")])
 
 
@@ -131,8 +132,31 @@ def test_a_retry_that_dagster_has_lost_is_launched_once_for_what_failed(
     watch.tick(FOR_EVER)
     assert not watch.requests
     # The job of the sensor has what is requested.
-    job = defs().resolve_job_def(watch.sensor.job_name or "")
+    job = defs().resolve_job_def(request.job_name or "")
     assert set(job.asset_layer.executable_asset_keys) >= set(request.asset_selection or ())
+
+
+def test_a_lost_retry_of_a_partition_is_launched_as_a_run_of_its_backfill(
+    instance: dg.DagsterInstance, watch: Watch
+) -> None:
+    backfill = defs().resolve_job_def("analytics_backfill")
+    tags = {**backfill.get_tags_for_partition_key("2024-01-01", None), "dagster/backfill": "a backfill"}
+    config = backfill.get_run_config_for_partition_key("2024-01-01")
+    lost, done = (start(instance, backfill.name, tags=tags | more, run_config=config) for more in ({}, OTHER))
+    for run_id in (lost, done):
+        instance.report_run_failed(look_up(instance, run_id))
+    # Somebody has loaded the other partition since.
+    instance.report_dagster_event(
+        dg.DagsterEvent("PIPELINE_SUCCESS", job_name=backfill.name),
+        start(instance, backfill.name, tags=tags | OTHER),
+    )
+    watch.tick(signs_of_life.LOST_TICKS + 1)
+    [request] = watch.requests
+    assert request.job_name == backfill.name
+    assert request.run_config == config
+    assert request.tags.items() >= (tags | {"dagster/parent_run_id": lost}).items()
+    watch.tick(FOR_EVER)
+    assert not watch.requests
 
 
 def test_a_retry_that_dagster_has_given_up_is_launched(instance: dg.DagsterInstance, watch: Watch) -> None:

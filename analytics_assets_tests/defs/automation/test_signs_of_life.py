@@ -142,15 +142,17 @@ def test_a_lost_retry_of_a_partition_is_launched_as_a_run_of_its_backfill(
     backfill = defs().resolve_job_def("analytics_backfill")
     tags = {**backfill.get_tags_for_partition_key("2024-01-01", None), "dagster/backfill": "a backfill"}
     config = backfill.get_run_config_for_partition_key("2024-01-01")
-    lost, done = (start(instance, backfill.name, tags=tags | more, run_config=config) for more in ({}, OTHER))
-    for run_id in (lost, done):
-        instance.report_run_failed(look_up(instance, run_id))
+    lost, _ = (start(instance, backfill.name, tags=tags | more, run_config=config) for more in ({}, OTHER))
+    watch.tick(SILENT_TICKS + 1)
+    assert look_up(instance, lost).status is dg.DagsterRunStatus.FAILURE
     # Somebody has loaded the other partition since.
     instance.report_dagster_event(
         dg.DagsterEvent("PIPELINE_SUCCESS", job_name=backfill.name),
         start(instance, backfill.name, tags=tags | OTHER),
     )
-    watch.tick(signs_of_life.LOST_TICKS + 1)
+    watch.tick(signs_of_life.LOST_TICKS)
+    assert not watch.requests
+    watch.tick()
     [request] = watch.requests
     assert request.job_name == backfill.name
     assert request.run_config == config

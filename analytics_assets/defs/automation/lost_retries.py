@@ -2,7 +2,8 @@
 
 Its daemon reads the failure of a run first, and then the run's status. If the status is not stored yet, it takes the
 run for one that has not failed, and never looks again (dagster#33741). And it gives a retry up if it cannot launch it
-at once: a deployment ends the run, and the code server that starts anew needs longer than the daemon.
+at once: a deployment ends the run, and the code server that starts anew needs longer than the daemon. And it takes the
+backfill of a job for done as soon as all runs are launched, and retries none of it that fails later.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from analytics_assets.defs.automation.run_tags import (
+    BACKFILL,
     OF_BACKFILLS,
     PARENT,
     PARTITION,
@@ -100,7 +102,7 @@ def request_retry(
     run, job, selection = record.dagster_run, sync, None
     tags = {PARENT: run.run_id}
     if PARTITION in run.tags:
-        if has_succeeded_since(instance, record):
+        if has_succeeded_since(instance, record) or _is_canceled(instance, run):
             return None
         job = run.job_name
         tags |= {name: value for name, value in run.tags.items() if name in OF_BACKFILLS}
@@ -110,3 +112,9 @@ def request_retry(
             return None
     key = f"retry of {run.run_id}"
     return dg.RunRequest(key, dict(run.run_config), tags, job, asset_selection=selection)
+
+
+def _is_canceled(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether somebody has canceled the backfill of a run."""
+    backfill = instance.get_backfill(run.tags.get(BACKFILL, ""))
+    return backfill is not None and backfill.status.value.startswith("CANCEL")

@@ -128,8 +128,8 @@ def build_watch(
         requests = []
         for record in find_lost_retries(context.instance, is_watched):
             run_id = record.dagster_run.run_id
-            sign, ticks = seen.get(run_id, (None, 0))
-            counts[run_id] = LOST, ticks + 1 if sign == LOST else 0
+            before, ticks = seen.get(run_id, (None, 0))
+            counts[run_id] = LOST, ticks + 1 if before == LOST else 0
             # Without a request, the sensor analytics_health tells that the run has failed.
             if counts[run_id][1] == LOST_TICKS and (
                 request := request_retry(context.instance, record, names.asset_keys(), names.sync)

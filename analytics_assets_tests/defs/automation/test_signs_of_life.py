@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.events import AssetMaterializationPlannedData
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -58,7 +59,6 @@ def last_words(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 SELECTED = frozenset([asset_key("roles"), dg.AssetKey(["reports", "organization_overview"])])
-OTHER = {"dagster/partition": "2024-02-01"}
 CHECKED = frozenset([dg.AssetCheckKey(asset_key("roles"), "primary_key")])
 
 
@@ -136,27 +136,31 @@ def test_a_retry_that_dagster_has_lost_is_launched_once_for_what_failed(
     assert set(job.asset_layer.executable_asset_keys) >= set(request.asset_selection or ())
 
 
-def test_a_lost_retry_of_a_partition_is_launched_as_a_run_of_its_backfill(
+def test_a_run_of_a_backfill_that_dagster_does_not_retry_is_launched_by_the_job_of_the_backfill(
     instance: dg.DagsterInstance, watch: Watch
 ) -> None:
-    backfill = defs().resolve_job_def("analytics_backfill")
-    tags = {**backfill.get_tags_for_partition_key("2024-01-01", None), "dagster/backfill": "a backfill"}
-    config = backfill.get_run_config_for_partition_key("2024-01-01")
-    lost, _ = (start(instance, backfill.name, tags=tags | more, run_config=config) for more in ({}, OTHER))
+    job = defs().resolve_job_def("analytics_backfill")
+    config = job.get_run_config_for_partition_key("2024-01-01")
+    tags = {**job.get_tags_for_partition_key("2024-01-01", None), "dagster/backfill": "launched"}
+    # Another partition that somebody loads later, and one whose backfill was canceled.
+    other, canceled = {"dagster/partition": "2024-02-01"}, {"dagster/backfill": "canceled"}
+    for status in (BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.CANCELED):
+        name = "canceled" if status is BulkActionStatus.CANCELED else "launched"
+        instance.add_backfill(PartitionBackfill(name, status, from_failure=False, tags={}, backfill_timestamp=0.0))
+    runs = [start(instance, job.name, tags=tags | more, run_config=config) for more in ({}, other, canceled)]
     watch.tick(SILENT_TICKS + 1)
-    assert look_up(instance, lost).status is dg.DagsterRunStatus.FAILURE
-    # Somebody has loaded the other partition since.
-    instance.report_dagster_event(
-        dg.DagsterEvent("PIPELINE_SUCCESS", job_name=backfill.name),
-        start(instance, backfill.name, tags=tags | OTHER),
-    )
+    with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace:
+        records = instance.get_run_records(dg.RunsFilter(run_ids=runs))
+        list(consume_new_runs_for_automatic_reexecution(workspace, records, logging.getLogger(__name__)))
+    assert {look_up(instance, run_id).tags["dagster/will_retry"] for run_id in runs} == {"true"}
+    later = start(instance, job.name, tags=tags | other)
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", job_name=job.name), later)
     watch.tick(signs_of_life.LOST_TICKS)
     assert not watch.requests
     watch.tick()
     [request] = watch.requests
-    assert request.job_name == backfill.name
-    assert request.run_config == config
-    assert request.tags.items() >= (tags | {"dagster/parent_run_id": lost}).items()
+    assert (request.job_name, request.run_config) == (job.name, config)
+    assert request.tags.items() >= {**tags, "dagster/parent_run_id": runs[0]}.items()
     watch.tick(FOR_EVER)
     assert not watch.requests
 

@@ -33,7 +33,8 @@ def check_configuration(names: Names, context: dg.OpExecutionContext) -> None:
     if snapshot_id is None or isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return
     launched = instance.get_job_snapshot(snapshot_id).node_defs_snapshot.op_def_snaps
-    [there] = [_configured(names, op.tags) for op in launched if op.name == context.op_def.name]
+    # Without such a step, the code location has been loaded anew since, with another `split`.
+    there = next((_configured(names, op.tags) for op in launched if op.name == context.op_def.name), {})
     here = _configured(names, context.op_def.tags)
     differ = [
         f"{key} is {here.get(key, 'not set')} here and {there.get(key, 'not set')} there"

@@ -88,7 +88,9 @@ def after_windows(
             " everything is read again"
         )
         return None
-    session.log(f"{resource.name}: windows have loaded all rows before {until.isoformat()}, so the sync begins there")
+    context.log.info(
+        f"{resource.name}: windows have loaded all rows before {until.isoformat()}, so the sync begins there"
+    )
     return Reading(since=until)
 
 

@@ -8,8 +8,8 @@ way. Each answer has the rows of the moment at which it was asked for, and comes
 sync of what is new must bring the tables to what the API has.
 
 "Lost" are rows of the API that a table lacks, or has in an old version, and "duplicated" are ids that a table holds
-more than once. A row that was deleted upstream may be live until the next round reads everything. With all warehouses,
-it writes the table of docs/reliability.md.
+more than once. A row that was deleted upstream may be live until the next round reads everything. Each warehouse gets
+its row in the table of docs/reliability.md.
 
 It needs Debian's postgresql, pgbouncer and mariadb-server.
 """
@@ -17,6 +17,7 @@ It needs Debian's postgresql, pgbouncer and mariadb-server.
 import argparse
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -41,8 +42,9 @@ from analytics_assets_tests.support.lake import Lake
 from analytics_assets_tests.support.mariadb import mariadb_binaries, serve_mariadb
 from analytics_assets_tests.support.postgres import free_port, postgres_binaries, serve_postgres
 from analytics_assets_tests.support.syncing import Syncing, syncing
-from tools.faults import put
+from tools.faults import DOCUMENT, put
 
+TABLE = "two instances"
 SLOWEST = 0.3
 RESOURCES = ("organizations", "policies", "activities")
 CURSORS = {"policies": "updated", "activities": "activityTime"}
@@ -298,21 +300,20 @@ def main() -> None:
     parser.add_argument("warehouses", nargs="*", choices=[*SERVERS, []], default=list(SERVERS))
     parser.add_argument("--rounds", type=int, default=50)
     arguments = parser.parse_args()
-    found = {}
     for kind in arguments.warehouses:
         with tempfile.TemporaryDirectory(prefix="two_instances_") as name:
-            found[kind] = try_warehouse(kind, Path(name), arguments.rounds)
-    lines = [
-        f"| warehouse | {' | '.join(COLUMNS)} |",
-        f"|---|{'---|' * len(COLUMNS)}",
-        *(
-            f"| {TITLES[kind]} | {' | '.join(str(counts[name]) for name in COLUMNS)} |"
-            for kind, counts in found.items()
-        ),
-    ]
-    print("\n".join(lines))
-    if found.keys() == SERVERS.keys():
-        put("two instances", lines)
+            counts = try_warehouse(kind, Path(name), arguments.rounds)
+        write(f"| {TITLES[kind]} | {' | '.join(str(counts[column]) for column in COLUMNS)} |")
+
+
+def write(row: str) -> None:
+    """Puts the row of a warehouse into the document. Those of others stay."""
+    title = row.split("|")[1]
+    text_ = DOCUMENT.read_text(encoding="utf-8")
+    lines = re.findall(r"^\|.*\|$", text_.partition(f"<!-- {TABLE} -->")[2].partition("<!--")[0], re.MULTILINE)
+    rows = {line.split("|")[1]: line for line in lines[2:]} | {title: row}
+    order = [title for each in TITLES.values() if (title := f" {each} ") in rows]
+    put(TABLE, [*lines[:2], *(rows[title] for title in order)])
 
 
 if __name__ == "__main__":

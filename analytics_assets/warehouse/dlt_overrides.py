@@ -13,7 +13,6 @@ from dlt.common.destination.capabilities import DataTypeMapper, DestinationCapab
 from dlt.common.destination.client import LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema.typing import TColumnSchema
-from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.common.storages import FileStorage
 from dlt.destinations.impl.postgres.factory import get_adbc_driver_location, postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob, PostgresParquetCopyJob
@@ -144,7 +143,7 @@ def _index_key(table: sa.Table, table_schema: PreparedTableSchema) -> sa.Table:
 
     dlt makes none. Without one in the staging table, a merge compares each row of the table with each of the load.
     """
-    names = get_columns_names_with_prop(table_schema, "primary_key")
+    names = [name for name, column in table_schema["columns"].items() if column.get("primary_key")]
     if names and not table.indexes:
         texts = {name: INDEXED for name in names if isinstance(table.c[name].type, LONGTEXT)}
         of_texts: dict[str, Any] = {"mysql_length": texts, "mariadb_length": texts} if texts else {}

@@ -4,9 +4,10 @@ import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dlt.common.configuration import resolve_configuration
 from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException, ValueNotSecretException
@@ -164,10 +165,10 @@ def _check(settings: Settings) -> None:
             raise settings.error(key, f"is below {least}", value)
     if settings.lag_seconds is not None and settings.lag_seconds > LONGEST_LAG:
         raise settings.error("lag_seconds", f"is above {LONGEST_LAG}, two hundred years", settings.lag_seconds)
-    if settings.requests_per_second is not None and settings.requests_per_second <= 0:
-        raise settings.error("requests_per_second", "is not above 0", settings.requests_per_second)
+    if settings.requests_per_second is not None and not 0 < settings.requests_per_second < inf:
+        raise settings.error("requests_per_second", "is not above 0 and finite", settings.requests_per_second)
     _check_rate_limit_url(settings)
-    if settings.max_response_mb <= 0:
+    if not settings.max_response_mb > 0:
         raise settings.error("max_response_mb", "is not above 0", settings.max_response_mb)
     if settings.duckdb_memory is not None and not MEMORY.fullmatch(settings.duckdb_memory):
         raise settings.error("duckdb_memory", "is no size such as 512MB, 1GB or 1GiB", settings.duckdb_memory)
@@ -193,17 +194,29 @@ def _check_rate_limit_url(settings: Settings) -> None:
     if (url := settings.rate_limit_url) is None:
         return
     drivers = {"redis": "redis", "rediss": "redis", "postgresql": "psycopg", "postgres": "psycopg"}
-    try:
-        driver = drivers.get(urlsplit(url).scheme)
-    except ValueError:
-        driver = None
-    if driver is None:
-        raise settings.error("rate_limit_url", "is no URL such as redis://host:6379/0 or postgresql://user@host/name")
+    driver = drivers.get(url.partition("://")[0])
+    if driver is None or not _is_escaped(url):
+        raise settings.error(
+            "rate_limit_url",
+            "is no URL such as redis://:password@host:6379/0 or postgresql://user:password@host:5432/name, with special"
+            " characters percent-encoded",
+        )
     if missing := [name for name in ("pyrate_limiter", driver) if find_spec(name) is None]:
         remedy = "Install them: pip install 'analytics-assets[shared-rate]'."
         raise settings.error("rate_limit_url", f"needs packages that are missing: {', '.join(missing)}", remedy=remedy)
     if settings.requests_per_second is None:
         raise settings.error("rate_limit_url", "has no rate to share: requests_per_second is missing")
+
+
+def _is_escaped(url: str) -> bool:
+    """Whether a URL ends where it seems to. Of one that does not, drivers quote a part of the password as the port."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+        unquote(url, errors="strict")
+    except ValueError:
+        return False
+    return "@" not in url.partition(parts.netloc)[2]
 
 
 def _check_credentials(settings: Settings) -> None:

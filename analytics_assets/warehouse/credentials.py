@@ -1,6 +1,7 @@
 """Checks connection strings, and finds the secrets in a destination's configuration."""
 
 import re
+from pathlib import Path
 
 from dlt.common.configuration.specs import BaseConfiguration, ConnectionStringCredentials
 from dlt.common.configuration.specs.base_configuration import is_secret_hint
@@ -62,6 +63,8 @@ def check_dsn(type_: str, credentials: object) -> None:
         raise dsn_error(type_, "is missing")
     if credentials.database == ":memory:":
         raise dsn_error(type_, "is no file: tables and cursors would be gone after the run")
+    if (credentials.drivername or "").startswith("sqlite") and not Path(credentials.database or "").is_absolute():
+        raise dsn_error(type_, "has no absolute path, and runs may have other current directories")
     if "@" in (credentials.host or ""):
         raise dsn_error(type_, "has an @ in the user's name or password, which has to be written as %40")
     if missing:

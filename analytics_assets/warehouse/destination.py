@@ -1,8 +1,11 @@
 """Builds dlt's destination for a target, and refuses destinations that cannot work."""
 
+import re
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, cast
 
+import dlt
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.configuration.specs.base_configuration import is_hint_not_resolvable
 from dlt.common.destination import DestinationCapabilitiesContext
@@ -16,6 +19,12 @@ from analytics_assets.warehouse.duckdb_options import DUCKDB_CHECKPOINT
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.missing import describe_missing, first_line
 from analytics_assets.warehouse.target import DUCKDB, FILESYSTEM, Target
+
+SQLALCHEMY = "sqlalchemy"
+
+SQLITE_TIMEOUT = "60"
+"""Seconds to wait while another run writes another table of the same SQLite file, which has one writer at a time.
+Python's driver would wait for 5."""
 
 DLT_POSTGRES = "dlt.destinations.postgres"
 
@@ -71,16 +80,15 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
     except ConfigurationException as error:
         raise dsn_error(target.type, "cannot be read") from error
     check_dsn(target.type, config.credentials)
-    if target.type == FILESYSTEM and not config.bucket_url:
-        raise DestinationError(
-            "destination.filesystem.bucket_url is missing. Set DESTINATION__FILESYSTEM__BUCKET_URL to the directory or"
-            " bucket of the tables, for example /srv/lake or s3://bucket/lake."
-        )
+    if target.type == FILESYSTEM:
+        _check_location(target, config.bucket_url)
     if target.type == DUCKDB:
         # dlt sets a threshold of its own, and then runs the statements that the pool of connections was built with.
         # The copy builds a new pool.
         config.credentials.statements = [f"SET GLOBAL checkpoint_threshold = '{DUCKDB_CHECKPOINT}'"]
         config.credentials = config.credentials.copy()
+    if target.type == SQLALCHEMY and config.credentials.drivername.startswith("sqlite"):
+        config.credentials.query = {"timeout": SQLITE_TIMEOUT, **(config.credentials.query or {})}
     return _resolve_once(destination, config)
 
 
@@ -104,6 +112,28 @@ def _check_merge(target: Target, capabilities: DestinationCapabilitiesContext) -
             remedy = f"Set TABLE_FORMAT, or table_format in .dlt/config.toml, to {' or '.join(formats)}."
         raise DestinationError(
             f"destination_type = {target.type!r} cannot merge rows: every sync would add its rows once more. {remedy}"
+        )
+
+
+def _check_location(target: Target, resolved: str | None) -> None:
+    """Refuses a directory or bucket in which tables could not be found again."""
+    # dlt has made a relative path absolute.
+    url = dlt.config.get("destination.filesystem.bucket_url", str) or ""
+    is_local = "://" not in url or url.startswith("file:")
+    # dlt takes brackets for a pattern. Percent signs, and in Iceberg's directories all that a URL escapes, are escaped
+    # when tables are written, and not when they are read.
+    unusable = r"[^\w./:\\~-]" if is_local and target.table_format == "iceberg" else r"[][%]"
+    problem = ""
+    if not resolved:
+        problem = "is missing"
+    elif url and "://" not in url and not Path(url).is_absolute():
+        problem = "has no absolute path, and runs may have other current directories"
+    elif found := re.search(unusable, url, re.ASCII):
+        problem = f"has the character {found[0]!r}, with which {target.table_format} tables are not found again"
+    if problem:
+        raise DestinationError(
+            f"destination.filesystem.bucket_url {problem}. Set DESTINATION__FILESYSTEM__BUCKET_URL to the directory or"
+            " bucket of the tables, for example /srv/lake or s3://bucket/lake."
         )
 
 

@@ -134,8 +134,29 @@ class MysqlTypes(MysqlVariantTypeMapper):
     db_type_from_json_type = db_type_from_text_type
 
 
+INDEXED = 64
+"""Characters of a text in a key that MySQL has in an index: it has 3,072 bytes for all columns of one."""
+
+
+def _index_key(table: sa.Table, table_schema: PreparedTableSchema) -> sa.Table:
+    """Adds an index of the key to a table that is about to be made.
+
+    dlt makes none. Without one in the staging table, a merge compares each row of the table with each of the load.
+    """
+    names = [name for name, column in table_schema["columns"].items() if column.get("primary_key")]
+    if names and not table.indexes:
+        texts = {name: INDEXED for name in names if isinstance(table.c[name].type, LONGTEXT)}
+        of_texts: dict[str, Any] = {"mysql_length": texts, "mariadb_length": texts} if texts else {}
+        sa.Index(f"{table.name}_by_key", *(table.c[name] for name in names), **of_texts)
+    return table
+
+
 class Sqlite(SqliteDialectCapabilities):
-    """dlt's capabilities of SQLite, with `SqliteTypes`."""
+    """dlt's capabilities of SQLite, with `SqliteTypes` and an index of the key."""
+
+    def adapt_table(self, table: sa.Table, table_schema: PreparedTableSchema) -> sa.Table:
+        """The table with an index."""
+        return _index_key(super().adapt_table(table, table_schema), table_schema)
 
     def adjust_capabilities(self, caps: DestinationCapabilitiesContext, dialect: sa.Dialect) -> None:
         """Python's driver creates tables outside of transactions."""
@@ -148,7 +169,11 @@ class Sqlite(SqliteDialectCapabilities):
 
 
 class Mysql(MysqlDialectCapabilities):
-    """dlt's capabilities of MySQL and MariaDB, with `MysqlTypes`."""
+    """dlt's capabilities of MySQL and MariaDB, with `MysqlTypes` and an index of the key."""
+
+    def adapt_table(self, table: sa.Table, table_schema: PreparedTableSchema) -> sa.Table:
+        """The table with an index."""
+        return _index_key(super().adapt_table(table, table_schema), table_schema)
 
     def adjust_capabilities(self, caps: DestinationCapabilitiesContext, dialect: sa.Dialect) -> None:
         """A statement that creates a table commits."""

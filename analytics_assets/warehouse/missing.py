@@ -4,7 +4,7 @@ import re
 from importlib.metadata import metadata
 
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
-from dlt.common.exceptions import SystemConfigurationException
+from dlt.common.exceptions import MissingDependencyException, SystemConfigurationException
 
 from analytics_assets.warehouse.errors import DestinationError
 
@@ -49,6 +49,8 @@ def describe_missing(type_: str, error: BaseException) -> DestinationError | Non
 
 def _command(type_: str, error: ImportError) -> str:
     """The command that installs what an import lacks."""
+    if isinstance(error, MissingDependencyException):
+        return f'uv pip install "{error.dependencies[0]}"'
     module = (error.name or "").partition(".")[0]
     if type_ == "sqlalchemy" and module == "MySQLdb":
         return "uv pip install pymysql, and begin the connection string with mysql+pymysql://"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+from dlt.destinations.exceptions import DatabaseException
 from dlt.extract.source import DltSource
 
 from analytics_assets.api.catalog import Resource, load_order
@@ -22,8 +23,10 @@ from analytics_assets.api.source import read_listing
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.columns import undeclared_columns
 from analytics_assets.garbage import rarely_collected
+from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.deletions import mark_deleted
+from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
 from analytics_assets.warehouse.locks import BusyError, can_share, has_locks, hold
 from analytics_assets.warehouse.pipeline import (
@@ -106,16 +109,21 @@ def begin_sync(
 
     Raises:
         SettingsError: As `read_ahead` says.
+        DestinationError: The destination refuses to be read.
     """
     resources = load_order(_as_configured(session, resources))
     with rarely_collected():
         if can_share(session):
             drop_forgotten(session)
-        with session.client as client:
-            loads = [find_loads(client, session, resource) for resource in resources]
-            tables = [_look_at_table(client, session, resource) for resource in resources]
-            if leftovers := find_leftovers(client, session.connector):
-                session.log(describe_leftovers(session.connector, leftovers))
+        try:
+            with session.client as client:
+                loads = [find_loads(client, session, resource) for resource in resources]
+                tables = [_look_at_table(client, session, resource) for resource in resources]
+                if leftovers := find_leftovers(client, session.connector):
+                    session.log(describe_leftovers(session.connector, leftovers))
+        except (DatabaseException, OSError) as error:
+            said = describe_driver_error(error, session.client)
+            raise DestinationError(f"Cannot read what the destination {session.target} has: {said}") from error
         held = {each.name for each, table in zip(resources, tables, strict=True) if not _can_load(table)}
         try:
             with read_ahead(session.settings, resources, held) as listings:
@@ -238,7 +246,9 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
     unfilled = table.unfilled if reading.is_window and not into_empty else ()
     loaded, load_id = 0, ""
     for part in _slices(listing, reading, table.gap):
-        turn.give_back()
+        # Before the first load, another run's may be newer than what was read ahead.
+        if load_id or turn.is_apart:
+            turn.give_back()
         source = read_listing(listing, part)
         if not turn.leaves_state_alone:
             note_shape(source, listing, unfilled, from_empty=table.is_empty)

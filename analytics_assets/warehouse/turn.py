@@ -130,9 +130,11 @@ class Turn:
             raise OvertakenError
 
     def give_back(self) -> None:
-        """Lets others load the table, until the next reading has ended. An overtaken run keeps its turn."""
-        if not is_alone(self.session) and not self.is_overtaken:
-            self._loads = self._find_loads()
+        """Lets others load the table between two loads of this run. An overtaken run keeps its turn."""
+        if is_alone(self.session):
+            return
+        self._loads = self._find_loads()
+        if not self.is_overtaken:
             self._held.close()
 
     def settle(self, own: Sequence[str]) -> None:

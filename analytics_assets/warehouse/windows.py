@@ -81,8 +81,8 @@ def hold_window(session: Session, name: str, window: Reading, staging: str, time
         BusyError: A run of a window that overlaps is still at work after `timeout`.
     """
     begins, ends = (f"{session.connector.dataset}.{name} {edge}" for edge in ("begins", "ends"))
-    first = max(0, int(window.start.timestamp() // 60)) if window.start else 0
-    last = max(1, ceil(window.end.timestamp() / 60)) if window.end else FOREVER
+    first = min(max(0, int(window.start.timestamp() // 60)), FOREVER - 1) if window.start else 0
+    last = min(max(1, ceil(window.end.timestamp() / 60)), FOREVER) if window.end else FOREVER
     deadline = time.monotonic() + timeout
     waits = False
     with (

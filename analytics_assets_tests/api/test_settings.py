@@ -67,6 +67,9 @@ def test_the_specifications_names_work_and_the_longer_ones_win(monkeypatch: pyte
         ({"duckdb_memory": "50%"}, "duckdb_memory = '50%' is no size"),
         ({"duckdb_memory": "1GB;"}, "duckdb_memory = '1GB;' is no size"),
         ({"requests_per_second": 0}, "requests_per_second = 0.0 is not above 0"),
+        ({"requests_per_second": "nan"}, "requests_per_second = nan is not above 0 and finite"),
+        ({"requests_per_second": "inf"}, "requests_per_second = inf is not above 0 and finite"),
+        ({"max_response_mb": "nan"}, "max_response_mb = nan is not above 0"),
     ],
 )
 def test_wrong_settings_are_refused_with_key_value_and_place(

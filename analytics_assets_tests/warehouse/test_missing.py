@@ -86,6 +86,36 @@ def test_redshift_quotes_no_password(scheme: str, said: str, api: FakeApi, monke
     assert said in refusal()
 
 
+@pytest.mark.parametrize(
+    ("table_format", "url", "said"),
+    [
+        ("delta", "lake", "has no absolute path"),
+        ("delta", "~/lake", "has no absolute path"),
+        ("delta", "/srv/l%20ake", "has the character '%', with which delta tables are not found again"),
+        ("iceberg", "s3://bucket/[lake]", "has the character '['"),
+        ("iceberg", "/srv/my lake", "has the character ' '"),
+        ("iceberg", "file:///srv/läke", "has the character 'ä'"),
+        ("delta", "az://bucket/lake", 'Install it: uv pip install "dlt[az]"'),
+    ],
+)
+def test_a_place_where_tables_would_not_be_found_again_is_refused(
+    table_format: str, url: str, said: str, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESTINATION_TYPE", "filesystem")
+    monkeypatch.setenv("TABLE_FORMAT", table_format)
+    monkeypatch.setenv("DESTINATION__FILESYSTEM__BUCKET_URL", url)
+    assert said in refusal()
+
+
+@pytest.mark.parametrize("credentials", ["sqlite://", "sqlite:///warehouse.db"])
+def test_a_sqlite_file_that_depends_on_the_current_directory_is_refused(
+    credentials: str, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESTINATION_TYPE", "sqlalchemy")
+    monkeypatch.setenv("DESTINATION__SQLALCHEMY__CREDENTIALS", credentials)
+    assert "destination.sqlalchemy.credentials has no absolute path" in refusal()
+
+
 def test_secrets_of_a_staging_destination_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert staging_secrets() == []
     monkeypatch.setenv("STAGING_TYPE", "filesystem")

@@ -14,9 +14,10 @@ import pytest
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.support.project import Project, failure_message, materialized, metadata, resource_config
-from analytics_assets_tests.support.rows import activity, policy
+from analytics_assets_tests.support.rows import activity, organization, policy
 from analytics_assets_tests.support.syncing import syncing
 from analytics_assets_tests.support.tables import Tables, expected, open_tables
+from analytics_assets_tests.support.waiting import until
 
 ALL_DAY = {"start": "2024-05-01T00:00:00Z", "end": "2024-05-02T00:00:00Z"}
 
@@ -68,6 +69,34 @@ def test_a_run_that_another_has_overtaken_reads_again_and_loses_nothing(
         assert metadata(project.sync("policies"), "policies")["rows_loaded"] == 0
 
 
+def test_a_run_is_overtaken_while_it_loads_other_tables_and_in_several_loads(
+    warehouse: Tables, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are read ahead, and are older than those that another run has loaded meanwhile."""
+    monkeypatch.setenv("SOURCES__ANALYTICS__ROWS_PER_LOAD", "1")
+    monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "1000")
+    api.rows["organizations"] = [organization(n) for n in range(6_500)]
+    both = ("organizations", "policies")
+    project.sync(*both)
+    asked = len(api.asked("policies"))
+    with syncing(os.environ) as other:
+
+        def overtake() -> None:
+            until(lambda: len(api.asked("policies")) > asked, "policies are read ahead")
+            api.rows["policies"][0] = policy(1, "2024-06-01T00:00:00Z", name="Edited")
+            api.rows["policies"].append(policy(9, "2024-07-01T00:00:00Z"))
+            other.begin("policies")
+            assert other.end() == {"failed": {}, "said": []}
+            other.begin("organizations")
+            assert other.end() == {"failed": {}, "said": []}
+
+        answer_late(api, "organizations", overtake)
+        result = project.sync(*both, config={"mode": "full"})
+    for name in both:
+        assert f"{name}: another run has loaded the table meanwhile" in project.log(result)
+        assert warehouse.cells(name) == expected(name, api.rows[name])
+
+
 def test_a_sqlite_table_that_another_run_keeps_is_waited_for_with_a_limit(
     api: FakeApi, project: Project, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +141,9 @@ def test_windows_of_events_are_loaded_beside_each_other_but_not_the_same_one(
         del api.rows["activities"][-1]
         loaded = metadata(project.sync("activities", run_config=window), "activities")
         assert loaded["dagster/row_count"] == len(api.rows["activities"])
+        # Its last minute is more than the key of a lock can be.
+        far = {**short, "ops": {"analytics_api": {"config": {"start": "7000-01-01", "end": "7000-01-02"}}}}
+        assert metadata(project.sync("activities", run_config=far), "activities")["rows_loaded"] == 0
         lock_window(cursor, "2024-05-01T23:59:00Z", "2024-05-02T00:01:00Z")
         assert "a window of activities that overlaps" in failure_message(project.run("activities", run_config=window))
         cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'analytics%' ORDER BY 1")

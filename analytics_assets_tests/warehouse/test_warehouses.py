@@ -12,12 +12,17 @@ import dagster as dg
 import dlt
 import duckdb
 import pyarrow as pa
+import pymysql
 import pytest
+from sqlalchemy import make_url
 
+from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.warehouse.destination import build_destination
+from analytics_assets.warehouse.session import open_session
 from analytics_assets.warehouse.target import Target
 from analytics_assets_tests.servers.fake_api import PATHS, FakeApi
 from analytics_assets_tests.support.commands import COMMANDS_OF_EIGHT, run
+from analytics_assets_tests.support.eight import EIGHT
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import activity, group, location, organization, policy, role
 from analytics_assets_tests.support.tables import Cells, Tables, expected, normal, open_tables
@@ -289,6 +294,56 @@ def refuse(warehouse: Tables, place: str, tmp_path: Path) -> None:
                 "CREATE TRIGGER refuse BEFORE INSERT ON roles WHEN NEW.name = 'row-canary'"
                 " BEGIN SELECT RAISE(ABORT, 'nothing like it'); END"
             )
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "sqlite"])
+def test_a_merge_finds_rows_by_an_index_of_the_key(
+    kind: str,
+    request: pytest.FixtureRequest,
+    api: FakeApi,
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it each row of the table would be compared with each of the load, which takes minutes from 20,000 on."""
+    warehouse = open_tables(kind, request, project, tmp_path, monkeypatch)
+    project.sync("roles", "software_products")
+    if kind == "mariadb":
+        query = (
+            "SELECT table_name, column_name FROM information_schema.statistics WHERE table_schema = 'analytics_staging'"
+        )
+        found = set(warehouse.execute(query))
+    else:
+        with closing(sqlite3.connect(tmp_path / "warehouse__analytics_staging.db")) as connection:
+            found = set(
+                connection.execute(
+                    "SELECT tbl_name, info.name FROM sqlite_master AS made, pragma_index_info(made.name) AS info"
+                    " WHERE made.type = 'index'"
+                )
+            )
+    assert found == {("roles", "id"), ("software_products", "id")}
+
+
+def test_a_sqlite_file_that_another_run_writes_is_waited_for_longer_than_by_python(
+    request: pytest.FixtureRequest, api: FakeApi, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_tables("sqlite", request, project, tmp_path, monkeypatch)
+    with open_session(read_settings(EIGHT)) as session, session.client as client:
+        assert client.sql_client.execute_sql("PRAGMA busy_timeout") == [(60_000,)]
+
+
+def test_a_user_who_may_not_read_is_told_so(
+    mariadb_server: str, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = make_url(mariadb_server)
+    with closing(pymysql.connect(host=where.host, port=where.port or 0, user="root")) as connection:
+        connection.cursor().execute("CREATE USER IF NOT EXISTS poor@'127.0.0.1' IDENTIFIED BY 'pw-canary'")
+    monkeypatch.setenv("DESTINATION_TYPE", "sqlalchemy")
+    monkeypatch.setenv("DESTINATION__SQLALCHEMY__CREDENTIALS", mariadb_server.replace("loader:", "poor:"))
+    message = failure_message(project.run("roles"))
+    assert message.startswith("Cannot read what the destination sqlalchemy has: (pymysql.err.OperationalError) (1142,")
+    assert "pw-canary" not in message
+    assert not api.requests
 
 
 def test_the_command_line_syncs_and_checks_sqlite(

@@ -50,8 +50,8 @@ class SharedRate:
 
     def __init__(self, settings: Settings) -> None:
         rate = settings.requests_per_second or 0.0
-        # pyrate-limiter takes whole numbers: a thousand requests in so many milliseconds.
-        interval = round(1_000_000 * HEADROOM / rate)
+        # pyrate-limiter takes whole numbers from 1 on: a thousand requests in so many milliseconds.
+        interval = max(1, round(1_000_000 * HEADROOM / rate))
         self._rates = [pyrate.Rate(1000, interval, burst=1 + int(rate * EVENED_OUT))]
         self._settings = settings
         self._key = f"analytics_assets:rate:{origin_of(settings.base_url)}"
@@ -191,7 +191,8 @@ def _driver_errors(settings: Settings) -> tuple[type[Exception], ...]:
     if is_redis(settings.rate_limit_url or ""):
         from redis.exceptions import RedisError  # noqa: PLC0415 - optional
 
-        return OSError, RedisError
+        # The last three are what a wrong query of the URL leads to.
+        return OSError, RedisError, TypeError, ValueError, LookupError
     from psycopg import Error  # noqa: PLC0415 - optional
 
     return OSError, Error

@@ -24,6 +24,9 @@ LONGEST_FOREIGN = 600
 LONGEST_EXPLANATION = 3_000
 """Most characters of an explanation. Our own texts quote the API, and such a quote has no limit of its own."""
 
+CAUSE = re.compile(r"\n\s*(?:\x1b\[\d+m)?↳(?:\x1b\[0m)?")
+"""What leads from a line of Delta's library to the next, which is the cause of it."""
+
 REQUEST = re.compile(r"^(GET|POST) \S+ answered")
 """How the text of an error status begins, with the request of the resource."""
 
@@ -168,5 +171,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _cut(error: BaseException) -> str:
     """The first line of an error that this project did not write. Drivers quote rows and statements in later lines."""
-    text = " ".join(str(error).strip().partition("\n")[0].split())
+    text = " ".join(CAUSE.sub(": ", str(error).strip()).partition("\n")[0].split())
     return text if len(text) <= LONGEST_FOREIGN else text[:LONGEST_FOREIGN] + " …"

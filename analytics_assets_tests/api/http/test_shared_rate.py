@@ -91,7 +91,14 @@ def test_without_a_server_each_worker_has_its_part(empty_api: FakeApi, monkeypat
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rate_limit_url": "memcached://pw-canary", "requests_per_second": 1}, "is no URL such as redis://host:6379"),
+        (
+            {"rate_limit_url": "memcached://pw-canary", "requests_per_second": 1},
+            "is no URL such as redis://:password@host",
+        ),
+        ({"rate_limit_url": "redis://:pw#pw-canary@host", "requests_per_second": 1}, "characters percent-encoded. Set"),
+        ({"rate_limit_url": "redis://:pw-canary/pw@host", "requests_per_second": 1}, "characters percent-encoded. Set"),
+        ({"rate_limit_url": "postgresql://u:pw-canary%ca@host", "requests_per_second": 1}, "percent-encoded. Set"),
+        ({"rate_limit_url": "REDIS://:pw-canary@host", "requests_per_second": 1}, "is no URL such as redis://"),
         ({"rate_limit_url": "redis://:pw-canary@host"}, "has no rate to share: requests_per_second is missing"),
         ({"workers": 0}, "workers = 0 is below 1"),
     ],
@@ -102,6 +109,12 @@ def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch, settings: d
         read_settings(EIGHT)
     assert message in str(caught.value)
     assert "pw-canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["nonsense=1", "socket_timeout=soon"])
+def test_a_wrong_query_of_the_url_is_named(api: FakeApi, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    configure(monkeypatch, requests_per_second=1e9, rate_limit_url=f"redis://:pw-canary@127.0.0.1:1/0?{wrong}")
+    assert "the server of sources.analytics.rate_limit_url cannot be asked for its turn" in refusal("roles")
 
 
 def test_missing_packages_are_named_with_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from analytics_assets.defs.display.errors import explain
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.support.project import Project, failure_message
 
@@ -34,3 +35,9 @@ def test_a_run_that_would_fail_again_is_not_retried(
     run = project.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags.get("dagster/max_retries") == limit
+
+
+def test_the_causes_of_an_object_stores_error_are_shown() -> None:
+    """As Delta's library says it, in colours."""
+    said = "Generic S3 error\n   \x1b[31m↳\x1b[0m Error performing GET\n    \x1b[31m↳\x1b[0m 404 Not Found\nrow-canary"
+    assert explain(OSError(said), ()) == "OSError: Generic S3 error: Error performing GET: 404 Not Found"

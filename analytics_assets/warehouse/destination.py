@@ -32,6 +32,12 @@ DLT_SQLALCHEMY = "dlt.destinations.sqlalchemy"
 
 DLT_FILESYSTEM = "dlt.destinations.filesystem"
 
+_NAMES_OF_OTHERS = {
+    **dict.fromkeys(("mysql", "mariadb", "sqlite"), "sqlalchemy"),
+    **dict.fromkeys(("delta", "iceberg"), f"{FILESYSTEM}, with TABLE_FORMAT set to that"),
+}
+"""What dlt calls destinations that people know by another name."""
+
 _LIBRARIES = {"delta": "deltalake", "iceberg": "pyiceberg"}
 """What reads and writes tables of a format. Extras have the names of the formats."""
 
@@ -65,8 +71,8 @@ def build_destination(target: Target, credentials: Any = None) -> Destination[An
     except (DestinationException, ImportError) as error:
         raise describe_missing(target.type, error) or DestinationError(
             f"destination_type = {target.type!r} is unknown to dlt: {first_line(error).partition('. ')[0]}. Set"
-            " DESTINATION_TYPE, or destination_type in .dlt/config.toml, to one of"
-            " https://dlthub.com/docs/dlt-ecosystem/destinations."
+            " DESTINATION_TYPE, or destination_type in .dlt/config.toml, to"
+            f" {_NAMES_OF_OTHERS.get(target.type, 'one of https://dlthub.com/docs/dlt-ecosystem/destinations')}."
         ) from error
     _check_merge(target, capabilities)
     if not issubclass(client_class, WithStateSync):

@@ -71,6 +71,8 @@ def test_an_unknown_destination_is_one_sentence(api: FakeApi, monkeypatch: pytes
     assert (
         "'nonsense' is unknown to dlt: Destination `nonsense` is not one of the standard dlt destinations" in refusal()
     )
+    monkeypatch.setenv("DESTINATION_TYPE", "mariadb")
+    assert refusal().endswith("to sqlalchemy.")
 
 
 @pytest.mark.parametrize(

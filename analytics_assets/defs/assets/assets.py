@@ -15,6 +15,7 @@ from dagster_dlt.translator import DltResourceTranslatorData
 from dlt.extract.source import DltSource
 
 from analytics_assets.api.catalog import RESCUED, Resource
+from analytics_assets.api.reading import Reading
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import SettingsError
 from analytics_assets.api.source import source_shape
@@ -148,13 +149,14 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
             _tag(names, context, facts)
             warn_of_listings(names, context, settings, selected, reading)
             # Before the session, which reads ahead.
+            expected = Reading(everything=True) if config.mode is Mode.rebuild else reading
             by_hand, began = analytics.leads_elsewhere(names), datetime.now(UTC)
             with (
                 first_lines_only(),
                 analytics.open(
                     settings, target, also_shown(context.log.warning), patience(names, context, target.duckdb_path)
                 ) as session,
-                begin_sync(session, selected, analytics.busy_timeout) as pending,
+                begin_sync(session, selected, analytics.busy_timeout, expected) as pending,
             ):
                 last_time = {
                     each.name: rows_last_time(context.instance, names.asset_key(each.name), facts) for each in selected

@@ -12,11 +12,11 @@ from analytics_assets import own
 from analytics_assets.api.configured import configure
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.api.mistakes import check_catalog
-from analytics_assets.defs.assets.assets import build_assets, build_syncs
+from analytics_assets.defs.assets.assets import build_assets
 from analytics_assets.defs.assets.one_configuration import configured_tag
 from analytics_assets.defs.assets.resource import AnalyticsResource
-from analytics_assets.defs.assets.run_facts import configured_settings
 from analytics_assets.defs.assets.specs import upstream_specs
+from analytics_assets.defs.assets.step import build_syncs
 from analytics_assets.defs.automation.alerts import build_alert_sensor
 from analytics_assets.defs.automation.backfill import build_backfill
 from analytics_assets.defs.automation.crons import check_names, read_crons
@@ -107,9 +107,10 @@ def build_definitions(  # noqa: PLR0913 - what a host may want to set in code
     syncs, tags = build_syncs(names, found), configured_tag(names, resource)
     assets = [*build_assets(names, crons, resource, syncs, tags), *build_reports(names, reports)]
     checks = build_checks(names, found)
-    backfill = build_backfill(names, configured_settings(names, resource), syncs, found, tags)
+    backfill = build_backfill(names, resource, syncs, found, tags)
     jobs = [*build_jobs(names), build_check_job(names), *([backfill] if backfill else [])]
     watched = {names.derived("purge"), *(job.name for job in jobs)}, {key for each in assets for key in each.keys}
+    retried = [job for job in jobs if job.name in (names.sync, names.derived("backfill"))]
     upstream = upstream_specs(names)
     observed = {spec.key for spec in upstream}
     scope = Scope(*watched, observed=observed, checks={key for each in [*assets, *checks] for key in each.check_keys})
@@ -118,7 +119,7 @@ def build_definitions(  # noqa: PLR0913 - what a host may want to set in code
         asset_checks=checks,
         jobs=[*jobs, build_purge_job(names, scope)],
         schedules=[*build_schedules(names, crons), build_purge_schedule(names)],
-        sensors=[build_alert_sensor(names, *watched), build_watch(names, *watched)],
+        sensors=[build_alert_sensor(names, *watched), build_watch(names, *watched, retried)],
         resources={names.resource_key: resource},
     )
     return dg.Definitions.merge(watchable, dg.Definitions(sensors=[build_health(names, watched_of(watchable))]))

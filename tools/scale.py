@@ -135,8 +135,11 @@ def size_of(directory: Path) -> int:
 def postgres_cpu(root: Path) -> float:
     """CPU seconds of the server, its present processes included."""
     pid = int((root / "postgres/data/postmaster.pid").read_text(encoding="utf-8").split()[0])
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-    return cpu_of(pid, with_ended_children=True) + sum(cpu_of(int(child)) for child in children)
+    while True:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+        # A process that ended since is among the server's ended ones now.
+        with suppress(FileNotFoundError):
+            return sum(cpu_of(int(child)) for child in children) + cpu_of(pid, with_ended_children=True)
 
 
 def measure(rows: int, hosts: int, *, kill: bool = False) -> Measured:

@@ -1,6 +1,6 @@
 """Two instances sync the same tables at once, one what is new and the other everything, while rows change upstream.
 
-    python -m tools.two_instances [--rounds 50] [postgres pgbouncer mariadb sqlite delta]
+    python -m tools.two_instances [--rounds 50] [postgres pgbouncer mariadb sqlite delta iceberg]
 
 The instances are processes that share nothing but the warehouse. First, when it is empty, eight load into it at once.
 In each round rows are added, edited and deleted before both begin, and more of them while the API's answers are under
@@ -55,6 +55,7 @@ TITLES = {
     "mariadb": "MariaDB",
     "sqlite": "SQLite",
     "delta": "Delta tables in a directory, which have no lock",
+    "iceberg": "Iceberg tables in a directory, which have no lock",
 }
 COLUMNS = (
     "rounds",
@@ -186,15 +187,11 @@ def query_postgres(url: str, sql: str) -> list[tuple[Any, ...]]:
 def postgres(directory: Path) -> Iterator[tuple[Mapping[str, str], Query]]:
     binaries = postgres_binaries()
     assert binaries, "install Debian's postgresql"
-    server = serve_postgres(binaries, directory)
-    url = next(server)
-    try:
+    with contextmanager(serve_postgres)(binaries, directory) as url:
         yield (
             {"DESTINATION_TYPE": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": url},
             partial(query_postgres, url),
         )
-    finally:
-        next(server, None)
 
 
 @contextmanager
@@ -238,20 +235,16 @@ ignore_startup_parameters = options,extra_float_digits
 def mariadb(directory: Path) -> Iterator[tuple[Mapping[str, str], Query]]:
     binary = mariadb_binaries()
     assert binary, "install Debian's mariadb-server"
-    server = serve_mariadb(binary, directory)
-    url = next(server)
-    engine = create_engine(url)
+    with contextmanager(serve_mariadb)(binary, directory) as url:
+        engine = create_engine(url)
 
-    def query(sql: str) -> list[tuple[Any, ...]]:
-        with engine.connect() as connection:
-            found = connection.execute(text(sql))
-            return [tuple(row) for row in found] if found.returns_rows else []
+        def query(sql: str) -> list[tuple[Any, ...]]:
+            with engine.connect() as connection:
+                found = connection.execute(text(sql))
+                return [tuple(row) for row in found] if found.returns_rows else []
 
-    try:
         query("CREATE DATABASE warehouse")
         yield {"DESTINATION_TYPE": "sqlalchemy", "DESTINATION__SQLALCHEMY__CREDENTIALS": f"{url}warehouse"}, query
-    finally:
-        next(server, None)
 
 
 @contextmanager
@@ -265,16 +258,16 @@ def sqlite(directory: Path) -> Iterator[tuple[Mapping[str, str], Query]]:
 
 
 @contextmanager
-def delta(directory: Path) -> Iterator[tuple[Mapping[str, str], Query]]:
+def lake(table_format: str, directory: Path) -> Iterator[tuple[Mapping[str, str], Query]]:
     """Tables of files, which have no lock: of two runs that meet, one fails, and the next sync makes up for both."""
-    lake = Lake("delta", str(directory / "lake"))
-    lake.create()
+    found = Lake(table_format, str(directory / "lake"))
+    found.create()
 
     def query(sql: str) -> list[tuple[Any, ...]]:
-        with lake.connect(list(RESOURCES)) as connection:
+        with found.connect(list(RESOURCES)) as connection:
             return connection.execute(sql.replace("analytics.", "")).fetchall()
 
-    yield lake.environment, query
+    yield found.environment, query
 
 
 SERVERS: Mapping[str, Callable[[Path], Any]] = {
@@ -282,7 +275,8 @@ SERVERS: Mapping[str, Callable[[Path], Any]] = {
     "pgbouncer": pgbouncer,
     "mariadb": mariadb,
     "sqlite": sqlite,
-    "delta": delta,
+    "delta": partial(lake, "delta"),
+    "iceberg": partial(lake, "iceberg"),
 }
 
 

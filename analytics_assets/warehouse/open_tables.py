@@ -25,14 +25,13 @@ from dlt.destinations.impl.filesystem.filesystem import (
 )
 
 from analytics_assets.warehouse.duckdb_options import duckdb_options
+from analytics_assets.warehouse.parquet import DEDUPLICATED
 
 TableFormat = Literal["delta", "iceberg", "hive", "native"]
 """dlt's names of formats. Those here are the first two."""
 
 DELTA: TableFormat = "delta"
 ICEBERG: TableFormat = "iceberg"
-
-DEDUPLICATED = "x-stage-data-deduplicated"
 
 BATCH = 20_000
 """Rows in memory at a time while they are merged into Delta."""

@@ -39,7 +39,7 @@ def tick_before_each_sync(
             raise KeyboardInterrupt
         return sync(pending, *arguments, **options)
 
-    monkeypatch.setattr("analytics_assets.defs.assets.assets.sync", tick_and_sync)
+    monkeypatch.setattr("analytics_assets.defs.assets.step.sync", tick_and_sync)
     return asked_for
 
 

@@ -13,9 +13,10 @@ import dagster as dg
 from analytics_assets.api.redaction import redact
 from analytics_assets.api.settings import Settings, SettingsError
 from analytics_assets.api.settings_reader import read_date
-from analytics_assets.defs.assets.assets import Syncs
 from analytics_assets.defs.assets.config import SyncConfig
 from analytics_assets.defs.assets.resource import AnalyticsResource
+from analytics_assets.defs.assets.run_facts import configured_settings
+from analytics_assets.defs.assets.step import Syncs
 from analytics_assets.defs.assets.windows import is_backfilled, reads_all
 from analytics_assets.defs.automation.run_tags import BACKFILL, RETRY_ALL
 from analytics_assets.defs.names import Names, given_resource
@@ -38,13 +39,13 @@ WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.Dagst
 
 
 def build_backfill(
-    names: Names, settings: Settings, syncs: Syncs, checks: Checks, tags: dict[str, str]
+    names: Names, resource: AnalyticsResource, syncs: Syncs, checks: Checks, tags: dict[str, str]
 ) -> dg.JobDefinition | None:
     """The job `analytics_backfill`; `None` if the connector has no events.
 
     Args:
         names: Names of the connector.
-        settings: The configured settings, unchecked.
+        resource: The Dagster resource, of whose configuration the partitions follow.
         syncs: What the op does.
         checks: The checks of all tables.
         tags: Tags of the op.
@@ -55,6 +56,7 @@ def build_backfill(
     events = [each for each in names.connector.resources if is_backfilled(each)]
     if not events:
         return None
+    settings = configured_settings(names, resource)
     start = _start(settings)
     partitions = _partition(settings, start)
     wanted = {key: found for key, found in checks.items() if found[0] in events}
@@ -82,6 +84,8 @@ def build_backfill(
         name=names.derived("backfill"),
         description=_describe(names, settings, [each.name for each in events]),
         config=dg.PartitionedConfig(partitions, run_config_for_partition_key_fn=window),
+        # Dagster would put a copy of the job, with the resource, into the sensor that launches it, and warn of that.
+        resource_defs={names.resource_key: resource},
         executor_def=dg.in_process_executor,
         tags=RETRY_ALL,
     )

@@ -2,7 +2,8 @@
 
 Its daemon reads the failure of a run first, and then the run's status. If the status is not stored yet, it takes the
 run for one that has not failed, and never looks again (dagster#33741). And it gives a retry up if it cannot launch it
-at once: a deployment ends the run, and the code server that starts anew needs longer than the daemon.
+at once: a deployment ends the run, and the code server that starts anew needs longer than the daemon. And it takes the
+backfill of a job for done as soon as all runs are launched, and retries none of it that fails later.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -10,7 +11,15 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from analytics_assets.defs.automation.run_tags import PARENT, RETRY_RUN, WILL_RETRY, assets_left
+from analytics_assets.defs.automation.run_tags import (
+    BACKFILL,
+    OF_BACKFILLS,
+    PARENT,
+    PARTITION,
+    RETRY_RUN,
+    WILL_RETRY,
+    assets_left,
+)
 
 LOOK_BACK = timedelta(hours=1)
 """How far back failed runs are looked at. A later tick of the schedule has loaded what an older one was to load."""
@@ -67,23 +76,45 @@ def find_missing(
     return failed, [key for key in failed if (event := latest.get(key)) is None or event.timestamp < ended]
 
 
+def has_succeeded_since(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
+    """Whether a run of the same job has succeeded since a run was launched; of its partition, if it had one."""
+    run = record.dagster_run
+    later = dg.RunsFilter(
+        job_name=run.job_name,
+        statuses=[dg.DagsterRunStatus.SUCCESS],
+        tags={name: value for name, value in run.tags.items() if name == PARTITION},
+        created_after=record.create_timestamp,
+    )
+    return bool(instance.get_runs(later, limit=1))
+
+
 def request_retry(
-    instance: dg.DagsterInstance, record: dg.RunRecord, assets: Collection[dg.AssetKey]
+    instance: dg.DagsterInstance, record: dg.RunRecord, assets: Collection[dg.AssetKey], sync: str
 ) -> dg.RunRequest | None:
     """The request of a run for what a failed run has not loaded; `None` if it has loaded all, or others have since.
 
     Args:
         instance: Where the run's events are.
         record: The failed run.
-        assets: Keys of the assets that the job of the request has.
+        assets: Keys of the assets that the sync has.
+        sync: The job that loads assets anew. A partition of a backfill is loaded anew by its own job.
     """
-    _, selection = find_missing(instance, record, assets)
-    if not selection:
-        return None
-    run = record.dagster_run
-    return dg.RunRequest(
-        run_key=f"retry of {run.run_id}",
-        run_config=dict(run.run_config),
-        asset_selection=selection,
-        tags={PARENT: run.run_id},
-    )
+    run, job, selection = record.dagster_run, sync, None
+    tags = {PARENT: run.run_id}
+    if PARTITION in run.tags:
+        if has_succeeded_since(instance, record) or _is_canceled(instance, run):
+            return None
+        job = run.job_name
+        tags |= {name: value for name, value in run.tags.items() if name in OF_BACKFILLS}
+    else:
+        _, selection = find_missing(instance, record, assets)
+        if not selection:
+            return None
+    key = f"retry of {run.run_id}"
+    return dg.RunRequest(key, dict(run.run_config), tags, job, asset_selection=selection)
+
+
+def _is_canceled(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether somebody has canceled the backfill of a run."""
+    backfill = instance.get_backfill(run.tags.get(BACKFILL, ""))
+    return backfill is not None and backfill.status.value.startswith("CANCEL")

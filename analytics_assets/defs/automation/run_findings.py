@@ -9,7 +9,7 @@ import dagster as dg
 from analytics_assets.defs.automation.alerts import TOLD, describe_failure, name_of
 from analytics_assets.defs.automation.delivery import link_to
 from analytics_assets.defs.automation.findings import GRACE, Finding, Findings, minute
-from analytics_assets.defs.automation.lost_retries import find_missing, has_retry, is_promised
+from analytics_assets.defs.automation.lost_retries import find_missing, has_retry, has_succeeded_since, is_promised
 from analytics_assets.defs.automation.run_tags import BACKFILL, PARTITION, UNFINISHED
 from analytics_assets.defs.automation.watched import Watched
 
@@ -90,15 +90,9 @@ def _find_undone(instance: dg.DagsterInstance, watched: Watched, record: dg.RunR
     if failed:
         return set(missing)
     # It failed in something else than an asset. What another partition has done is not what this one was to do.
-    run = record.dagster_run
-    partition = {name: value for name, value in run.tags.items() if name == PARTITION}
-    later = dg.RunsFilter(
-        job_name=run.job_name,
-        statuses=[dg.DagsterRunStatus.SUCCESS],
-        tags=partition,
-        created_after=record.create_timestamp,
-    )
-    if instance.get_runs(later, limit=1):
+    if has_succeeded_since(instance, record):
         return set()
+    run = record.dagster_run
+    partition = [value for name, value in run.tags.items() if name == PARTITION]
     # Runs that were launched from assets have one name, and nothing in common.
-    return {" ".join([run.job_name, *partition.values()]) if run.job_name in watched.jobs else run.run_id}
+    return {" ".join([run.job_name, *partition]) if run.job_name in watched.jobs else run.run_id}

@@ -20,6 +20,9 @@ BACKFILL = "dagster/backfill"
 PARTITION = "dagster/partition"
 """Key of the tag that names the partition of a run."""
 
+OF_BACKFILLS = frozenset({BACKFILL, PARTITION, "dagster/partition_set"})
+"""Keys of the tags by which the page of a backfill finds the run of a partition."""
+
 WILL_RETRY = "dagster/will_retry"
 """Key of the tag by which Dagster says whether it retries a failed run."""
 

@@ -9,9 +9,10 @@ seconds while it has the resource `analytics` open, and the sensor counts the ti
 import json
 import logging
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -84,7 +85,9 @@ def alive(context: dg.InitResourceContext) -> Iterator[None]:
         thread.join(TICK)
 
 
-def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.AssetKey]) -> dg.SensorDefinition:
+def build_watch(
+    names: Names, jobs: Collection[str], assets: Collection[dg.AssetKey], retried: Sequence[Any]
+) -> dg.SensorDefinition:
     """The sensor `analytics_signs_of_life`.
 
     Args:
@@ -92,11 +95,12 @@ def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.Asset
         jobs: Names of the jobs whose runs give signs of life.
         assets: Keys of the assets whose runs do. The sensor does not watch a run that has other assets as well, because
             the run gives no sign of life while it works on those.
+        retried: The jobs that it launches in place of lost retries, as `request_retry` names them.
     """
 
     @dg.sensor(
         name=names.derived("signs_of_life"),
-        job_name=names.sync,
+        jobs=retried,
         minimum_interval_seconds=TICK,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
@@ -124,10 +128,11 @@ def build_watch(names: Names, jobs: Collection[str], assets: Collection[dg.Asset
         requests = []
         for record in find_lost_retries(context.instance, is_watched):
             run_id = record.dagster_run.run_id
-            counts[run_id] = LOST, seen.get(run_id, (None, -1))[1] + 1
+            before, ticks = seen.get(run_id, (None, 0))
+            counts[run_id] = LOST, ticks + 1 if before == LOST else 0
             # Without a request, the sensor analytics_health tells that the run has failed.
             if counts[run_id][1] == LOST_TICKS and (
-                request := request_retry(context.instance, record, names.asset_keys())
+                request := request_retry(context.instance, record, names.asset_keys(), names.sync)
             ):
                 context.log.warning(f"Dagster has not launched the retry of run {run_id}, so it is launched now.")
                 requests.append(request)

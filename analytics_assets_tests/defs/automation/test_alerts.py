@@ -224,7 +224,7 @@ def test_an_unexplained_error_is_posted_by_its_type_alone(
     def crash(*_: object, **__: object) -> None:
         raise ValueError(f"what {TOKEN} was")
 
-    monkeypatch.setattr("analytics_assets.defs.assets.assets.begin_sync", crash)
+    monkeypatch.setattr("analytics_assets.defs.assets.step.begin_sync", crash)
     watched.project.run("roles")
     watched.tick()
     [text] = webhook.texts
@@ -239,7 +239,7 @@ def test_a_run_whose_process_was_told_to_end_is_said_to_be_so(
     def end(*_: object, **__: object) -> None:
         raise dg.DagsterExecutionInterruptedError
 
-    monkeypatch.setattr("analytics_assets.defs.assets.assets.begin_sync", end)
+    monkeypatch.setattr("analytics_assets.defs.assets.step.begin_sync", end)
     watched.project.run("roles")
     watched.tick()
     [text] = webhook.texts

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.events import AssetMaterializationPlannedData
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -131,8 +132,37 @@ def test_a_retry_that_dagster_has_lost_is_launched_once_for_what_failed(
     watch.tick(FOR_EVER)
     assert not watch.requests
     # The job of the sensor has what is requested.
-    job = defs().resolve_job_def(watch.sensor.job_name or "")
+    job = defs().resolve_job_def(request.job_name or "")
     assert set(job.asset_layer.executable_asset_keys) >= set(request.asset_selection or ())
+
+
+def test_a_run_of_a_backfill_that_dagster_does_not_retry_is_launched_by_the_job_of_the_backfill(
+    instance: dg.DagsterInstance, watch: Watch
+) -> None:
+    job = defs().resolve_job_def("analytics_backfill")
+    config = job.get_run_config_for_partition_key("2024-01-01")
+    tags = {**job.get_tags_for_partition_key("2024-01-01", None), "dagster/backfill": "launched"}
+    # Another partition that somebody loads later, and one whose backfill was canceled.
+    other, canceled = {"dagster/partition": "2024-02-01"}, {"dagster/backfill": "canceled"}
+    for status in (BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.CANCELED):
+        name = "canceled" if status is BulkActionStatus.CANCELED else "launched"
+        instance.add_backfill(PartitionBackfill(name, status, from_failure=False, tags={}, backfill_timestamp=0.0))
+    runs = [start(instance, job.name, tags=tags | more, run_config=config) for more in ({}, other, canceled)]
+    watch.tick(SILENT_TICKS + 1)
+    with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace:
+        records = instance.get_run_records(dg.RunsFilter(run_ids=runs))
+        list(consume_new_runs_for_automatic_reexecution(workspace, records, logging.getLogger(__name__)))
+    assert {look_up(instance, run_id).tags["dagster/will_retry"] for run_id in runs} == {"true"}
+    later = start(instance, job.name, tags=tags | other)
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", job_name=job.name), later)
+    watch.tick(signs_of_life.LOST_TICKS)
+    assert not watch.requests
+    watch.tick()
+    [request] = watch.requests
+    assert (request.job_name, request.run_config) == (job.name, config)
+    assert request.tags.items() >= {**tags, "dagster/parent_run_id": runs[0]}.items()
+    watch.tick(FOR_EVER)
+    assert not watch.requests
 
 
 def test_a_retry_that_dagster_has_given_up_is_launched(instance: dg.DagsterInstance, watch: Watch) -> None:

@@ -8,6 +8,7 @@ compared with the API's.
 """
 
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,8 @@ class Hours:
     before: Callable[[OffsetApi], object]
     """Called before each of them: what happens upstream."""
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    """CPU seconds of the process."""
     requests: list[int] = field(default_factory=list)
 
 
@@ -82,21 +85,29 @@ def kinds() -> list[Hours]:
     ]
 
 
-def sync(api: OffsetApi, directory: Path, page_size: int) -> tuple[float, int]:
-    """Syncs in a process of its own, and compares the table. Returns its seconds and its requests for activities."""
+def sync(api: OffsetApi, directory: Path, page_size: int) -> tuple[float, float, int]:
+    """Syncs in a process of its own, and compares the table.
+
+    Returns:
+        Its seconds, its CPU seconds, and its requests for activities.
+    """
     database = directory / "measured.duckdb"
     given = Conditions(api.url, database, page_size, in_flight=8)
     more = {f"{SECTION}__RESOURCES": "activities", f"{SECTION}__API_KEY": TOKEN}
-    before, began = len(api.requests), time.monotonic()
-    command = [sys.executable, "-m", "benchmarks.alone"]
-    subprocess.run(
-        command, cwd=directory, env=environment(directory, given, more), stdout=subprocess.DEVNULL, check=True
-    )
-    seconds = time.monotonic() - began
+    before, began, cpu_before = len(api.requests), time.monotonic(), cpu_of_children()
+    command, variables = [sys.executable, "-m", "benchmarks.alone"], environment(directory, given, more)
+    done = subprocess.run(command, cwd=directory, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    seconds, cpu = time.monotonic() - began, cpu_of_children() - cpu_before
     with closing(duckdb.connect(str(database), read_only=True)) as connection:
         [found] = connection.execute(WRONG).fetchall()
     assert found == (api.count, api.count, 0), f"{found} in the table, {api.count} activities"
-    return seconds, len(api.requests) - before
+    return seconds, cpu, len(api.requests) - before
+
+
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def measure(histories: list[int], rounds: int) -> dict[int, list[Hours]]:
@@ -114,17 +125,18 @@ def measure(histories: list[int], rounds: int) -> dict[int, list[Hours]]:
                 for history, (api, directory) in places.items():
                     hours = measured[history][each]
                     hours.before(api)
-                    seconds, requests = sync(api, directory, PAGE)
-                    print(f"{history:,}, {hours.what}: {seconds:.2f} s, {requests} requests", flush=True)
+                    seconds, cpu, requests = sync(api, directory, PAGE)
+                    print(f"{history:,}, {hours.what}: {seconds:.2f} s ({cpu:.2f}), {requests} requests", flush=True)
                     hours.seconds.append(seconds)
+                    hours.cpu.append(cpu)
                     hours.requests.append(requests)
     return measured
 
 
 def write(measured: dict[int, list[Hours]], rounds: int) -> None:
-    head = ("activities before", "since the last sync", "requests for activities", "whole process, s")
+    head = ("activities before", "since the last sync", "requests for activities", "whole process, s", "its CPU, s")
     rows = [
-        (f"{history:,}", hours.what, number(median(hours.requests)), spread(hours.seconds))
+        (f"{history:,}", hours.what, number(median(hours.requests)), spread(hours.seconds), spread(hours.cpu))
         for history, kinds_of in measured.items()
         for hours in kinds_of
     ]

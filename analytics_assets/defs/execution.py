@@ -126,6 +126,19 @@ def patience(
     return LONGEST_RUN
 
 
+def register_pool(instance: dg.DagsterInstance, pool: str) -> None:
+    """Gives a pool the default limit of the instance, if it has no limit yet.
+
+    Dagster 1.13.1 does so when it looks at its queue for the first time, and launches all runs that it finds there
+    before the limit counts.
+    """
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits or instance.global_op_concurrency_default_limit is None:
+        return
+    if pool not in {each.name for each in storage.get_pool_limits()}:
+        storage.initialize_concurrency_limit_to_default(pool)
+
+
 def divide(names: Names, context: dg.OpExecutionContext, settings: Settings) -> None:
     """Tells the settings of a run how many workers divide the limits of the API, and the log what that means.
 

@@ -64,7 +64,7 @@ def instance_config(limit: int, **run_monitoring: int) -> str:
     """The `dagster.yaml` of all hosts, made as the document says, with other times of `run_monitoring`."""
     parts = [CHECKOUT / "dagster.yaml", CHECKOUT / "deploy/postgres.yaml", DISTRIBUTED / "celery.yaml"]
     text = "".join(part.read_text(encoding="utf-8") for part in parts)
-    for name, value in {"default_limit": limit, **run_monitoring}.items():
+    for name, value in {"default_limit": limit, "max_concurrent_runs": limit, **run_monitoring}.items():
         text, times = re.subn(rf"{name}: \d+", f"{name}: {value}", text)
         assert times == 1, name
     return text

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +21,7 @@ from analytics_assets.api.values.columns import column_name
 from analytics_assets.api.values.timestamps import parse_timestamp
 from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.lake import Lake
+from analytics_assets_tests.support.needs import absent
 from analytics_assets_tests.support.project import Project
 
 Cells = dict[str, Any]
@@ -118,6 +120,8 @@ def open_tables(
             return connection
 
     elif kind == "ducklake":
+        install_ducklake(tmp_path / "home")
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
         catalog = request.getfixturevalue("postgres")
         monkeypatch.setenv("DESTINATION_TYPE", "ducklake")
         monkeypatch.setenv("DESTINATION__DUCKLAKE__CREDENTIALS__CATALOG", catalog)
@@ -126,12 +130,10 @@ def open_tables(
         monkeypatch.setenv("DESTINATION__DUCKLAKE__CREDENTIALS__STORAGE", f"file://{tmp_path}/lake")
 
         def connect() -> Any:
-            connection = ducklake()
+            connection = duckdb.connect()
             connection.execute(f"ATTACH 'ducklake:postgres:{catalog}' AS lake (METADATA_SCHEMA 'lake')")
             connection.execute("SET TimeZone = 'UTC'")
             return connection
-
-        ducklake().close()
 
     elif kind == "mariadb":
         where = make_url(request.getfixturevalue("mariadb_server"))
@@ -157,15 +159,16 @@ def open_tables(
     return Tables(kind, connect)
 
 
-def ducklake() -> duckdb.DuckDBPyConnection:
-    """A DuckDB with the extensions that DuckLake needs. Skips the test if there are none for this version."""
-    connection = duckdb.connect()
-    try:
-        connection.execute("LOAD ducklake; LOAD postgres")
-    except duckdb.Error as error:
-        # In CI, too: PyPI's duckdb-extension-ducklake comes later than DuckDB.
-        pytest.skip(f"DuckDB {duckdb.__version__} has no extension ducklake on this machine: {error}")
-    return connection
+def install_ducklake(home: Path) -> None:
+    """Puts the extensions that DuckLake needs where DuckDB looks for them, below a home directory."""
+    [(platform,)] = duckdb.sql("PRAGMA platform").fetchall()
+    directory = home / f".duckdb/extensions/v{duckdb.__version__}/{platform}"
+    directory.mkdir(parents=True)
+    for name in ("ducklake", "postgres_scanner"):
+        file = files(f"duckdb_extension_{name}") / f"extensions/v{duckdb.__version__}/{name}.duckdb_extension"
+        if not file.is_file():
+            absent(f"There is no DuckDB extension {name} of the version {duckdb.__version__}.")
+        (directory / file.name).symlink_to(str(file))
 
 
 def expected(resource: str, rows: list[Cells]) -> dict[Any, Cells]:

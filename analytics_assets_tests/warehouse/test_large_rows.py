@@ -19,6 +19,9 @@ MEMORY = "SOURCES__ANALYTICS__DUCKDB_MEMORY"
 WORDS = "Some words that a customer has written, and others. "
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory in other ways")
 @pytest.mark.parametrize(
     "sizes",

@@ -18,11 +18,12 @@ from analytics_assets_tests.support.project import Project, metadata
 from analytics_assets_tests.support.rows import activity, organization, policy
 from analytics_assets_tests.support.tables import LAKES, Cells, Tables, expected, open_tables
 
-KINDS = ("duckdb", "postgres", "mariadb", "sqlite", *LAKES, "ducklake")
+QUICK = ("duckdb", "postgres", "mariadb", "sqlite")
+SLOW = (*LAKES, "ducklake")
 NAMES = ("organizations", "policies", "activities", "software_products")
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)])
 def warehouse(
     request: pytest.FixtureRequest, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Tables:

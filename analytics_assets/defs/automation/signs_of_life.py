@@ -1,6 +1,6 @@
 """Signs of life: a sensor declares a run dead whose process is gone, so that no other run waits for it for ever.
 
-It also launches a retry that Dagster has promised and lost.
+It also launches a retry that Dagster has promised and lost, and registers the pool.
 
 Dagster's default launcher cannot tell whether the process of a run still exists. So a run renews a tag every ten
 seconds while it has the resource `analytics` open, and the sensor counts the ticks during which the tag did not change.
@@ -20,7 +20,7 @@ from analytics_assets.defs.automation.alerts import describe_death, mark_told
 from analytics_assets.defs.automation.delivery import AlertError, tell
 from analytics_assets.defs.automation.lost_retries import find_lost_retries, request_retry
 from analytics_assets.defs.automation.run_tags import is_here, is_ours, location_of, tag_run
-from analytics_assets.defs.execution import have_steps_to_wait
+from analytics_assets.defs.execution import have_steps_to_wait, register_pool
 from analytics_assets.defs.names import Names
 
 ALIVE = "analytics/alive"
@@ -113,6 +113,7 @@ def build_watch(
         def is_watched(run: dg.DagsterRun) -> bool:
             return is_here(run, location_of(context)) and is_ours(run, jobs, assets)
 
+        register_pool(context.instance, names.pool)
         seen = _read_counts(context.cursor)
         counts: dict[str, tuple[str, int]] = {}
         dead = []

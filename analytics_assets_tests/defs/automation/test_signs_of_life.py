@@ -90,6 +90,17 @@ def test_a_run_that_died_before_its_first_sign_is_failed_and_retried(
     watch.tick(FOR_EVER)
 
 
+def test_the_pool_has_its_limit_before_the_first_run(home: Path) -> None:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.event_log_storage.get_pool_limits() == []
+        Watch(instance).tick()
+        assert [(each.name, each.limit) for each in instance.event_log_storage.get_pool_limits()] == [(NAMES.pool, 1)]
+        # Somebody has set another one.
+        instance.event_log_storage.set_concurrency_slots(NAMES.pool, 4)
+        Watch(instance).tick()
+        assert [each.limit for each in instance.event_log_storage.get_pool_limits()] == [4]
+
+
 def test_a_run_whose_steps_wait_for_a_worker_is_not_dead(
     instance: dg.DagsterInstance, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,57 @@
+"""What a sync costs, in counts that do not depend on the machine, so that a change that costs more is noticed."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.project import Project
+from analytics_assets_tests.support.rows import events
+
+Costs = dict[str, int]
+
+FIRST = {"requests": 24, "events": 183, "statements": 466, "copies": 8}
+QUIET = {"requests": 24, "events": 183, "statements": 329, "copies": 3}
+"""The most that a sync of all eight may take: requests to the API, events of Dagster, statements that Postgres gets,
+and those of them that copy rows. Who needs less lowers them."""
+
+
+@pytest.fixture
+def costs_of(
+    postgres: str, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Costs]]:
+    """Syncs all resources into Postgres, and returns what that took. Postgres writes each statement into its log."""
+    monkeypatch.setenv("DESTINATION_TYPE", "postgres")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
+    # More are asked for ahead of the end, in vain, as time allows.
+    monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_IN_FLIGHT", "1")
+    with closing(psycopg2.connect(postgres)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {postgres.rpartition('/')[2]} SET log_statement = 'all'")
+        connection.commit()
+
+        def statements() -> list[str]:
+            cursor.execute("SELECT pg_read_file(current_setting('data_directory') || '/../log')")
+            return re.findall(r"LOG:  statement: (\w+)", cursor.fetchall()[0][0])
+
+        def sync() -> Costs:
+            before, requests = len(statements()), len(api.requests)
+            run_id = project.sync().run_id
+            found = statements()[before:]
+            return {
+                "requests": len(api.requests) - requests,
+                "events": len(project.instance.all_logs(run_id)),
+                "statements": len(found),
+                "copies": found.count("COPY"),
+            }
+
+        yield sync
+
+
+def test_a_sync_costs_no_more_than_it_did(costs_of: Callable[[], Costs], api: FakeApi) -> None:
+    api.rows["activities"] = events(1, 200)
+    first, quiet = costs_of(), costs_of()
+    assert {name: cost for name, cost in first.items() if cost > FIRST[name]} == {}
+    assert {name: cost for name, cost in quiet.items() if cost > QUIET[name]} == {}

@@ -185,6 +185,7 @@ def world(served: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> W
     monkeypatch.setenv("SOURCES__ANALYTICS__API_KEY", TOKEN)
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", str(PAGE_SIZE))
     monkeypatch.setenv("SOURCES__ANALYTICS__READ_COPY", "false")
+    monkeypatch.setattr("analytics_assets.api.prefetch.BATCH_ROWS", 10)
     return World(served, tmp_path, monkeypatch)
 
 
@@ -304,6 +305,27 @@ def test_a_sync_asks_for_what_is_new_and_says_what_it_doubts(world: World, way: 
     world.said.clear()
     assert "activities" in said
     new(5, 30)
+
+
+@pytest.mark.parametrize("way", ["ascending", "descending"])
+def test_a_new_part_may_be_of_several_loads(world: World, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__ROWS_PER_LOAD", "30")
+    upstream = world.begin(100, way)
+    world.sync()
+    for new in (60, 0):
+        for _ in range(new):
+            upstream.now += 60
+            upstream.place(upstream.now)
+        done = world.sync()
+        assert (done.by_order, done.rows_loaded, done.rows_in_table) == (True, new, 160)
+    # The end is in doubt, when most rows are loaded already.
+    for _ in range(60):
+        upstream.now += 60
+        upstream.place(upstream.now)
+    upstream.rows.insert(150 if upstream.descending else 220, upstream.row(upstream.now - 3600))
+    done = world.sync()
+    assert len(world.said) == 1
+    assert (done.by_order, done.rows_in_table) == (False, 221)
 
 
 @pytest.mark.parametrize("way", ["ascending", "descending"])

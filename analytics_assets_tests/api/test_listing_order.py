@@ -31,6 +31,8 @@ PAGED = replace(EIGHT, dialects=(replace(_dialect, endpoints={**_dialect.endpoin
 
 BY_ORDER = "what is new, by the listing's order"
 FUTURE = 32_503_680_000
+MIXES_UP = {"swap", "turn"}
+"""No reading, whatever it asks for, is sure to see all rows if this happens meanwhile. The next one is."""
 UNREADABLE = ("Either the listing changed", "does not follow the pages before", "repeats the page before")
 """What is said of a listing that changes too much while it is read."""
 PAGE_SIZE = 3
@@ -255,6 +257,8 @@ def test_nothing_is_missed_that_a_whole_reading_loads(
             world.api.faults[name] = []
         event("by order" if done.by_order else "doubt" if world.said else "whole")
         world.said.clear()
+        if round_.during and round_.during.kind in MIXES_UP:
+            continue
         since = (done.stats.cursor_before - lag).timestamp() if done.stats.cursor_before else 0
         wanted = {
             row["id"]: row[TEXTS[name]]

@@ -118,7 +118,7 @@ class OrderTracker:
         """
         if self._missed:
             raise DisorderError("a row that was known is not where it has to be")
-        if newest is None or not self._directions:
+        if newest is None or not self._rows or not self._directions:
             return None
         best = min(self._directions, key=lambda each: each.disorder)
         bound = self._most if self._known else best.disorder + self._lag

@@ -72,7 +72,8 @@ async def read_batches(
         batch_awaited: Set while dlt waits for a batch.
     """
     batch: list[Row] = []
-    weight_done = 0
+    # The same stats count all slices of a listing.
+    weight_done = stats.weight
     try:
         async for rows in pages:
             batch += rows

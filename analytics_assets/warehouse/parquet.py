@@ -82,6 +82,7 @@ class ParquetStep:
         self._files: list[tuple[Path, int]] = []
         self._writer: pq.ParquetWriter | None = None
         self._pending: list[pa.Table] = []
+        self._pending_rows = self._pending_bytes = 0
         self._keys: list[pa.Table] = []
 
     def __call__(self, table: pa.Table, _meta: object = None) -> Iterator[Any] | None:
@@ -92,14 +93,16 @@ class ParquetStep:
         if not self._undeclared.keys() >= new.keys():
             self._close()
             self._undeclared |= new
-        self._pending.append(self._complete(table))
+        complete = self._complete(table)
+        self._pending.append(complete)
+        self._pending_rows += complete.num_rows
+        self._pending_bytes += complete.nbytes
         if self._once:
             self._keys.append(table.select(self._key))
         self._rows += table.num_rows
         self._bytes += table.nbytes
         self._listing.load_has(self._rows, self._bytes)
-        rows = sum(table.num_rows for table in self._pending)
-        if rows >= ROW_GROUP or sum(table.nbytes for table in self._pending) >= ROW_GROUP_BYTES:
+        if self._pending_rows >= ROW_GROUP or self._pending_bytes >= ROW_GROUP_BYTES:
             self._write()
         return None
 
@@ -107,7 +110,7 @@ class ParquetStep:
         if not self._pending:
             return
         table = pa.concat_tables(self._pending)
-        self._pending = []
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
         if self._writer is None:
             path = Path(self._directory, f"{os.urandom(8).hex()}.parquet")
             self._files.append((path, 0))

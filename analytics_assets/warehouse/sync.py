@@ -265,7 +265,7 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
         turn.give_back()
         source = read_listing(listing, part)
         if not turn.leaves_state_alone:
-            note_shape(source, listing, unfilled, from_empty=from_empty)
+            note_shape(source, listing, unfilled, from_empty=table.is_empty)
         pipeline = load(source, into_empty=into_empty)
         turn.settle(load_ids(pipeline))
         into_empty = False

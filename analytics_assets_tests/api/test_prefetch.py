@@ -168,3 +168,12 @@ def test_a_listing_that_nobody_reads_is_not_read_on(empty_api: FakeApi) -> None:
         assert len(ids(other)) == 1_000
     # Eight were in flight.
     assert len(empty_api.asked("organizations")) <= 3_000 // 19 + 1 + 8
+
+
+def test_a_later_slice_of_a_listing_comes_in_batches_as_large_as_those_of_the_first(empty_api: FakeApi) -> None:
+    empty_api.rows["organizations"] = [organization(n) for n in range(1, 1001)]
+    [listing] = listings("organizations")
+    # Of all slices so far.
+    listing.stats.weight = 10**10
+    listing.start({})
+    assert len(listing.next_batch().table) == 1000

@@ -85,6 +85,16 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     assert (found.returncode, found.stderr) == (0, "")
 
 
+def test_no_unit_sets_what_is_set_for_all() -> None:
+    # systemd reads a drop-in after the unit, so that the unit's own value would not count.
+    def keys(path: Path) -> set[str]:
+        return set(re.findall(r"^(\w+)=", path.read_text(encoding="utf-8"), re.MULTILINE))
+
+    for_all = keys(DEPLOY / "systemd/analytics-.service.d/common.conf")
+    units = [*DEPLOY.glob("systemd/*.service"), DEPLOY / "distributed/analytics-worker.service"]
+    assert {unit.name: keys(unit) & for_all for unit in units} == {unit.name: set() for unit in units}
+
+
 def test_systemd_runs_what_compose_runs() -> None:
     """The same commands, but for their directories and the address that they listen on."""
     services = {"code": json.loads(dockerfile("CMD"))} | {

@@ -129,3 +129,16 @@ def test_a_new_column_is_filled_in_all_rows_though_a_sync_broke_off_between_two_
     api.faults["activities"].clear()
     project.sync("activities")
     assert project.query("SELECT count(*), count(site_name) FROM analytics.activities") == [(ROWS, ROWS)]
+
+
+def test_a_first_window_of_several_loads_leaves_nothing_to_be_filled(
+    api: FakeApi, project: Project, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows of events leave the state alone once it is there. Of a window that is cut, it was there too early."""
+    monkeypatch.setenv("DESTINATION_TYPE", "postgres")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
+    window = {"start": "2024-01-01T00:00:00Z", "end": "2024-05-02T00:00:00Z"}
+    assert metadata(project.sync("activities", config=window), "activities")["rows_loaded"] == ROWS
+    after = project.sync("activities")
+    assert metadata(after, "activities")["rows_loaded"] == 0
+    assert "to fill the older rows" not in project.log(after)

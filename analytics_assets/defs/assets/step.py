@@ -200,8 +200,8 @@ def _check_the_others(step: Step, session: Session, checks: Checks) -> Iterator[
 
 def _log_outcome(context: dg.OpExecutionContext, done: Synced) -> None:
     name, stats = done.resource.name, done.stats
-    requests = count(stats.requests, "request")
-    context.log.info(f"{name}: {done.rows_loaded} rows loaded, {stats.rows_read} read in {requests}")
+    loaded, requests = count(done.rows_loaded, "row"), count(stats.requests, "request")
+    context.log.info(f"{name}: {loaded} loaded, {stats.rows_read:,} read in {requests}")
     if stats.values_rescued:
         context.log.warning(
             f"{name}: {count(stats.values_rescued, 'value')} not fitting the column, kept in {RESCUED}. The check"

@@ -11,7 +11,7 @@ For the last two, `ChangeFilter` keeps a digest of each of these rows in the res
 digest is the same. dlt commits the state together with the rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -23,9 +23,11 @@ from dlt.common.json import json
 
 from analytics_assets.api.intake import Intake
 from analytics_assets.api.listing import Listing
+from analytics_assets.api.order import DisorderError, has_order, read_order, write_order
+from analytics_assets.api.order_tracker import OrderTracker
 from analytics_assets.api.prefetch import Batch
-from analytics_assets.api.reading import Gap, write_gap
-from analytics_assets.api.values.arrow import undeclared_hints
+from analytics_assets.api.reading import Gap, usual_lag, write_gap
+from analytics_assets.api.values.arrow import key_texts, undeclared_hints
 from analytics_assets.api.values.columns import column_name, key_columns, typed_columns, undeclared_columns
 
 RECENT = "recent"
@@ -69,6 +71,7 @@ class BatchReader:
 
         Raises:
             PayloadError: Too many values of a column do not fit its type (rule V4).
+            DisorderError: The listing is read by its order, and the rows are not in it.
         """
         [batch] = page
         self._intake = self._intake or self._begin()
@@ -76,26 +79,51 @@ class BatchReader:
         if table.num_rows:
             if self.cursor:
                 self._follow(self._intake.newest(table))
+            self._track(table)
             hints = undeclared_hints(table.schema)
             yield dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
         if batch.is_last:
+            self._track(None)
             declared = [column.name for column in table.schema if not column.metadata]
             yield table.select(declared).slice(0, 0).replace_schema_metadata(END)
 
+    def _track(self, table: "pa.Table | None") -> None:
+        """Follows the order of the rows; without a table, their end."""
+        tracker = self.listing.tracker
+        if tracker is None:
+            return
+        try:
+            if table is not None:
+                tracker.take(table, self.stats.cursor_after)
+            elif not self.listing.is_cut:
+                self.stats.order = tracker.learn(self.stats.cursor_after, self.stats.moved, self.stats.place)
+        except DisorderError as error:
+            self.listing.doubt = str(error)
+            raise
+
     def _begin(self) -> Intake:
-        name = self.listing.resource.name
+        resource, settings = self.listing.resource, self.listing.settings
+        name = resource.name
+        if self.stateful and has_order(resource, settings):
+            self.listing.tracker = self.listing.tracker or OrderTracker(
+                resource,
+                usual_lag(resource, settings),
+                self.listing.order,
+                read_order(dlt.current.resource_state(name)),
+                dlt.current.resource_state(name).get(RECENT, ()),
+            )
         if self.cursor:
             state = dlt.current.resource_state(name)
             if not self.stateful:
                 # A window may load other versions of the rows whose digests are kept, so the digests become stale. Of
                 # events there is one version, and their windows leave the state as it is.
-                if not self.listing.resource.append_only:
+                if not resource.append_only:
                     state.pop(RECENT, None)
             elif self.stats.cursor_before is None:
                 last_value = state["incremental"][self.cursor]["last_value"]
                 self.stats.cursor_before = self.stats.cursor_after = last_value
         columns = dlt.current.source_schema().tables.get(name, {}).get("columns", {})
-        return Intake(self.listing, undeclared_columns(columns, self.listing.resource), typed_columns(columns))
+        return Intake(self.listing, undeclared_columns(columns, resource), typed_columns(columns))
 
     def _follow(self, newest: datetime | None) -> None:
         if newest is None:
@@ -151,7 +179,7 @@ class ChangeFilter:
 
     def _drop_known(self, table: "pa.Table", loaded: dict[str, str]) -> "pa.Table | None":
         """Drops rows whose digest is as in `loaded`. Computes digests of rows with a key in `loaded` only."""
-        keys = _key_texts(table, self._key)
+        keys = key_texts(table, self._key)
         positions = pc.indices_nonzero(pc.is_in(keys, pa.array(loaded, pa.string())))
         rows = zip(
             positions.to_pylist(), keys.take(positions).to_pylist(), table.take(positions).to_pylist(), strict=True
@@ -192,22 +220,15 @@ class ChangeFilter:
             state["incremental"][self.cursor]["last_value"] = self.stats.cursor_after
             if self._recent is not None:
                 newest = self._newest(self._recent)
-                for key, row in zip(_key_texts(newest, self._key).to_pylist(), newest.to_pylist(), strict=True):
+                for key, row in zip(key_texts(newest, self._key).to_pylist(), newest.to_pylist(), strict=True):
                     if len(digests) < REMEMBERED_DIGESTS:
                         digests[key] = _digest(row)
         state[RECENT] = digests
+        write_order(state, self.stats.order)
         if self.reader.listing.is_sliced:
             left_at = self.stats.left_at
             self.stats.gap = None if left_at is None else Gap(left_at, self.reader.oldest_wanted())
             write_gap(state, self.stats.gap)
-
-
-def _key_texts(table: "pa.Table", key: Sequence[str]) -> "pa.ChunkedArray":
-    """Returns the key of each row as text, by which the state knows it; several values as a list in JSON."""
-    if len(key) == 1:
-        return pc.cast(table[key[0]], pa.string())
-    values = zip(*(table[name].to_pylist() for name in key), strict=True)
-    return pa.chunked_array([[json.dumps(list(each)) for each in values]], pa.string())
 
 
 def _digest(row: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ So pages are fetched in the background, several at once, put in order, validated
 import asyncio
 import sys
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,12 +19,15 @@ from analytics_assets.api.children import read_resource
 from analytics_assets.api.dialects.base import ById
 from analytics_assets.api.http.event_loop import run_in_background
 from analytics_assets.api.http.transport import Transport
+from analytics_assets.api.order import DisorderError, Order
 from analytics_assets.api.prefetch import Batch, Batches, PageReader, read_batches, to_batch
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from analytics_assets.api.order_tracker import OrderTracker
 
 WATCHED_EVERY = 0.2
 """Seconds between two calls of `watch` while `next_batch` waits."""
@@ -57,6 +60,9 @@ class Listing:
         is_cut: Whether the last batch ends a load, and not the listing: the next start goes on behind it.
         cuts: How many times it was cut.
         carried: What `ChangeFilter` hands on from one load to the next: known digests, and the newest rows so far.
+        order: The order by which the next start reads the new part only; `None` to read everything.
+        tracker: Follows the order of the rows. It belongs to `BatchReader`, and lasts as long as the listing goes on.
+        doubt: Why the rows may not be in the order by which they were read; `None` if nothing speaks against it.
     """
 
     def __init__(self, resource: Resource, transport: Transport, *, most_pages: int = sys.maxsize) -> None:
@@ -68,9 +74,12 @@ class Listing:
         self.is_cut = False
         self.cuts = 0
         self.carried: tuple[dict[str, str], pa.Table | None] | None = None
+        self.order: Order | None = None
+        self.tracker: OrderTracker | None = None
+        self.doubt: str | None = None
         self._transport = transport
         self._most_pages = most_pages
-        self._query: dict[str, str] = {}
+        self._begun: tuple[dict[str, str], Order | None] = {}, None
         self._handed_out = False
         self._is_full = False
         self._reader: Future[None] | None = None
@@ -90,16 +99,17 @@ class Listing:
         Args:
             query: Parameters that every request carries, such as filters.
         """
-        if self._reader and query == self._query and (self.is_cut or not self._handed_out):
+        if self._reader and (query, self.order) == self._begun and (self.is_cut or not self._handed_out):
             self.is_cut = self._is_full = False
             return
         self.stop()
-        self._query = query
+        self._begun = query, self.order
+        self.tracker = self.doubt = None
         self._handed_out = self._is_full = False
         # With the newest rows first, dlt may stop the listing after any batch. So only one batch is read ahead.
         self._batches = asyncio.Queue(maxsize=1 if self.endpoint.newest_first else BATCHES_AHEAD)
         awaited = self._batch_awaited
-        reader = PageReader(self.resource, self._transport, self.stats, query, awaited)
+        reader = PageReader(self.resource, self._transport, self.stats, query, awaited, order=self.order)
         pages = read_resource(reader, self._most_pages)
         self._reader = run_in_background(read_batches(self.resource, pages, self._batches, self.stats, awaited))
         # The reader holds no reference to the listing, so it is cancelled when the listing is garbage.
@@ -118,6 +128,8 @@ class Listing:
         while not wait([future], WATCHED_EVERY).done:
             self.watch()
         batch = future.result()
+        if isinstance(batch, DisorderError):
+            self.doubt = str(batch)
         if isinstance(batch, Exception):
             raise batch
         self.is_cut = self._is_full and not batch.is_last
@@ -168,7 +180,10 @@ class Listing:
 
 @contextmanager
 def read_ahead(
-    settings: Settings, resources: Iterable[Resource], held: Collection[str] = ()
+    settings: Settings,
+    resources: Iterable[Resource],
+    held: Collection[str] = (),
+    orders: Mapping[str, Order | None] | None = None,
 ) -> Iterator[list[Listing]]:
     """Yields listings in the order of their resources. Reading has begun, and ends with the context.
 
@@ -178,6 +193,7 @@ def read_ahead(
         settings: The settings of the API.
         resources: What to list.
         held: Names of resources whose listing is not started either. dlt starts it, if it asks for it.
+        orders: Orders by which listings are read, by name of the resource.
 
     Raises:
         SettingsError: No `hash_key` is set for fields that are to be hashed, or the certificates cannot be read.
@@ -186,6 +202,7 @@ def read_ahead(
         listings = open_listings(settings, resources)
         for listing in listings.values():
             stack.callback(listing.stop)
+            listing.order = (orders or {}).get(listing.resource.name)
             if listing.endpoint.since_param is None and listing.resource.name not in held:
                 listing.start({})
         yield list(listings.values())

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.dialects.base import Endpoint
 from analytics_assets.api.http.body import weigh
-from analytics_assets.api.http.request import Place, first_request
+from analytics_assets.api.http.request import ApiRequest, Place, first_request
 from analytics_assets.api.http.response import ApiResponse, LargeResponseError
 from analytics_assets.api.http.transport import Transport
 from analytics_assets.api.http.validation import read_rows
+from analytics_assets.api.order import Order
+from analytics_assets.api.pagination.base import Pagination
+from analytics_assets.api.pagination.new_part import NewPart
+from analytics_assets.api.pagination.offset import OffsetPagination
 from analytics_assets.api.pagination.select import start_pagination
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.tokens import Row
@@ -114,6 +118,8 @@ class PageReader:
     """Waits until dlt waits for a batch."""
     is_whole: bool = True
     """Whether it reads all of the resource, so that the API's total is that of the resource."""
+    order: Order | None = None
+    """The order of the listing if only its new part is to be read."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -131,11 +137,12 @@ class PageReader:
             place: Values of the placeholders in the path.
 
         Raises:
+            DisorderError: The listing is not, or may not be, in the order that was learned.
             Exception: The transport, the validation or the pagination failed with this error.
         """
         resource, transport, stats, settings = self.resource, self.transport, self.stats, self.transport.settings
         start = first_request(self.endpoint, settings.wire_format, self.filters, place.path if place else None)
-        pagination = start_pagination(resource, settings, start)
+        pagination = await self._start(start)
         requested: dict[Any, asyncio.Task[ApiResponse]] = {}
         position = pagination.first
         window = 1
@@ -165,7 +172,7 @@ class PageReader:
                 elif weigh(response.body) > BATCH_WEIGHT:
                     await self.batch_awaited.wait()
                 rows = read_rows(response, resource, settings, stats, place.row if place else None)
-                if not self.is_whole:
+                if not self.is_whole or self.order:
                     stats.total = None
                 position = pagination.accept(position, rows, response)
                 del response
@@ -180,8 +187,30 @@ class PageReader:
                 page = [rows]
                 del rows
                 yield page.pop()
+            if isinstance(pagination, OffsetPagination):
+                await self._settle(pagination)
         finally:
             _cancel(requested, list(requested))
+
+    async def _start(self, start: ApiRequest) -> Pagination[Any]:
+        settings = self.transport.settings
+        if self.order is None:
+            return start_pagination(self.resource, settings, start)
+        pagination = NewPart(self.resource, settings, start, self.order, self._ask)
+        await pagination.find()
+        return pagination
+
+    async def _settle(self, pagination: OffsetPagination) -> None:
+        """Says in the stats what a listing by offset has shown of its order."""
+        if isinstance(pagination, NewPart):
+            await pagination.settle()
+            self.stats.place = pagination.place
+        self.stats.moved = pagination.moved
+
+    async def _ask(self, request: ApiRequest) -> list[Row]:
+        settings, stats = self.transport.settings, self.stats
+        response = await self.transport.send(request, stats, int(settings.max_response_mb * 1e6))
+        return read_rows(response, self.resource, settings, stats)
 
 
 def _cancel(requested: "dict[Any, asyncio.Task[ApiResponse]]", positions: Iterable[Any]) -> None:

@@ -1,8 +1,11 @@
 """How much of a resource a sync reads."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+from analytics_assets.api.catalog import Resource
+from analytics_assets.api.settings import Settings
 
 GAP = "gap"
 """Key of a gap in the state of a resource."""
@@ -52,3 +55,8 @@ class Reading:
     def is_window(self) -> bool:
         """Whether to read a window."""
         return self.start is not None or self.end is not None
+
+
+def usual_lag(resource: Resource, settings: Settings) -> timedelta:
+    """How far before its cursor a resource is read, for rows that appear late."""
+    return timedelta(seconds=resource.lag_seconds if settings.lag_seconds is None else settings.lag_seconds)

@@ -35,6 +35,7 @@ NO_FIELDS = frozenset(
         "backfill_partitions",
         "dropped",
         "hashed",
+        "listing_order",
         "rate_limit_url",
         "read_copy",
         "read_copy_max_gb",
@@ -112,6 +113,8 @@ class Settings(BaseConfiguration):
     max_rescued_share: float = 0.1
     """Share (0 to 1) of a column's values in one listing that may not fit its type; above it the sync fails. Ten
     values are always tolerated."""
+    listing_order: bool = True
+    """Whether a listing by offset whose rows were in the order of the cursor is asked for its new part only."""
     requests_in_flight: int = 8
     """Most requests at once, over all resources and workers."""
     requests_per_second: float | None = None

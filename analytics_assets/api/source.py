@@ -18,7 +18,7 @@ from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
 from analytics_assets.api.dialects.base import ById
 from analytics_assets.api.listing import Listing
-from analytics_assets.api.reading import Reading
+from analytics_assets.api.reading import Reading, usual_lag
 from analytics_assets.api.rest_adapter import ROWS_KEY, ListingAdapter, UntilLast
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.values.columns import column_hints, column_name, key_columns
@@ -161,8 +161,3 @@ def _lag(resource: Resource, settings: Settings, reading: Reading) -> timedelta:
     if reading.everything or reading.gap:
         return EVERYTHING
     return usual_lag(resource, settings)
-
-
-def usual_lag(resource: Resource, settings: Settings) -> timedelta:
-    """How far before its cursor a resource is read, for rows that appear late."""
-    return timedelta(seconds=resource.lag_seconds if settings.lag_seconds is None else settings.lag_seconds)

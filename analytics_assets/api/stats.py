@@ -8,6 +8,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
+from analytics_assets.api.order import Order
 from analytics_assets.api.reading import Gap
 
 ON_THE_WIRE = {
@@ -95,6 +96,12 @@ class SyncStats:
     """Cursor before the sync; `None` if the resource has none, and for a window."""
     cursor_after: datetime | None = None
     """Cursor after the sync; `None` if the resource has none, and for a window."""
+    order: Order | None = None
+    """The order of the listing, as this sync leaves it in the state; `None` if none is known."""
+    moved: int = 0
+    """Rows by which the listing has moved forward while it was read, because rows were deleted."""
+    place: int | None = None
+    """The place of the anchor that a reading by the order went on from; `None` if it was read whole."""
     total: int | None = None
     """Rows that the listing has, if the API says so."""
     waits: list[Wait] = field(default_factory=list)

@@ -42,7 +42,7 @@ from analytics_assets.warehouse.pipeline import (
 )
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session
 from analytics_assets.warehouse.shape import note_shape
-from analytics_assets.warehouse.table_state import TableState, count_rows, read_table_state
+from analytics_assets.warehouse.table_state import TableState, count_rows, read_table_state, usable_order
 from analytics_assets.warehouse.turn import Loads, Turn, await_turn, find_loads
 from analytics_assets.warehouse.windows import drop_forgotten
 
@@ -85,6 +85,8 @@ class Synced:
     """Whether the table exists after the sync."""
     is_complete: bool
     """Whether the sync read everything that the API lists, so that missing rows are gone."""
+    by_order: bool
+    """Whether the sync read only what is new, by the order of the listing."""
     undeclared: Mapping[str, str]
     """Columns of fields that the catalog does not know, by field."""
     seconds: float = 0
@@ -93,7 +95,10 @@ class Synced:
 
 @contextmanager
 def begin_sync(
-    session: Session, resources: Iterable[Resource] | None = None, lock_timeout: float = BUSY_TIMEOUT
+    session: Session,
+    resources: Iterable[Resource] | None = None,
+    lock_timeout: float = BUSY_TIMEOUT,
+    reading: Reading | None = None,
 ) -> Iterator[list[Pending]]:
     """Yields resources in load order, to be synced one by one.
 
@@ -106,6 +111,7 @@ def begin_sync(
         resources: What to sync; by default all resources of the session's connector. One that the configuration has
             switched off is left out, and fields that it hides are hidden, whatever the given resource says.
         lock_timeout: Seconds to wait at most for another run that loads a table, and that only for that table.
+        reading: How much will be read; by default new rows only.
 
     Raises:
         SettingsError: As `read_ahead` says.
@@ -124,9 +130,11 @@ def begin_sync(
         except (DatabaseException, OSError) as error:
             said = describe_driver_error(error, session.client)
             raise DestinationError(f"Cannot read what the destination {session.target} has: {said}") from error
-        held = {each.name for each, table in zip(resources, tables, strict=True) if not _can_load(table)}
+        found = dict(zip((each.name for each in resources), tables, strict=True))
+        held = {name for name, table in found.items() if not _can_load(table)}
+        orders = {each.name: usable_order(found[each.name], each, session.settings, reading) for each in resources}
         try:
-            with read_ahead(session.settings, resources, held) as listings:
+            with read_ahead(session.settings, resources, held, orders) as listings:
                 yield [Pending(*each, lock_timeout) for each in zip(listings, tables, loads, strict=True)]
         except Exception:
             session.publish()
@@ -209,21 +217,36 @@ def sync(
     is_apart = reading.is_window and resource.append_only and not (table.is_empty and pending.loads[0])
     window = reading if is_apart and has_locks(session) else None
     with Turn(session, resource, pending.loads, pending.timeout, window) as turn:
-        load = partial(_load, listing, turn, run)
-        try:
-            done = _sync(listing, table, turn, reading, load)
-        except Exception:
-            if not turn.is_overtaken:
-                raise
-            done = None
-        if done is None:
-            session.log(f"{resource.name}: another run has loaded the table meanwhile, so the API is read once more")
-            listing.stop()
-            listing.stats.begin_again()
-            with session.client as client:
-                table = _loadable(read_table_state(client, session.connector, resource), rebuild=rebuild)
-            done = _sync(listing, table, turn, reading, load)
+        done, attempts, was_overtaken = None, 0, False
+        while done is None:
+            # A pipeline whose reading was in vain leaves a load package in its directory.
+            directory = str(Path(session.working_dir, f"again_{attempts}")) if attempts else session.working_dir
+            try:
+                done = _sync(listing, table, turn, reading, partial(_load, listing, turn, run, directory))
+            except Exception:
+                if listing.doubt is None and turn.is_overtaken is was_overtaken:
+                    raise
+            attempts += 1
+            if done is None:
+                table = _table_again(listing, turn, table, rebuild=rebuild)
+                was_overtaken = turn.is_overtaken
     return replace(done, seconds=time.monotonic() - started)
+
+
+def _table_again(listing: Listing, turn: Turn, table: TableState, *, rebuild: bool) -> TableState:
+    """The table as it has to be synced once more, because what was read of the API does not do."""
+    session, name = turn.session, listing.resource.name
+    if listing.doubt:
+        session.log(f"{name}: {listing.doubt}, so everything is read instead of what is new")
+        table = replace(table, order=None)
+    else:
+        session.log(f"{name}: another run has loaded the table meanwhile, so the API is read once more")
+        with session.client as client:
+            table = _loadable(read_table_state(client, session.connector, listing.resource), rebuild=rebuild)
+    listing.stop()
+    listing.doubt = None
+    listing.stats.begin_again()
+    return table
 
 
 def _loadable(table: TableState | Exception, *, rebuild: bool) -> TableState:
@@ -243,6 +266,7 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
     into_empty = from_empty = table.is_empty and not turn.is_apart
     if not into_empty:
         reading = _widened(reading, listing, table, session.log)
+    listing.order = usable_order(table, resource, session.settings, reading)
     unfilled = table.unfilled if reading.is_window and not into_empty else ()
     loaded, load_id = 0, ""
     for part in _slices(listing, reading, table.gap):
@@ -277,6 +301,7 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
         rows_in_table=rows,
         has_table=exists,
         is_complete=is_complete,
+        by_order=listing.order is not None,
         undeclared=undeclared_columns(columns, resource),
     )
 
@@ -335,15 +360,15 @@ def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Rea
         yield Reading(gap=listing.stats.gap)
 
 
-def _load(listing: Listing, turn: Turn, run: Run, source: DltSource, *, into_empty: bool) -> dlt.Pipeline:
+def _load(  # noqa: PLR0913 - all but the source is the same for each part
+    listing: Listing, turn: Turn, run: Run, directory: str, source: DltSource, *, into_empty: bool
+) -> dlt.Pipeline:
     """Reads and loads one part of a listing, and returns the pipeline that ran."""
     from analytics_assets.warehouse.parquet import write_parquet  # noqa: PLC0415 - definitions need no Arrow
     from analytics_assets.warehouse.rows import write_rows  # noqa: PLC0415
 
     resource, session = listing.resource, turn.session
     destination = session.target.type
-    # A pipeline whose reading was in vain leaves a load package in its directory.
-    directory = str(Path(session.working_dir, "again")) if turn.is_overtaken else session.working_dir
     pipeline = build_pipeline(session.connector, resource, turn.destination, directory)
 
     def begin(columns: Collection[str]) -> None:

@@ -8,7 +8,9 @@ from dlt.common.schema.typing import TTableSchemaColumns
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.connector import Connector
-from analytics_assets.api.reading import Gap, read_gap
+from analytics_assets.api.order import Order, has_order, is_usable, read_order
+from analytics_assets.api.reading import Gap, Reading, read_gap
+from analytics_assets.api.settings import Settings
 from analytics_assets.api.values.columns import column_name
 from analytics_assets.warehouse.client import Client
 from analytics_assets.warehouse.errors import CatalogChangeError
@@ -33,6 +35,8 @@ class TableState:
     """The cursor that syncs have left, or `None`. Windows leave none."""
     gap: Gap | None = None
     """The gap that earlier syncs of a sliced listing have left, or `None`."""
+    order: Order | None = None
+    """The order of the listing that the last sync has found, or `None`."""
     unfilled: tuple[str, ...] = ()
     """Declared fields that rows may lack, because they were loaded before the field was declared."""
     mismatch: CatalogChangeError | None = None
@@ -77,9 +81,28 @@ def read_table_state(client: Client, connector: Connector, resource: Resource) -
         is_torn=not recorded,
         cursor=incremental.get("last_value"),
         gap=read_gap(state),
+        order=read_order(state),
         unfilled=unfilled,
         mismatch=mismatch,
     )
+
+
+def usable_order(
+    table: TableState | Exception, resource: Resource, settings: Settings, reading: Reading | None = None
+) -> Order | None:
+    """The order by which a listing can be read; `None` if it has to be read whole.
+
+    Args:
+        table: The table of the resource, or why it could not be looked at.
+        resource: The resource.
+        settings: The settings of the API.
+        reading: How much to read; by default new rows only.
+    """
+    if isinstance(table, Exception) or table.is_torn or table.unfilled or reading not in {None, Reading()}:
+        return None
+    if table.order is None or table.cursor is None or not has_order(resource, settings):
+        return None
+    return table.order if is_usable(table.order, table.cursor, resource, settings) else None
 
 
 def find_refusals(client: Client, connector: Connector) -> dict[str, CatalogChangeError]:

@@ -5,7 +5,7 @@ listings are empty.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
@@ -73,12 +73,15 @@ class BulkApi(ThreadingHTTPServer):
         last = min(self.count, ceil(self._number(query["before"])) - 1) if "before" in query else self.count
         last = min(last, int(query.get("olderThan", last + 1)) - 1)
         ids = range(last, max(first - 1, last - int(query["pageSize"])), -1)
+        return b'{"lastActivityId": %d, "activities": [%s]}' % (self.count, self.rows(ids))
+
+    def rows(self, ids: Iterable[int]) -> bytes:
+        """The activities with these ids, with commas between them."""
         start = int(START.timestamp()) * SECOND
-        rows = (
+        return b",".join(
             ROW % {b"id": n, b"time": at // SECOND, b"fraction": at % SECOND, b"device": n % 9973}
             for n, at in ((n, start + (n - 1) * self.every) for n in ids)
         )
-        return b'{"lastActivityId": %d, "activities": [%s]}' % (self.count, b",".join(rows))
 
     def _number(self, epoch: str) -> float:
         """The id, with a fraction, of the activity at a point in time."""

@@ -30,6 +30,9 @@ class OffsetPagination:
     Only an empty page is the end: after a short page, the next request asks for the rows behind it. The offset advances
     by the rows that came, not by those requested, because servers may send fewer. Rows of an earlier page are removed,
     unless they have been edited since.
+
+    Attributes:
+        moved: Rows by which the listing has moved forward while it was read, because rows were deleted.
     """
 
     first = 0
@@ -43,6 +46,8 @@ class OffsetPagination:
         self._limit_param = by_offset.size_param
         self._limit = settings.rows_per_page
         self._max_pages = settings.max_pages
+        self.moved = 0
+        self._new = 0
         self._pages = 0
         self._setbacks = 0
         self._consumed = 0
@@ -117,6 +122,8 @@ class OffsetPagination:
             self._count_setback(position)
         self._remember(keys)
         self._consumed = position + len(keys)
+        self._new += len(new)
+        self.moved = max(self.moved, self.first + self._new - self._consumed)
         is_short = len(keys) < (self._largest or self._limit)
         self._largest = max(self._largest, len(keys))
         next_position = self._consumed if is_short or self._largest == 1 else self._consumed - 1

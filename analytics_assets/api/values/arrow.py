@@ -21,7 +21,7 @@ from msgspec import Raw
 
 from analytics_assets.api.catalog import RESCUED, Column, Resource
 from analytics_assets.api.values.cells import PRECISION, SCALE, UnfitError, read_cell
-from analytics_assets.api.values.columns import FIELD, MOST_COLUMNS, choose_column, column_name, key_columns
+from analytics_assets.api.values.columns import FIELD, MOST_COLUMNS, choose_column, column_name, key_columns, key_text
 from analytics_assets.api.values.tokens import DEEPEST, NULL, UNFIT, Row, canonical, find_nested, is_unfit, rescue
 
 Rescued: TypeAlias = defaultdict[int, dict[str, Raw]]
@@ -136,6 +136,14 @@ def spread(table: "pa.Table", resource: Resource, columns: dict[str, str], typed
         named = pa.field(columns[field], pa.string(), metadata={FIELD: field})
         table = table.append_column(named, _to_json(values, field, rescued))
     return table.set_column(table.column_names.index(RESCUED), RESCUED, _to_objects(rescued, len(others)))
+
+
+def key_texts(table: "pa.Table", key: Sequence[str]) -> "pa.ChunkedArray":
+    """Returns the key of each row as text, by which the state knows it; several values as a list in JSON."""
+    if len(key) == 1:
+        return pc.cast(table[key[0]], pa.string())
+    values = zip(*(table[name].to_pylist() for name in key), strict=True)
+    return pa.chunked_array([[key_text(each) for each in values]], pa.string())
 
 
 def undeclared_hints(schema: "pa.Schema") -> TTableSchemaColumns:

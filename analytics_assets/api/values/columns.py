@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from typing import Any
 
+from dlt.common.json import json
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 
@@ -42,6 +43,11 @@ _NAMING = NamingConvention()
 def key_columns(resource: Resource) -> list[str]:
     """Returns the columns of the primary key."""
     return [column_name(name) for name in resource.key_names]
+
+
+def key_text(key: object) -> str:
+    """Returns the key of a row as text, by which the state knows it; several values as a list in JSON."""
+    return json.dumps(list(key)) if isinstance(key, tuple) else str(key)
 
 
 def choose_column(field: str, taken: Collection[str]) -> str:

@@ -22,6 +22,9 @@ Metadata = dict[str, Any]
 NEW_ONLY = "what is new"
 """What a sync reads that requests new rows only."""
 
+BY_ORDER = f"{NEW_ONLY}, by the listing's order"
+"""What a sync reads that knows where in the listing new rows are."""
+
 
 def describe_sync(
     names: Names, done: Synced, session: Session, secrets: list[str | None], facts: Mapping[str, str]
@@ -61,6 +64,8 @@ def describe_sync(
         **facts,
         **_cursors(stats),
     }
+    if stats.order:
+        metadata["listing_order"] = str(stats.order)
     if done.undeclared:
         metadata[UNDECLARED] = {
             redact(field, secrets)[:LONGEST_FIELD]: redact(name, secrets) for field, name in done.undeclared.items()
@@ -120,7 +125,7 @@ def rows_last_time(instance: dg.DagsterInstance, key: dg.AssetKey, facts: Mappin
     if last is None:
         return None
     values: dict[str, Any] = {name: value.value for name, value in last.metadata.items()}
-    if values.get("reads") == NEW_ONLY or any(values.get(name) != value for name, value in facts.items()):
+    if values.get("reads") in {NEW_ONLY, BY_ORDER} or any(values.get(name) != value for name, value in facts.items()):
         return None
     rows: int | None = values.get("rows_read")
     return rows
@@ -130,6 +135,8 @@ def _reads(done: Synced, session: Session) -> str:
     endpoint = session.settings.endpoint(done.resource.name)
     if done.is_complete:
         return "everything"
+    if done.by_order:
+        return BY_ORDER
     by_the_api = endpoint.since_param is not None or endpoint.newest_first
     return NEW_ONLY if by_the_api else "reads everything, loads what is new"
 

@@ -198,9 +198,9 @@ def _incremental(resource: Resource) -> str:
         return "no, every sync reads the complete listing"
     return (
         f"by `{resource.cursor}`. A sync starts {resource.lag_seconds} s (or the setting `lag_seconds`) behind its"
-        " newest value, because rows may appear late. If the API can filter by the field or lists the newest rows"
-        " first, a sync reads new rows only; otherwise it reads everything and loads new rows. The metadata `reads` of"
-        " a materialization says which"
+        " newest value, because rows may appear late. If the API can filter by the field, or lists rows in its order,"
+        " a sync reads new rows only; otherwise it reads everything and loads new rows. The metadata `reads` of a"
+        " materialization says which"
     )
 
 

@@ -94,7 +94,7 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
             with (
                 first_lines_only(),
                 analytics.open(plan.settings, plan.target, log, most) as session,
-                begin_sync(session, selected, analytics.busy_timeout) as pending,
+                begin_sync(session, selected, analytics.busy_timeout, plan.reading) as pending,
             ):
                 yield from _sync_each(step, plan, session, pending)
                 if step.failures and not names.split:

@@ -12,10 +12,10 @@ from typing import Any
 import dagster as dg
 
 from analytics_assets.api.catalog import Resource
-from analytics_assets.api.reading import Reading
+from analytics_assets.api.reading import Reading, usual_lag
 from analytics_assets.api.settings import Settings
-from analytics_assets.api.source import usual_lag
 from analytics_assets.defs.assets.config import Mode
+from analytics_assets.defs.assets.materialization import BY_ORDER
 from analytics_assets.defs.assets.run_facts import NO_WINDOW
 from analytics_assets.defs.names import Names
 from analytics_assets.warehouse.session import Session
@@ -171,6 +171,6 @@ def _last_whole(names: Names, instance: dg.DagsterInstance, settings: Settings, 
     event = instance.get_latest_materialization_event(names.asset_key(resource.name))
     last = event.asset_materialization if event else None
     values: dict[str, Any] = {name: value.value for name, value in last.metadata.items()} if last else {}
-    if values.get("dialect") != settings.wire_format.name or "requests" not in values:
-        return "How long it is, is not known: no sync has read it yet"
+    if values.get("dialect") != settings.wire_format.name or "requests" not in values or values["reads"] == BY_ORDER:
+        return "How long it is, is not known: the last sync has not read it whole"
     return f"The last sync has read {values['rows_read']:,} rows of it, in {values['requests']:,} requests"

@@ -309,6 +309,13 @@ def test_a_sync_asks_for_what_is_new_and_says_what_it_doubts(world: World, way: 
     world.said.clear()
     assert "activities" in said
     new(5, 30)
+    # Events never get another time. If all of them do, where they are, it is noticed.
+    upstream.now += 100_000
+    upstream.rows[:] = [row | {"activityTime": row["activityTime"] + 100_000} for row in upstream.rows]
+    done = world.sync()
+    assert (done.by_order, done.rows_loaded) == (False, len(upstream.rows))
+    [said] = world.said
+    assert "a row that was known has another cursor value" in said
 
 
 @pytest.mark.parametrize("way", ["ascending", "descending"])

@@ -101,9 +101,18 @@ class NewPart(OffsetPagination):
         return min(moments) > self._order.at + self._bound
 
     def _find_anchor(self, position: int, rows: list[Row]) -> int | None:
-        """Returns the offset of the anchor, given the rows from a position on; `None` if it is not among them."""
+        """Returns the offset of the anchor, given the rows from a position on; `None` if it is not among them.
+
+        Raises:
+            DisorderError: The anchor has another cursor value than before.
+        """
         keys = [key_text(self._key_of(row)) for row in rows]
-        return position + keys.index(self._order.anchor) if self._order.anchor in keys else None
+        if self._order.anchor not in keys:
+            return None
+        index = keys.index(self._order.anchor)
+        if self._moment(rows[index]) != self._order.at:
+            raise DisorderError("a row that was known has another cursor value")
+        return position + index
 
     async def _find_first(self) -> int:
         """Returns an offset less than a page before the first row that may be the anchor, or 0."""

@@ -30,7 +30,7 @@ class Parameters:
     Args:
         worker: CPU seconds a row at a worker.
         warehouse: CPU seconds a row in the warehouse, without what grows with the table.
-        scan: Seconds a row that is there already and each slice, if the key has no index.
+        scan: CPU seconds a row that is there already and each slice, if the key has no index.
         wire: Bytes a row in the API's responses.
         stored: Bytes a row in the table.
     """
@@ -42,17 +42,17 @@ class Parameters:
     stored: float
 
     @classmethod
-    def of(cls, small: "Measured", large: "Measured") -> "Parameters":
-        """The parameters that follow from backfills of two sizes."""
-        grown = large.notes["merge"][0] - small.notes["merge"][0]
-        scan = max(0.0, grown / (large.rows - small.rows))
-        merging = scan * sum(number * SLICE for number in range(large.rows // SLICE))
+    def of(cls, found: "Measured") -> "Parameters":
+        """The parameters that follow from a backfill."""
+        without_index, with_index = found.notes["merge"]
+        scan = max(0.0, without_index - with_index) / found.rows
+        scans = scan * sum(number * SLICE for number in range(found.rows // SLICE))
         return cls(
-            large.worker_cpu / large.rows,
-            max(0.0, large.postgres_cpu - merging) / large.rows,
+            found.worker_cpu / found.rows,
+            max(0.0, found.postgres_cpu - scans) / found.rows,
             scan,
-            large.sent / large.rows,
-            large.stored / large.rows,
+            found.sent / found.rows,
+            found.stored / found.rows,
         )
 
 

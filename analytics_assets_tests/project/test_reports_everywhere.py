@@ -121,7 +121,8 @@ def rows_of(warehouse: Tables, report: Report, tmp_path: Path) -> list[tuple[Any
         with warehouse.lake.connect([report.name], "reports") as connection:
             rows = connection.execute(f"{query} {report.name}").fetchall()
     else:
-        rows = warehouse.execute(f"{query} reports.{report.name}")
+        catalog = "lake." if warehouse.kind == "ducklake" else ""
+        rows = warehouse.execute(f"{query} {catalog}reports.{report.name}")
     types = [column.type for column in report.columns]
     found = [tuple(value_of(value, type_) for value, type_ in zip(row, types, strict=True)) for row in rows]
     return sorted(found, key=lambda row: [(value is None, value) for value in row[: len(report.key)]])

@@ -22,6 +22,9 @@ Loads = tuple[str | None, int]
 """The newest load of a resource, by its id, and how many there were."""
 
 
+KEEP_APART = "Keep such runs apart, by the limit of the pool and one Dagster instance."
+
+
 class OvertakenError(Exception):
     """Another run has loaded the table since this one began to read, so what was read may be older than the table."""
 
@@ -106,7 +109,8 @@ class Turn:
 
         Raises:
             OvertakenError: Another run has loaded the table since this one began to read.
-            DestinationError: Another run has the table for too long, or the clocks of two hosts differ.
+            DestinationError: Another run has the table for too long or has loaded it again, or the clocks of two hosts
+                differ.
         """
         if is_alone(self.session):
             return
@@ -120,12 +124,18 @@ class Turn:
         loads, own = self._find_loads(), dlt.current.load_package_state()["load_id"]
         # dlt restores the state of the load with the greatest id.
         is_late = own <= (loads[0] or "")
+        has_news = loads != self._loads
+        if has_news and self.is_overtaken:
+            raise DestinationError(
+                f"{self._resource.name}: another run has loaded the table twice while this one read the API, and"
+                f" {self.session.target.type} has no lock that would make it wait. Nothing was written. {KEEP_APART}"
+            )
         if is_late and self.is_overtaken:
             raise DestinationError(
                 f"{self._resource.name}: the newest load of the table is of {loads[0]}, in seconds since 1970, and this"
                 f" one would be of {own}. Set the clocks of the hosts that load the table, and run again."
             )
-        if is_late or loads != self._loads:
+        if is_late or has_news:
             self.is_overtaken, self._loads = True, loads
             raise OvertakenError
 
@@ -159,7 +169,7 @@ class Turn:
         raise DestinationError(
             f"{self._resource.name}: another run has loaded the table at the same time, and {self.session.target.type}"
             " has no lock that would keep them apart. Neither load counts, so that the next sync loads the rows of both"
-            " once more. Keep such runs apart, by the limit of the pool and one Dagster instance."
+            f" once more. {KEEP_APART}"
         )
 
     def _find_loads(self) -> Loads:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg2
@@ -95,6 +96,31 @@ def test_a_run_is_overtaken_while_it_loads_other_tables_and_in_several_loads(
     for name in both:
         assert f"{name}: another run has loaded the table meanwhile" in project.log(result)
         assert warehouse.cells(name) == expected(name, api.rows[name])
+
+
+def test_without_a_lock_a_run_that_is_overtaken_twice_gives_up(
+    api: FakeApi,
+    project: Project,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warehouse = open_tables("delta", request, project, tmp_path, monkeypatch)
+    project.sync("policies")
+    with syncing(os.environ) as other:
+
+        def overtake(*, again: bool) -> None:
+            api.rows["policies"].append(policy(10 + again, f"2024-06-0{1 + again}T00:00:00Z"))
+            other.begin("policies")
+            assert other.end() == {"failed": {}, "said": []}
+            if again:
+                answer_late(api, "policies", partial(overtake, again=False))
+
+        answer_late(api, "policies", partial(overtake, again=True))
+        failed = project.run("policies")
+    assert "another run has loaded the table twice while this one read the API" in failure_message(failed)
+    project.sync("policies", config={"mode": "full"})
+    assert warehouse.cells("policies") == expected("policies", api.rows["policies"])
 
 
 def test_a_sqlite_table_that_another_run_keeps_is_waited_for_with_a_limit(

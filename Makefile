@@ -40,9 +40,9 @@ demo: install ## load the built-in demo API into DuckDB through Dagster (DIALECT
 dev: install ## run Dagster's UI on http://localhost:3000 (PORT=3001 for another port)
 	$(DEMO_ENV) $(BIN)/python -m analytics_assets dev --port $(PORT)
 
-# Three at a time, on two cores too: some tests wait for Dagster's daemon most of their time.
-test: install ## run the whole test suite, three tests at a time
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+# Four at a time, on two cores too: many tests wait for servers and processes most of their time.
+test: install ## run the whole test suite, four tests at a time
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 check: install ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -25,7 +25,7 @@ from analytics_assets.api.values.columns import undeclared_columns
 from analytics_assets.garbage import rarely_collected
 from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.client import Client
-from analytics_assets.warehouse.deletions import mark_deleted
+from analytics_assets.warehouse.deletions import ShrunkListingError, mark_deleted
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
 from analytics_assets.warehouse.locks import BusyError, can_share, has_locks, hold
@@ -277,7 +277,8 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
         if not turn.leaves_state_alone:
             note_shape(source, listing, unfilled, from_empty=table.is_empty)
         pipeline = load(source, into_empty=into_empty)
-        turn.settle(load_ids(pipeline))
+        own = load_ids(pipeline)
+        turn.settle(own)
         into_empty = False
         loaded += rows_loaded(pipeline, resource)
         load_id = load_id or last_load_id(pipeline)
@@ -285,13 +286,18 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
     if from_empty or is_complete:
         _warn_of_unmet(listing, session.log)
     deleted = rows = 0
-    with session.client as client:
-        exists = loaded > 0 or client.has_table(resource.name)
-        if exists and is_complete and not resource.append_only:
-            settings = session.settings
-            deleted = mark_deleted(client, resource, load_id, settings.start, settings.max_deleted_share)
-        if exists:
-            rows = count_rows(client, resource)
+    try:
+        with session.client as client:
+            exists = loaded > 0 or client.has_table(resource.name)
+            if exists and is_complete and not resource.append_only:
+                settings = session.settings
+                deleted = mark_deleted(client, resource, load_id, settings.start, settings.max_deleted_share)
+            if exists:
+                rows = count_rows(client, resource)
+    except ShrunkListingError:
+        # Where no lock keeps runs apart, another one may have put its rows in place of those of this run.
+        turn.settle(own)
+        raise
     columns = pipeline.default_schema.tables.get(resource.name, {}).get("columns", {})
     return Synced(
         resource=resource,

@@ -26,6 +26,16 @@ Rows: TypeAlias = Any
 """A dataset or a table of Arrow, which has no types."""
 
 
+LISTED = pa.schema(
+    {
+        **dict.fromkeys(("schema_name", "pipeline_name", "load_id", "_dlt_load_id"), pa.string()),
+        "status": pa.int64(),
+        "inserted_at": pa.timestamp("us", "UTC"),
+    }
+)
+"""Columns of a table of dlt's own, as far as the names of its files tell."""
+
+
 class TablesClient(Client):
     """Tables of files. Within one `with client:` a table stays as it was when it was first looked at."""
 
@@ -161,7 +171,10 @@ class TablesClient(Client):
             }
             for names, file in self._files(name)
         ]
-        return pa.Table.from_pylist(rows) if rows else None
+        client = self._client
+        # All loads may have been taken back: the table is empty then, and still there.
+        exists = rows or client.fs_client.exists(client.get_table_dir(name))
+        return pa.Table.from_pylist(rows, LISTED) if exists else None
 
     def _files(self, table: str) -> Iterator[tuple[list[str], FileItem]]:
         """The files of a table of dlt's own, and the parts of their names: schema, then load or time, then hash."""

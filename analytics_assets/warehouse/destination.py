@@ -32,14 +32,14 @@ DLT_SQLALCHEMY = "dlt.destinations.sqlalchemy"
 
 DLT_FILESYSTEM = "dlt.destinations.filesystem"
 
-_NAMES_OF_OTHERS = {
-    **dict.fromkeys(("mysql", "mariadb", "sqlite"), "sqlalchemy"),
-    **dict.fromkeys(("delta", "iceberg"), f"{FILESYSTEM}, with TABLE_FORMAT set to that"),
-}
-"""What dlt calls destinations that people know by another name."""
-
 _LIBRARIES = {"delta": "deltalake", "iceberg": "pyiceberg"}
 """What reads and writes tables of a format. Extras have the names of the formats."""
+
+_NAMES_OF_OTHERS = {
+    **dict.fromkeys(("mysql", "mariadb", "sqlite"), SQLALCHEMY),
+    **dict.fromkeys(_LIBRARIES, f"{FILESYSTEM}, with TABLE_FORMAT set to that"),
+}
+"""What dlt calls destinations that people know by another name."""
 
 _UNKNOWN_TO_DLT: dict[str, dict[str, Any]] = {
     DUCKDB: {"supports_transactions": True},

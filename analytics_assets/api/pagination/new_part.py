@@ -116,20 +116,22 @@ class NewPart(OffsetPagination):
 
     async def _find_first(self) -> int:
         """Returns an offset less than a page before the first row that may be the anchor, or 0."""
-        place = high = self._order.place
+        place = self._order.place
         if self._find_anchor(place, (await self._rows_at(place))[:1]) == place:
             return place
         if await self._is_before(place):
             raise DisorderError("rows were added before those that were known")
-        low, step = place, self._limit
-        while low > 0:
-            low = max(0, place - step)
-            if await self._is_before(low):
-                break
+        return await self._find_before(place, self._limit, self._is_before)
+
+    async def _find_before(self, beyond: int, closeness: int, is_before: Callable[[int], Awaitable[object]]) -> int:
+        """Returns an offset, or 0, at which `is_before` holds, and `closeness` behind which it holds no more."""
+        low = high = beyond
+        step = closeness
+        while low > 0 and not await is_before(low := max(0, beyond - step)):
             high, step = low, 2 * step
-        while high - low > self._limit:
+        while high - low > closeness:
             middle = (low + high) // 2
-            if await self._is_before(middle):
+            if await is_before(middle):
                 low = middle
             else:
                 high = middle
@@ -143,7 +145,11 @@ class NewPart(OffsetPagination):
         return found is not None and found < self._order.at - self._bound
 
     async def _rows_at(self, offset: int, count: int = 1) -> list[Row]:
-        """Requests a few rows. What the API refuses counts as beyond the end."""
+        """Requests a few rows.
+
+        Raises:
+            DisorderError: The API refuses the request, or the rows are not in order.
+        """
         params = {self._offset_param: str(offset), self._limit_param: str(max(count, self._least))}
         try:
             rows = await self._ask(self._start.with_params(params))
@@ -163,7 +169,7 @@ class NewPart(OffsetPagination):
             rows = await self._rows_at(last, 2)
             if len(rows) == 1:
                 return self._order.place
-            end = last if rows else await self._find_last(last)
+            end = last if rows else await self._find_before(last, 1, self._rows_at)
             # Rows that have come at the beginning meanwhile have moved the anchor backward.
             found_again = self._find_anchor(found_at, await self._rows_at(found_at, self._limit))
             if found_again is None or (rows and found_again == found_at):
@@ -172,19 +178,6 @@ class NewPart(OffsetPagination):
                 return end - found_again
             found_at = found_again
         raise DisorderError("rows were added behind those that were known")
-
-    async def _find_last(self, empty: int) -> int:
-        """Returns the offset of the last row, given one that is beyond it."""
-        low, high, step = empty, empty, 1
-        while low > 0 and not await self._rows_at(low := max(0, empty - step)):
-            high, step = low, 2 * step
-        while high - low > 1:
-            middle = (low + high) // 2
-            if await self._rows_at(middle):
-                low = middle
-            else:
-                high = middle
-        return low
 
     def _moment(self, row: Row) -> datetime:
         token = row[self._cursor] if self._cursor in row else find_nested(row, self._cursor)

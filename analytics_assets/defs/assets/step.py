@@ -90,11 +90,12 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
         step = Step(names, context, run)
         try:
             plan = _plan(step, config, analytics, selected)
+            read_ahead = Reading(everything=True) if plan.rebuild else plan.reading
             log, most = also_shown(context.log.warning), patience(names, context, plan.target.duckdb_path)
             with (
                 first_lines_only(),
                 analytics.open(plan.settings, plan.target, log, most) as session,
-                begin_sync(session, selected, analytics.busy_timeout, plan.reading) as pending,
+                begin_sync(session, selected, analytics.busy_timeout, read_ahead) as pending,
             ):
                 yield from _sync_each(step, plan, session, pending)
                 if step.failures and not names.split:

@@ -103,9 +103,9 @@ class Settings(BaseConfiguration):
     resource's."""
     max_pages: int = 100_000
     """Pages of one listing after which the sync fails; it never truncates a listing."""
-    rows_per_load: int = 250_000
+    rows_per_load: int = 120_000
     """Rows after which a load is committed and the listing goes on with another, so that neither memory nor temporary
-    disk grows with the listing. Each load costs a merge, about half a second and more."""
+    disk grows with the listing. DuckDB packs as many, 122,880, into one of its row groups."""
     max_response_mb: float = 64
     """Megabytes of one decoded response above which the sync fails."""
     max_deleted_share: float = 0.5

@@ -6,14 +6,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from analytics_assets.project import read_umask
-from analytics_assets.warehouse.duckdb_options import DUCKDB_STORAGE, duckdb_options
+from analytics_assets.warehouse.duckdb_options import DUCKDB_MEMORY, DUCKDB_STORAGE, duckdb_options
 from analytics_assets.warehouse.errors import DestinationError
 
 _UMASK_LOCK = threading.Lock()
@@ -48,6 +48,19 @@ def open_duckdb(
     """
     with _as_private_as(path), closing(_connect(path, duckdb_options(memory_limit), timeout, log)) as connection:
         yield connection
+
+
+def free_blocks(connection: duckdb.DuckDBPyConnection, memory_limit: str | None) -> None:
+    """Makes DuckDB forget blocks of the file that nobody uses now. By itself it keeps all that its limit allows.
+
+    Args:
+        connection: An open connection.
+        memory_limit: The limit with which the file was opened.
+    """
+    # DuckDB has no statement for it. It frees blocks for a lower limit, and refuses one that is below what is in use.
+    with suppress(duckdb.OutOfMemoryException):
+        connection.execute("SET memory_limit = '16MB'")
+    connection.execute(f"SET memory_limit = '{memory_limit or DUCKDB_MEMORY}'")
 
 
 @contextmanager

@@ -38,6 +38,8 @@ def duckdb_options(memory_limit: str | None = None) -> dict[str, Any]:
         "custom_user_agent": "analytics_assets",
         "memory_limit": memory_limit or DUCKDB_MEMORY,
         "threads": DUCKDB_THREADS,
+        # Each Parquet file is read once.
+        "enable_external_file_cache": False,
         "allocator_flush_threshold": DUCKDB_FLUSH,
         "allocator_bulk_deallocation_flush_threshold": DUCKDB_FLUSH,
         # By default DuckDB still writes a transaction into the log that it estimates to be small.

@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ DEDUPLICATED = "x-stage-data-deduplicated"
 """dlt's table hint that no key is twice among the rows to merge. dlt then skips its search for repeated keys, a window
 over whole rows: 200 rows of 1 MB do not fit into it with 400 MB of memory."""
 
+MayAppend = Callable[[pa.Table], bool]
+
 ROW_GROUP = 4_000
 """Rows after which a row group is written, about. Larger groups load a little faster and take more memory."""
 
@@ -34,7 +36,7 @@ ROW_GROUP_BYTES = 8_000_000
 
 
 def write_parquet(
-    source: DltSource, listing: Listing, directory: str, *, once: bool = False, may_append: bool = False
+    source: DltSource, listing: Listing, directory: str, *, once: bool = False, may_append: MayAppend | None = None
 ) -> None:
     """Appends a `ParquetStep` to the steps of a resource.
 
@@ -44,7 +46,7 @@ def write_parquet(
         directory: Where to write the files.
         once: Whether each file is loaded just once, as `loads_once` says. If so, and no key is in the files twice, dlt
             need not look for repeated keys.
-        may_append: Whether such a file may be appended instead of merged, as `can_append` says.
+        may_append: Tells, given all keys, whether such a file may be appended instead of merged; by default none may.
     """
     resource = listing.resource
     built = source.resources[resource.name]
@@ -63,11 +65,11 @@ class ParquetStep:
     """The last step of a resource: collects its tables in files, and hands the files to dlt at the end of the listing.
 
     A table with a new column begins another file, because all row groups of a file have the same columns. With `once`
-    the step counts distinct keys: if no key is there twice, and with `may_append`, a single file is appended to the
+    the step counts distinct keys: if no key is there twice, and `may_append` agrees, a single file is appended to the
     table. Every other file is merged.
     """
 
-    def __init__(self, listing: Listing, directory: str, *, once: bool, may_append: bool) -> None:
+    def __init__(self, listing: Listing, directory: str, *, once: bool, may_append: MayAppend | None) -> None:
         resource = listing.resource
         self._name = resource.name
         self._directory = directory
@@ -135,13 +137,16 @@ class ParquetStep:
             # A resource without any row gets a table, too.
             yield dlt.mark.materialize_table_schema()
         columns = undeclared_hints(pa.schema(self._undeclared.values()))
-        once = self._once and _are_distinct(self._keys)
+        keys = pa.concat_tables(self._keys) if self._keys else None
+        once = self._once and (keys is None or _are_distinct(keys))
+        # dlt appends each file in a transaction of its own: of several files, a crash could leave some.
+        append = once and self._may_append and len(self._files) == 1 and keys and self._may_append(keys)
+        self._keys, keys = [], None
         if once and self._cursor:
             # dlt warns if a table without a search for repeated keys has an order in which to search.
             columns[self._cursor] = {"dedup_sort": None}
         hints = dlt.mark.make_hints(
-            # dlt appends each file in a transaction of its own: of several files, a crash could leave some.
-            write_disposition="append" if once and self._may_append and len(self._files) == 1 else "merge",
+            write_disposition="append" if append else "merge",
             # `None` keeps the columns of the schema, an empty dict would delete them.
             columns=columns or None,
             additional_table_hints={DEDUPLICATED: once},
@@ -168,11 +173,8 @@ class ParquetStep:
         return pa.Table.from_arrays(arrays, schema=pa.schema([*fields, *own]))
 
 
-def _are_distinct(keys: list[pa.Table]) -> bool:
-    """Whether no two rows of the tables, whose columns are those of the key, are equal."""
-    if not keys:
-        return True
-    table = pa.concat_tables(keys)
+def _are_distinct(table: pa.Table) -> bool:
+    """Whether no two rows of a table, whose columns are those of the key, are equal."""
     if table.num_columns == 1:
         return bool(pc.count_distinct(table[0]).as_py() == table.num_rows)
     return bool(table.group_by(table.column_names).aggregate([]).num_rows == table.num_rows)

@@ -135,18 +135,6 @@ def loads_once(target_type: str) -> bool:
     return target_type in {DUCKDB, FILESYSTEM}
 
 
-def can_append(target_type: str, *, into_empty: bool) -> bool:
-    """Whether a load may append its rows instead of merging them, provided that it holds no id twice.
-
-    In an empty table the outcome is the same. Appending needs no staging table, and less time and memory.
-
-    Args:
-        target_type: Type of the destination.
-        into_empty: Whether the table is empty, new, or dropped before the load.
-    """
-    return into_empty and target_type == DUCKDB
-
-
 def build_client(connector: Connector, destination: Destination[Any, Any], working_dir: str) -> Client:
     """A client that asks the destination. It connects in `with client:`, as often as needed.
 

@@ -1,5 +1,6 @@
 """What the syncs of one run share: checked settings, an open destination, and a working directory."""
 
+import gc
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
@@ -63,6 +64,14 @@ class Session:
     def secrets(self) -> list[str]:
         """Values of the destination's configuration that no message may show."""
         return [*secrets_of(self.client.config), *staging_secrets()]
+
+    def free_memory(self) -> None:
+        """Frees what a load leaves: dlt's pipelines, which refer to themselves, and DuckDB's blocks in memory."""
+        gc.collect()
+        if self.connection:
+            from analytics_assets.warehouse.duckdb_file import free_blocks  # noqa: PLC0415 - definitions need no DuckDB
+
+            free_blocks(self.connection, self.settings.duckdb_memory)
 
     def publish(self) -> None:
         """Makes the copy for readers, where there is to be one (see `read_copy`). It never raises."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dlt
 from dlt.destinations.exceptions import DatabaseException
@@ -31,7 +31,6 @@ from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftov
 from analytics_assets.warehouse.locks import BusyError, can_share, has_locks, hold
 from analytics_assets.warehouse.pipeline import (
     build_pipeline,
-    can_append,
     file_format,
     last_load_id,
     load_ids,
@@ -42,9 +41,19 @@ from analytics_assets.warehouse.pipeline import (
 )
 from analytics_assets.warehouse.session import BUSY_TIMEOUT, Session
 from analytics_assets.warehouse.shape import note_shape
-from analytics_assets.warehouse.table_state import TableState, count_rows, read_table_state, usable_order
+from analytics_assets.warehouse.table_state import (
+    TableState,
+    count_rows,
+    has_any_key,
+    read_table_state,
+    usable_order,
+)
+from analytics_assets.warehouse.target import DUCKDB
 from analytics_assets.warehouse.turn import Loads, Turn, await_turn, find_loads
 from analytics_assets.warehouse.windows import drop_forgotten
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Run = Callable[[dlt.Pipeline, DltSource, Mapping[str, Any]], object]
 """Runs a pipeline, given the source and further arguments of `dlt.Pipeline.run`."""
@@ -282,6 +291,10 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
         into_empty = False
         loaded += rows_loaded(pipeline, resource)
         load_id = load_id or last_load_id(pipeline)
+        columns = pipeline.default_schema.tables.get(resource.name, {}).get("columns", {})
+        if listing.is_cut:
+            del source, pipeline
+            session.free_memory()
     is_complete = resource.cursor is None or reading.everything
     if from_empty or is_complete:
         _warn_of_unmet(listing, session.log)
@@ -298,7 +311,6 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
         # Where no lock keeps runs apart, another one may have put its rows in place of those of this run.
         turn.settle(own)
         raise
-    columns = pipeline.default_schema.tables.get(resource.name, {}).get("columns", {})
     return Synced(
         resource=resource,
         stats=listing.stats,
@@ -384,10 +396,17 @@ def _load(  # noqa: PLR0913 - all but the source is the same for each part
             with session.client as client:
                 client.prepare_drop()
 
+    def are_new(keys: "pa.Table") -> bool:
+        if into_empty:
+            return True
+        with session.client as client:
+            return not has_any_key(client, resource, keys)
+
     await_turn(source, resource, begin)
     if takes_json_text(session.destination):
-        append = can_append(destination, into_empty=into_empty)
-        write_parquet(source, listing, session.working_dir, once=loads_once(destination), may_append=append)
+        # Other destinations may load a file twice, and none but DuckDB was measured.
+        may_append = are_new if destination == DUCKDB else None
+        write_parquet(source, listing, session.working_dir, once=loads_once(destination), may_append=may_append)
     else:
         write_rows(source, listing)
     # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlt.common.schema.typing import TTableSchemaColumns
 
@@ -17,6 +17,9 @@ from analytics_assets.warehouse.errors import CatalogChangeError
 from analytics_assets.warehouse.owner import not_ours, refuse_made_by_others, stored_tables
 from analytics_assets.warehouse.shape import SHAPE, declared_shape, find_unfilled
 from analytics_assets.warehouse.sql import as_argument, first_row, qualified_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LOAD_ID = "_dlt_load_id"
 """Column in which dlt keeps the load of a row."""
@@ -147,3 +150,23 @@ def count_between(client: Client, resource: Resource, start: datetime, end: date
     query = f"SELECT count(*) FROM {qualified_table(client, resource)} WHERE {cursor} >= %s AND {cursor} < %s"
     [count] = first_row(client, query, as_argument(client, start), as_argument(client, end))
     return int(count)
+
+
+def has_any_key(client: Client, resource: Resource, keys: "pa.Table") -> bool:
+    """Whether a table in DuckDB has one of the keys. The client is connected.
+
+    Args:
+        client: Asks a DuckDB database.
+        resource: The resource.
+        keys: The columns of its key.
+    """
+    if not client.has_table(resource.name):
+        return False
+    connection = client.sql_client.native_connection
+    connection.register("loaded_keys", keys)
+    names = ", ".join(map(client.sql_client.escape_column_name, keys.column_names))
+    query = f"FROM {qualified_table(client, resource)} SEMI JOIN loaded_keys USING ({names}) SELECT 1 LIMIT 1"
+    try:
+        return bool(client.sql_client.execute_sql(query))
+    finally:
+        connection.unregister("loaded_keys")

@@ -2,9 +2,12 @@
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
+import duckdb
 import pytest
 
+from analytics_assets.warehouse.duckdb_file import free_blocks, open_duckdb
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.holder import holding
 from analytics_assets_tests.support.project import Project, failure_message, resource_config
@@ -56,3 +59,32 @@ def test_a_file_that_is_no_duckdb_is_named(
     message = failure_message(project.run("roles", run_config=resource_config(busy_timeout=0.6)))
     assert f"Cannot open the DuckDB file {database}" in message
     assert api.requests == []
+
+
+def test_blocks_that_nobody_uses_are_freed(tmp_path: Path) -> None:
+    with open_duckdb(tmp_path / "many.duckdb", 1, "300MB", print) as connection:
+        connection.execute("CREATE TABLE numbers AS SELECT random() AS number FROM range(8_000_000)")
+        connection.execute("CHECKPOINT")
+        connection.execute("SELECT sum(number) FROM numbers")
+        before = blocks_in_memory(connection)
+        free_blocks(connection, "300MB")
+        assert before > 30e6
+        assert blocks_in_memory(connection) < 16e6
+        assert connection.execute("SELECT current_setting('memory_limit')").fetchall() == [("286.1 MiB",)]
+
+
+def blocks_in_memory(connection: duckdb.DuckDBPyConnection) -> int:
+    query = "SELECT memory_usage_bytes FROM duckdb_memory() WHERE tag = 'BASE_TABLE'"
+    [(found,)] = connection.execute(query).fetchall()
+    return int(found)
+
+
+def test_a_limit_that_is_too_low_to_free_blocks_stays_as_it_was(tmp_path: Path) -> None:
+    with open_duckdb(tmp_path / "many.duckdb", 1, "300MB", print) as connection:
+        # What a temporary table has is in use, and cannot go to disk.
+        connection.execute("SET temp_directory = ''")
+        connection.execute("CREATE TEMP TABLE numbers AS SELECT random() AS number FROM range(8_000_000)")
+        with pytest.raises(duckdb.OutOfMemoryException):
+            connection.execute("SET memory_limit = '16MB'")
+        free_blocks(connection, "300MB")
+        assert connection.execute("SELECT current_setting('memory_limit')").fetchall() == [("286.1 MiB",)]

@@ -1,16 +1,20 @@
 """A long listing is committed load by load while it is read on: what is there when it ends, or breaks off."""
 
+import gc
 import tempfile
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dlt import Pipeline
 
 from analytics_assets.api.catalog import Column
 from analytics_assets.demo.exchange import Request
+from analytics_assets.warehouse import sync
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.project import Project, failure_message, metadata
@@ -47,6 +51,8 @@ def test_a_long_listing_is_requested_once_and_loaded_in_parts(api: FakeApi, proj
     api.rows["activities"].reverse()
     said = metadata(project.sync("activities"), "activities")
     assert loads(project, "activities") > 1
+    # None of its ids is in the table, so that no part is merged.
+    assert not project.query("SELECT * FROM duckdb_tables() WHERE schema_name = 'analytics_staging'")
     assert (said["rows_loaded"], said["rows_read"], said["dagster/row_count"]) == (ROWS, ROWS, ROWS)
     assert set(Counter(map(offset, api.asked("activities"))).values()) == {1}
     assert project.ids("activities") == list(range(1, ROWS + 1))
@@ -73,6 +79,26 @@ def test_the_temporary_disk_holds_one_load_at_a_time(
         project.sync("activities", config={"mode": "rebuild"})
         peaks.append(max(sizes))
     assert peaks[0] < peaks[1] / 2
+
+
+def test_the_pipelines_of_former_loads_are_not_kept_in_memory(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.rows["activities"] = events(1, 4 * ROWS)
+    build, kept = sync.build_pipeline, []
+
+    def count_and_build(*arguments: Any) -> Pipeline:
+        kept.append(sum(isinstance(each, Pipeline) for each in gc.get_objects()))
+        return build(*arguments)
+
+    monkeypatch.setattr(sync, "build_pipeline", count_and_build)
+    gc.disable()
+    try:
+        project.sync("activities")
+    finally:
+        gc.enable()
+    assert len(kept) > 3
+    assert kept[-1] == kept[1]
 
 
 def measure(directory: Path, sizes: list[int], _: Request) -> None:

@@ -40,6 +40,21 @@ def test_the_first_load_is_appended_and_the_next_is_merged(
     assert project.ids("policies") == [row["id"] for row in api.rows["policies"]]
 
 
+def test_rows_whose_ids_the_table_has_not_are_appended(api: FakeApi, project: Project) -> None:
+    rows = api.rows["activities"]
+    project.sync("activities")
+    rows.append(activity(900))
+    project.sync("activities")
+    assert disposition(project, "activities") == "append"
+    assert not has_staging_table(project, "activities")
+
+    rows[2] |= {"message": "Edited"}
+    rows.append(activity(901))
+    project.sync("activities", config={"mode": "full"})
+    assert project.ids("activities") == [row["id"] for row in rows]
+    assert project.query("SELECT id FROM analytics.activities WHERE message = 'Edited'") == [(rows[2]["id"],)]
+
+
 def test_dlts_own_keys_win(api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOAD__TRUNCATE_STAGING_DATASET", "false")
     project.sync("roles")

@@ -45,6 +45,12 @@ def is_end(table: "pa.Table") -> bool:
     return bool(table.schema.metadata == END)
 
 
+def with_undeclared_hints(table: "pa.Table") -> Any:  # noqa: ANN401 - dlt's own
+    """The table, with what dlt has to know of columns of undeclared fields."""
+    hints = undeclared_hints(table.schema)
+    return dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
+
+
 class BatchReader:
     """First step of every resource: turns batches into tables, and follows the cursor.
 
@@ -80,8 +86,7 @@ class BatchReader:
             if self.cursor:
                 self._follow(self._intake.newest(table))
             self._track(table)
-            hints = undeclared_hints(table.schema)
-            yield dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
+            yield with_undeclared_hints(table)
         if batch.is_last:
             self._track(None)
             declared = [column.name for column in table.schema if not column.metadata]

@@ -73,7 +73,9 @@ class SyncStats:
     rows_read: int = 0
     """Rows of the listing, before the cursor filters them."""
     rows_unchanged: int = 0
-    """Rows that were read again because of the lag, and dropped because nothing in them had changed."""
+    """Rows that were read again, and dropped because nothing in them had changed."""
+    loaded_by: str | None = None
+    """Id of the load that brought the listing, if it is as it was then."""
     rows_without_cursor: int = 0
     """Rows whose cursor field is null."""
     rows_in_future: int = 0

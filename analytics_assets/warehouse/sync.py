@@ -290,7 +290,7 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
         turn.settle(own)
         into_empty = False
         loaded += rows_loaded(pipeline, resource)
-        load_id = load_id or last_load_id(pipeline)
+        load_id = load_id or listing.stats.loaded_by or last_load_id(pipeline)
         columns = pipeline.default_schema.tables.get(resource.name, {}).get("columns", {})
         if listing.is_cut:
             del source, pipeline

@@ -1,0 +1,72 @@
+"""A complete listing that is as it was is not loaded again, and what is gone is marked all the same."""
+
+import pytest
+
+from analytics_assets_tests.servers.fake_api import FakeApi
+from analytics_assets_tests.support.project import Project, failure_message, metadata
+
+
+def loads(project: Project) -> list[tuple[str]]:
+    return project.query("SELECT load_id FROM analytics._dlt_loads ORDER BY 1")
+
+
+def test_a_quiet_sync_writes_nothing(api: FakeApi, project: Project) -> None:
+    # The second one learns what only two syncs can tell.
+    project.sync()
+    project.sync()
+    copy = project.database.with_name("warehouse_read.duckdb")
+    before, copied = loads(project), copy.stat().st_ino
+    said = metadata(project.sync(), "organizations")
+    assert (said["rows_loaded"], said["rows_read"], said["rows_unchanged"]) == (0, 45, 45)
+    assert loads(project) == before
+    assert copy.stat().st_ino == copied
+
+
+def test_one_changed_row_brings_the_whole_listing(api: FakeApi, project: Project) -> None:
+    project.sync("organizations")
+    api.rows["organizations"][40]["name"] = "Renamed"
+    assert metadata(project.sync("organizations"), "organizations")["rows_loaded"] == 45
+    assert project.ids("organizations", "name = 'Renamed'") == [41]
+    # A field that the catalog does not know counts, too.
+    api.rows["organizations"][3]["colour"] = "red"
+    project.sync("organizations")
+    assert project.ids("organizations", "colour IS NOT NULL") == [4]
+
+
+def test_mode_full_loads_it_and_repairs_what_was_changed_by_hand(api: FakeApi, project: Project) -> None:
+    project.sync("locations")
+    project.query("UPDATE analytics.locations SET name = 'By hand'")
+    rows = len(api.rows["locations"])
+    assert metadata(project.sync("locations", config={"mode": "full"}), "locations")["rows_loaded"] == rows
+    assert project.ids("locations", "name = 'By hand'") == []
+    assert metadata(project.sync("locations"), "locations")["rows_loaded"] == 0
+
+
+def test_a_table_that_was_emptied_is_filled_again(api: FakeApi, project: Project) -> None:
+    project.sync("organizations")
+    project.query("DELETE FROM analytics.organizations")
+    project.sync("organizations")
+    assert project.ids("organizations") == list(range(1, 46))
+
+
+def test_what_a_sync_could_not_mark_is_marked_by_a_later_one(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.sync("organizations")
+    del api.rows["organizations"][10:]
+    for _ in range(2):
+        assert "lacks 35 of the table's 45 live rows" in failure_message(project.run("organizations"))
+    monkeypatch.setenv("SOURCES__ANALYTICS__MAX_DELETED_SHARE", "0.9")
+    said = metadata(project.sync("organizations"), "organizations")
+    assert (said["rows_loaded"], said["rows_marked_deleted"]) == (0, 35)
+
+
+def test_a_listing_that_is_too_long_to_be_held_back_is_loaded_each_time(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analytics_assets.api.unchanged.MOST_BYTES", 500)
+    monkeypatch.setattr("analytics_assets.api.prefetch.BATCH_ROWS", 10)
+    monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "10")
+    for _ in range(2):
+        assert metadata(project.sync("organizations"), "organizations")["rows_loaded"] == 45
+        assert project.ids("organizations", "deleted_at IS NULL") == list(range(1, 46))

@@ -8,6 +8,7 @@ import dlt
 
 from analytics_assets.api.configured import CHANGES_THE_CATALOG
 from analytics_assets.api.connector import Connector
+from analytics_assets.api.mistakes import did_you_mean
 from analytics_assets.api.settings import Settings, SettingsError
 
 ALIKE = 0.8
@@ -32,4 +33,4 @@ def refuse_misspelled(connector: Connector) -> None:
     for key in sorted(found - known - of_auth):
         if "__" not in key and (near := get_close_matches(key, known, 1, ALIKE)):
             remedy = "Correct the key where it stands, in .dlt or in the environment, or remove it."
-            raise SettingsError(connector.section, key, f"is no setting; did you mean {near[0]!r}?", remedy=remedy)
+            raise SettingsError(connector.section, key, f"is no setting{did_you_mean(near[0])}", remedy=remedy)

@@ -255,6 +255,16 @@ def test_the_command_fails_with_the_reason(
     assert len(printed) == len(PATHS) + 2
 
 
+def test_a_sqlite_file_that_cannot_be_made_is_named(
+    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "nowhere" / "warehouse.db"
+    monkeypatch.setenv("DESTINATION_TYPE", "sqlalchemy")
+    monkeypatch.setenv("DESTINATION__SQLALCHEMY__CREDENTIALS", f"sqlite:///{file}")
+    [says] = failed(check()).values()
+    assert f"unable to open database file {file}. Its directory has to exist, and " in says
+
+
 @pytest.mark.parametrize(
     ("columns", "heads"), [(40, ["failed  groups", "  GET /v2/groups answered 400"]), (60, ["failed  groups    "])]
 )

@@ -105,6 +105,9 @@ def dev(port: int, log: Callable[[str], None]) -> int:
             while all(process.poll() is None for process in processes):
                 time.sleep(PAUSE)
         except KeyboardInterrupt:
+            # Pressed once more, it would leave the processes running.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             log("Ending ...")
             return 0
     log("The webserver or the daemon has ended, so the other was ended as well. Their own messages above say why.")

@@ -26,6 +26,7 @@ from analytics_assets.defs.display.terminal import live_progress, open_console, 
 from analytics_assets.defs.names import Names
 from analytics_assets.defs.quality.connection_check import Verdict, check_connection
 from analytics_assets.interrupts import describe_end, end, noticed
+from analytics_assets.project import dev_command
 from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.leftovers import count_leftover, drop_leftover, find_heir, find_leftovers
@@ -96,7 +97,9 @@ def sync() -> int:
     for text in dict.fromkeys(entry.user_message for entry in warnings):
         console.print(text, style="yellow", markup=False, highlight=False)
     if result.success:
-        console.print("Next: [bold]make dev[/bold] opens Dagster's UI with these assets on http://localhost:3000")
+        console.print(
+            f"Next: [bold]{dev_command()}[/bold] opens Dagster's UI with these assets on http://localhost:3000"
+        )
         return 0
     steps = [event for event in result.all_events if event.is_step_failure]
     # That the run has failed would only repeat it.
@@ -138,7 +141,7 @@ def check() -> int:
     passed = [verdict for verdict in verdicts if verdict.passed]
     is_ready = len(passed) == len(verdicts)
     following = (
-        "[bold]make dev[/bold] opens Dagster's UI; [bold]Materialize all[/bold] loads them."
+        f"[bold]{dev_command()}[/bold] opens Dagster's UI; [bold]Materialize all[/bold] loads them."
         if is_ready
         else "correct what is said of the others, and check again."
     )

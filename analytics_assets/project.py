@@ -53,6 +53,13 @@ def shipped_file(name: str) -> Path:
     return packaged if packaged.exists() else packaged.parents[1] / name
 
 
+def dev_command(port: int | None = None) -> str:
+    """What a person types to start the UI: make's target in the checkout, this package's command elsewhere."""
+    if (Path(__file__).parents[1] / "Makefile").exists():
+        return "make dev" if port is None else f"make dev PORT={port}"
+    return "python -m analytics_assets dev" if port is None else f"python -m analytics_assets dev --port {port}"
+
+
 def use_dagster_home(log: Callable[[str], None]) -> None:
     """Gives Dagster's history a place, unless `DAGSTER_HOME` names one: `.dagster` in the project's directory.
 

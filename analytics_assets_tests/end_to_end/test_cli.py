@@ -95,6 +95,13 @@ def test_a_configured_catalog_is_that_of_the_commands(
     dropped = run(tmp_path, *COMMANDS, "drop", RESOURCES[1])
     assert dropped.returncode == 1
     assert f"{RESOURCES[1]} is switched off by sources.analytics.resources, and its table stays" in dropped.stderr
+    monkeypatch.setenv("ALERTS__WEBHOK_URL", "canary-7f3a")
+    misspelled = run(tmp_path, *COMMANDS, "check")
+    assert misspelled.returncode == 1
+    assert misspelled.stderr.startswith(
+        "alerts.webhok_url is no setting (did you mean 'webhook_url'?). Correct the key"
+    )
+    assert "canary" not in misspelled.stderr
     monkeypatch.setenv("SOURCES__ANALYTICS__HASHED", f"{RESOURCES[0]}.nothing_of_the_sort")
     wrong = run(tmp_path, *COMMANDS, "sync")
     assert wrong.returncode == 1

@@ -9,8 +9,11 @@ python -m analytics_assets watch --once
 
 import argparse
 import os
+import shutil
 import signal
 import sys
+import textwrap
+from itertools import chain
 from pathlib import Path
 
 from analytics_assets.interrupts import end_at_once
@@ -23,6 +26,8 @@ def main() -> None:
     try:
         try:
             _run()
+        except SystemExit as ended:
+            sys.exit(_fold(ended.code) if isinstance(ended.code, str) else ended.code)
         finally:
             sys.stdout.flush()
     except OSError as error:
@@ -43,6 +48,17 @@ def _open_closed() -> None:
         if getattr(sys, name) is None:
             # It gets the number that is free, which is the stream's own.
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - stays open
+
+
+def _fold(text: str) -> str:
+    """A text for stderr. A terminal would break its lines within words."""
+    if not sys.stderr.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    lines = (
+        textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""] for line in text.splitlines()
+    )
+    return "\n".join(chain.from_iterable(lines))
 
 
 def _run() -> None:
@@ -71,7 +87,7 @@ def _run() -> None:
 
         sys.exit(dev(given.port, _say))
     if sys.stderr.isatty():
-        print("Loading Dagster and dlt, which takes a few seconds ...", file=sys.stderr, flush=True)
+        print("Loading Dagster and dlt ...", file=sys.stderr, flush=True)
     from analytics_assets.commands import run  # noqa: PLC0415 - Ctrl-C is heeded, and something said, before it loads
 
     sys.exit(run(given))

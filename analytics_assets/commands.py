@@ -10,8 +10,7 @@ from typing import Any, NoReturn
 import dagster as dg
 from dlt.common.configuration.providers.toml import TomlProviderReadException
 from dlt.destinations.exceptions import DatabaseException
-from rich.console import Console
-from rich.markup import escape
+from rich.box import HEAVY_HEAD
 from rich.table import Table
 
 from analytics_assets.api.mistakes import CatalogError
@@ -23,10 +22,11 @@ from analytics_assets.defs.automation.watch import watch
 from analytics_assets.defs.automation.watched import watched_of
 from analytics_assets.defs.display.errors import reason_of
 from analytics_assets.defs.display.progress import count
-from analytics_assets.defs.display.terminal import live_progress
+from analytics_assets.defs.display.terminal import live_progress, open_console, print_about
 from analytics_assets.defs.names import Names
 from analytics_assets.defs.quality.connection_check import Verdict, check_connection
 from analytics_assets.interrupts import describe_end, end, noticed
+from analytics_assets.project import dev_command
 from analytics_assets.warehouse.access import describe_driver_error
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.leftovers import count_leftover, drop_leftover, find_heir, find_leftovers
@@ -73,12 +73,12 @@ def _raise_pressed(*_: object) -> NoReturn:
 
 def _say(text: str) -> None:
     """Prints at once, for the person who waits."""
-    print(text, flush=True)
+    open_console().print(text, markup=False, highlight=False)
 
 
 def sync() -> int:
     """Runs `analytics_sync` on the instance of DAGSTER_HOME, and prints the outcome. Returns the exit status."""
-    console, names = Console(), project_names()
+    console, names = open_console(), project_names()
     with noticed() as is_pressed:
         with live_progress(console) as bars:
             signal.signal(signal.SIGINT, lambda *_: end(describe_end(bars.loaded()), bars.stderr))
@@ -88,12 +88,18 @@ def sync() -> int:
                 logged = instance.all_logs(result.run_id)
         if is_pressed():
             end(describe_end(bars.loaded()))
-    console.print(_table(names, result))
-    for entry in logged:
-        if entry.level == logging.WARNING and not entry.is_dagster_event:
-            console.print(entry.user_message, style="yellow", markup=False, highlight=False)
+    table = _table(names, result)
+    # As wide as it would be if there were room.
+    width = console.measure(table, options=console.options.update_width(1000)).maximum
+    console.print(table if width <= console.width else _table(names, result, narrow=True), soft_wrap=False)
+    warnings = [entry for entry in logged if entry.level == logging.WARNING and not entry.is_dagster_event]
+    # A wait is logged again and again.
+    for text in dict.fromkeys(entry.user_message for entry in warnings):
+        console.print(text, style="yellow", markup=False, highlight=False)
     if result.success:
-        console.print("Next: [bold]make dev[/bold] opens Dagster's UI with these assets on http://localhost:3000")
+        console.print(
+            f"Next: [bold]{dev_command()}[/bold] opens Dagster's UI with these assets on http://localhost:3000"
+        )
         return 0
     steps = [event for event in result.all_events if event.is_step_failure]
     # That the run has failed would only repeat it.
@@ -107,7 +113,7 @@ def sync() -> int:
 
 def check() -> int:
     """Prints a line for each resource, one for the destination, and what is next. Returns the exit status."""
-    console, names = Console(soft_wrap=True), project_names()
+    console, names = open_console(), project_names()
     # Initializing it replaces each `EnvVar` by the variable's value, as a run does.
     configured: AnalyticsResource = (defs().resources or {})[names.resource_key]
     # A wrong token fails all resources for the same reason, which is said once.
@@ -122,20 +128,25 @@ def check() -> int:
                 is_repeated = first != verdict.subject and not verdict.passed
                 says = f"for the same reason as {first}" if is_repeated else verdict.says
                 mark = "[green]ok[/green]    " if verdict.passed else "[red]failed[/red]"
-                console.print(f"{mark}  {verdict.subject:<18}  {escape(says)}", highlight=False)
+                print_about(console, f"{mark}  {verdict.subject:<18}  ", says)
                 if verdict.advice:
-                    console.print(verdict.advice, markup=False, highlight=False)
+                    where, _, lines = verdict.advice.partition("\n")
+                    console.print(where, markup=False, highlight=False)
+                    # To be pasted, so that no line may be broken.
+                    console.print(lines, markup=False, highlight=False, soft_wrap=True)
                 verdicts.append(verdict)
     except SettingsError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 1
     passed = [verdict for verdict in verdicts if verdict.passed]
-    console.print(f"{len(passed)} of {len(verdicts)} ready.", highlight=False, end=" ")
-    if len(passed) == len(verdicts):
-        console.print("Next: [bold]make dev[/bold] opens Dagster's UI; [bold]Materialize all[/bold] loads them.")
-        return 0
-    console.print("Next: correct what is said of the others, and check again.")
-    return 1
+    is_ready = len(passed) == len(verdicts)
+    following = (
+        f"[bold]{dev_command()}[/bold] opens Dagster's UI; [bold]Materialize all[/bold] loads them."
+        if is_ready
+        else "correct what is said of the others, and check again."
+    )
+    console.print(f"{len(passed)} of {len(verdicts)} ready. Next: {following}", highlight=False)
+    return 0 if is_ready else 1
 
 
 def drop(name: str, *, ask: bool) -> None:
@@ -195,11 +206,14 @@ def _drop(session: Session, name: str, *, ask: bool) -> None:
     _say(f"Dropped: {what}.")
 
 
-def _table(names: Names, result: dg.ExecuteInProcessResult) -> Table:
-    table = Table("Asset", title=f"Job {names.sync}: assets {'/'.join(names.prefix)}/...")
-    for heading in ("Rows loaded", "Rows in table", "Seconds"):
-        table.add_column(heading, justify="right")
-    table.add_column("Status")
+def _table(names: Names, result: dg.ExecuteInProcessResult, *, narrow: bool = False) -> Table:
+    """A line for each resource. A narrow one fits into 40 columns: it has less, and no lines."""
+    table = Table(title=f"Job {names.sync}: assets {'/'.join(names.prefix)}/...", box=None if narrow else HEAVY_HEAD)
+    table.add_column("Asset", overflow="fold")
+    for heading in ("Loaded", "In table") if narrow else ("Rows loaded", "Rows in table", "Seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if not narrow:
+        table.add_column("Status", no_wrap=True)
     done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
     for resource in names.connector.resources:
         key = names.asset_key(resource.name)
@@ -207,5 +221,6 @@ def _table(names: Names, result: dg.ExecuteInProcessResult) -> Table:
         cells = [f"{values[name]:,}" if name in values else "" for name in ("rows_loaded", "dagster/row_count")]
         seconds = f"{values['seconds']:.1f}" if values else ""
         status = "[green]materialized[/green]" if values else "[red]failed[/red]"
-        table.add_row(resource.name, *cells, seconds, status)
+        shown = ([*cells] if values else [status]) if narrow else [*cells, seconds, status]
+        table.add_row(resource.name, *shown)
     return table

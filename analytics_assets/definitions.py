@@ -11,6 +11,7 @@ import dagster as dg
 from analytics_assets import own
 from analytics_assets.api.configured import configure
 from analytics_assets.api.connector import SHIPPED
+from analytics_assets.api.misspelled import refuse_alike
 from analytics_assets.api.mistakes import check_catalog
 from analytics_assets.defs.assets.assets import build_assets
 from analytics_assets.defs.assets.one_configuration import configured_tag
@@ -19,7 +20,7 @@ from analytics_assets.defs.assets.specs import upstream_specs
 from analytics_assets.defs.assets.step import build_syncs
 from analytics_assets.defs.automation.alerts import build_alert_sensor
 from analytics_assets.defs.automation.backfill import build_backfill
-from analytics_assets.defs.automation.crons import check_names, read_crons
+from analytics_assets.defs.automation.crons import OF_RESOURCES, check_names, read_crons
 from analytics_assets.defs.automation.health import build_health
 from analytics_assets.defs.automation.purge import Scope, build_purge_job, build_purge_schedule
 from analytics_assets.defs.automation.schedules import build_jobs, build_schedules
@@ -31,6 +32,14 @@ from analytics_assets.defs.quality.checks import build_checks, find_checks
 from analytics_assets.defs.quality.connection_check import build_check_job
 from analytics_assets.defs.reports.assets import REPORTS, Report, build_reports, find_report_mistakes
 from analytics_assets.project import use_project_config
+
+SECTIONS = {
+    "alerts": ("heartbeat_url", "ui_url", "webhook_url"),
+    "execution": ("config", "executor", "split"),
+    "history": ("keep_days",),
+    "schedules": (OF_RESOURCES, "timezone"),
+}
+"""Keys of the sections beside that of the connector. The names of schedules are others for each connector."""
 
 # A mistake in the catalog is said as soon as anything loads it, with all the others.
 check_catalog(SHIPPED, find_report_mistakes(SHIPPED, REPORTS))
@@ -54,6 +63,8 @@ def defs() -> dg.Definitions:
     """
     names = project_names()
     check_names(names)
+    for section, keys in SECTIONS.items():
+        refuse_alike([section], keys)
     # Runs that are launched from assets, not from a job, have the location's executor.
     executor = dg.Definitions(executor=read_executor())
     return dg.Definitions.merge(build_definitions(names, reports=REPORTS), executor, *_own())

@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import quote
 
-from analytics_assets.project import shipped_file
+from analytics_assets.project import dev_command, shipped_file
 
 LOOPBACK = "127.0.0.1"
 
@@ -62,8 +62,8 @@ def dev(port: int, log: Callable[[str], None]) -> int:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             log(
-                f"Port {port} cannot be had ({error}), perhaps because make dev runs already. Choose another port: make"
-                " dev PORT=3001"
+                f"Port {port} cannot be had ({error}), perhaps because Dagster's UI runs already. Choose another port:"
+                f" {dev_command(3001)}"
             )
             return 1
     if port != DEFAULT_PORT:
@@ -105,6 +105,9 @@ def dev(port: int, log: Callable[[str], None]) -> int:
             while all(process.poll() is None for process in processes):
                 time.sleep(PAUSE)
         except KeyboardInterrupt:
+            # Pressed once more, it would leave the processes running.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             log("Ending ...")
             return 0
     log("The webserver or the daemon has ended, so the other was ended as well. Their own messages above say why.")

@@ -38,8 +38,11 @@ def use_project_config() -> None:
     """Makes dlt read the project's `.dlt`, and send no telemetry. Call it before dlt reads its configuration.
 
     By default dlt looks in the current directory, and Dagster starts processes in any directory. The telemetry is set
-    in the environment, because dlt reads it before anybody can give it a default.
+    in the environment, because dlt reads it before anybody can give it a default. Empty variables of keys in a section
+    are removed: they count as not set, and for dlt they would hide what stands in `.dlt`.
     """
+    for name in [name for name, value in os.environ.items() if "__" in name.strip("_") and not value.strip()]:
+        del os.environ[name]
     os.environ.setdefault("DLT_PROJECT_DIR", str(project_dir()))
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 
@@ -48,6 +51,13 @@ def shipped_file(name: str) -> Path:
     """One of the files `dagster.yaml` and `workspace.yaml`, which a wheel has in the package."""
     packaged = Path(__file__).with_name(name)
     return packaged if packaged.exists() else packaged.parents[1] / name
+
+
+def dev_command(port: int | None = None) -> str:
+    """What a person types to start the UI: make's target in the checkout, this package's command elsewhere."""
+    if (Path(__file__).parents[1] / "Makefile").exists():
+        return "make dev" if port is None else f"make dev PORT={port}"
+    return "python -m analytics_assets dev" if port is None else f"python -m analytics_assets dev --port {port}"
 
 
 def use_dagster_home(log: Callable[[str], None]) -> None:

@@ -5,7 +5,8 @@ Every value is a dlt config value of the connector's section, such as `sources.a
 `settings_reader` checks the values before any request.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -206,11 +207,23 @@ def secret_part(key: str, value: str | None) -> str | None:
     return urlsplit(value).password if value and key == "rate_limit_url" else value
 
 
+def forget_empty(connector: Connector, keys: Iterable[str]) -> None:
+    """Takes empty variables of keys out of the process's environment, because an empty one counts as not set.
+
+    dlt would take it for the value: it would refuse it for a number, or pass over what stands in `.dlt`.
+    """
+    sections = [connector.section[:depth] for depth in range(len(connector.section) + 1)]
+    for name in ("__".join([*section, key]).upper() for section in sections for key in keys):
+        if not os.environ.get(name, name).strip():
+            del os.environ[name]
+
+
 def look_up(connector: Connector, *keys: str) -> dict[str, Any]:
     """The configured values of keys in a connector's section, unchecked and of whatever type; `None` if not set.
 
     They are found as dlt finds the settings, under shorter names as well. `dlt.config.get` takes the long name only.
     """
+    forget_empty(connector, keys)
     fields = {"__annotations__": dict.fromkeys(keys, Any | None), **dict.fromkeys(keys)}
     spec: type[BaseConfiguration] = configspec(type("Found", (BaseConfiguration,), fields))
     return dict(resolve_configuration(spec(), sections=connector.section))

@@ -16,7 +16,7 @@ from analytics_assets.api.configured import configure
 from analytics_assets.api.connector import SHIPPED, Connector
 from analytics_assets.api.http.origin import is_loopback, origin_of, read_origins
 from analytics_assets.api.misspelled import refuse_misspelled
-from analytics_assets.api.settings import DEMO, SECRETS, TOKEN_URLS, Settings, SettingsError, is_token
+from analytics_assets.api.settings import DEMO, SECRETS, TOKEN_URLS, Settings, SettingsError, forget_empty, is_token
 from analytics_assets.api.values.timestamps import parse_timestamp
 
 LEADS_ELSEWHERE = frozenset({"base_url", "token_url", "allow_http"})
@@ -78,6 +78,7 @@ def read_settings(
 
 def _resolve(connector: Connector, given: dict[str, Any]) -> Settings:
     section = connector.section
+    forget_empty(connector, Settings().get_resolvable_fields())
     try:
         settings = resolve_configuration(Settings(), sections=section, explicit_value=given)
     except ConfigValueCannotBeCoercedException as error:

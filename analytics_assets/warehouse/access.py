@@ -53,7 +53,12 @@ def check_writable(client: Client) -> bool:
 
 def describe_driver_error(error: Exception, client: Client) -> str:
     """The first line of a driver's error, with the credentials redacted. Later lines may quote statements and rows."""
-    return redact(str(error).strip().partition("\n")[0], secrets_of(client.config))
+    said = redact(str(error).strip().partition("\n")[0], secrets_of(client.config))
+    if said.endswith("unable to open database file"):
+        # SQLite does not say which.
+        file = client.sql_client.database_name
+        said += f" {file}. Its directory has to exist, and this user has to be able to write there."
+    return said
 
 
 class _UndoError(Exception):

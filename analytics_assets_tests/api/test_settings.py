@@ -1,5 +1,6 @@
 """Settings: where they come from, and what is said of wrong ones."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,8 +9,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from analytics_assets.api.settings import SettingsError
+from analytics_assets.api.settings import Settings, SettingsError
 from analytics_assets.api.settings_reader import read_settings
+from analytics_assets.project import use_project_config
 from analytics_assets.warehouse.duckdb_options import duckdb_options
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.eight import EIGHT
@@ -86,7 +88,9 @@ def test_wrong_settings_are_refused_with_key_value_and_place(
 
 def test_a_misspelled_key_is_refused_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__ANALYTICS__APIKEY", "hunter2")
-    with pytest.raises(SettingsError, match=r"analytics\.apikey is no setting; did you mean 'api_key'\?") as caught:
+    with pytest.raises(
+        SettingsError, match=r"analytics\.apikey is no setting \(did you mean 'api_key'\?\)\. "
+    ) as caught:
         read_settings(EIGHT)
     assert "hunter2" not in str(caught.value)
     monkeypatch.delenv("SOURCES__ANALYTICS__APIKEY")
@@ -102,7 +106,19 @@ def test_a_misspelled_key_of_a_file_is_refused(file: str, tmp_path: Path) -> Non
     # In a process of its own, because dlt reads the files once.
     command = "from analytics_assets.api.settings_reader import read_settings; read_settings()"
     process = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
-    assert "pagesize is no setting; did you mean 'page_size'" in process.stderr
+    assert "pagesize is no setting (did you mean 'page_size'?). " in process.stderr
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in Settings().get_resolvable_fields():
+        monkeypatch.setenv(f"SOURCES__ANALYTICS__{key.upper()}", "")
+        monkeypatch.setenv(key.upper(), " ")
+    # What dlt would look for next is found.
+    monkeypatch.setenv("SOURCES__PAGE_SIZE", "7")
+    monkeypatch.setenv("ALERTS__UI_URL", "")
+    assert read_settings(EIGHT).page_size == 7
+    use_project_config()
+    assert "ALERTS__UI_URL" not in os.environ
 
 
 @pytest.mark.parametrize("token", ["line\nbreak", "two words", "ünïcode"])

@@ -47,12 +47,19 @@ def test_a_sync_of_the_demo_prints_no_traceback(database: Path, tmp_path: Path) 
     assert "Traceback" not in result.stdout + result.stderr
 
 
-def test_sync_says_what_failed_and_why(shipped_api: FakeApi, database: Path, tmp_path: Path) -> None:
+def test_sync_says_what_failed_and_why_in_forty_columns_too(
+    shipped_api: FakeApi, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
     shipped_api.answer_always(RESOURCES[-1], Answer(401))
     result = run(tmp_path, *COMMANDS, "sync")
     assert result.returncode == 1
-    [line] = [line for line in result.stdout.splitlines() if f" {RESOURCES[-1]} " in line]
-    assert "failed" in line
+    lines = result.stdout.splitlines()
+    for resource in RESOURCES:
+        [line] = [line.split() for line in lines if line.startswith(f" {resource} ")]
+        rows = str(len(shipped_api.rows[resource]))
+        assert line == [resource, *(["failed"] if resource == RESOURCES[-1] else [rows, rows])]
+    assert [line for line in lines if len(line) > 40] == []
     assert "check sources.analytics.api_key" in " ".join(result.stdout.split())
     assert "Steps failed" not in result.stdout
 
@@ -88,6 +95,13 @@ def test_a_configured_catalog_is_that_of_the_commands(
     dropped = run(tmp_path, *COMMANDS, "drop", RESOURCES[1])
     assert dropped.returncode == 1
     assert f"{RESOURCES[1]} is switched off by sources.analytics.resources, and its table stays" in dropped.stderr
+    monkeypatch.setenv("ALERTS__WEBHOK_URL", "canary-7f3a")
+    misspelled = run(tmp_path, *COMMANDS, "check")
+    assert misspelled.returncode == 1
+    assert misspelled.stderr.startswith(
+        "alerts.webhok_url is no setting (did you mean 'webhook_url'?). Correct the key"
+    )
+    assert "canary" not in misspelled.stderr
     monkeypatch.setenv("SOURCES__ANALYTICS__HASHED", f"{RESOURCES[0]}.nothing_of_the_sort")
     wrong = run(tmp_path, *COMMANDS, "sync")
     assert wrong.returncode == 1

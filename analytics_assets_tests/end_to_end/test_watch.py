@@ -13,17 +13,24 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.remote_origin import RemoteInstigatorOrigin
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,
     InstigatorType,
     ScheduleInstigatorData,
+    TickData,
+    TickStatus,
 )
 from dagster._daemon.types import DaemonHeartbeat
 
 from analytics_assets import __main__ as command_line
-from analytics_assets.defs.automation import watch
+from analytics_assets.defs.automation import delivery, watch
+from analytics_assets.defs.automation.alerts import mark_told
 from analytics_assets.defs.automation.watched import watched_of
 from analytics_assets_tests.servers.webhook import Webhook
 from analytics_assets_tests.support.checkout import CHECKOUT
@@ -131,7 +138,49 @@ def test_from_outside_the_daemon_is_told_to_be_down_to_hang_and_to_be_up_again(
         # Two attempts that failed.
         *[hangs] * 3,
     ]
-    assert any("The webhook at 127.0.0.1 did not take the alert" in text for text in logged)
+    [failed] = [text for text in logged if "The webhook at 127.0.0.1 did not take the alert" in text]
+    assert failed.endswith(" It is tried again in 30 seconds.")
+
+
+def test_a_failure_that_nobody_took_is_on_the_list_at_once_with_what_happens_next(
+    home: Path, instance: dg.DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setattr(delivery, "DELIVERY_PAUSE", 0.0)
+    name, watched = NAMES.derived("failure_alert"), watched_of(defs())
+    sensor, repository = defs().resolve_sensor_def(name), defs().get_repository_def()
+
+    def tick(cursor: str | None) -> Any:
+        with dg.build_sensor_context(instance, cursor=cursor, repository_def=repository, sensor_name=name) as context:
+            return sensor.evaluate_tick(context)
+
+    cursor = tick(None).cursor
+    run = instance.add_run(dg.DagsterRun("analytics_check", tags={"dagster/max_retries": "0"}))
+    instance.report_run_failed(run, "The worker is not there.")
+    webhook.statuses = [500, 500]
+    [reaction] = tick(cursor).dagster_run_reactions
+    origin = RemoteInstigatorOrigin(
+        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("analytics_assets"), "__repository__"), name
+    )
+    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING)
+    instance.add_instigator_state(state)
+    ids = state.instigator_origin_id, name, InstigatorType.SENSOR
+    for ago, status, error in ((60, TickStatus.FAILURE, reaction.error), (30, TickStatus.SKIPPED, None)):
+        at = time.time() - ago
+        instance.create_tick(TickData(*ids, status, at, error=error, selector_id=state.selector_id))
+
+    problems = watch.list_problems(NAMES, watched)
+    [failed] = [text for text in problems if run.run_id in text]
+    assert failed.startswith("A run of analytics_check failed.\n")
+    assert failed.endswith("\nNo alert has told this yet.")
+    [undelivered] = [text for text in problems if text.startswith(f"{name} could not deliver an alert at 20")]
+    assert (
+        ": The webhook at 127.0.0.1 did not take the alert: it answered 500. Check alerts.webhook_url. " in undelivered
+    )
+    assert " analytics_health delivers it as soon as somebody takes it" in undelivered
+    # Delivered, it still is what is wrong.
+    mark_told(instance, run.run_id)
+    assert failed.removesuffix("\nNo alert has told this yet.") in watch.list_problems(NAMES, watched)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import dagster as dg
 import pytest
 import requests
 from playwright.sync_api import sync_playwright
 
+from analytics_assets import dev
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, serve
 from analytics_assets_tests.support.commands import run
@@ -277,13 +279,42 @@ def test_a_run_of_assets_is_retried_by_the_daemon_for_what_failed(ui: Ui) -> Non
     assert set(statuses) <= {"SUCCEEDED", "FAILED"}
 
 
-def test_ending_the_command_ends_all_its_processes(tmp_path: Path) -> None:
-    with dagster_dev(tmp_path):
+def test_the_command_goes_on_when_nobody_reads_it_any_more_and_ends_all_its_processes(tmp_path: Path) -> None:
+    """As in `dev | head`."""
+    os.mkfifo(pipe := tmp_path / "dagster.log")
+    with os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader, dagster_dev(tmp_path) as url:
+        os.set_blocking(reader.fileno(), True)
+        next(line for line in reader if b"Ctrl-C ends it" in line)
+        reader.close()
         # In a session of its own, so that it leads the group of all that it has started.
         [leader] = [int(line) for line in (tmp_path / "pid").read_text(encoding="utf-8").split()]
-        os.kill(leader, signal.SIGTERM)
-        os.waitpid(leader, 0)
+        with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+            # Its log says more than anybody reads.
+            until(instance.get_daemon_heartbeats, "the daemon", 120)
+        assert requests.get(f"{url}/server_info", timeout=60).ok
+
+        def has_ended() -> bool:
+            # Again and again, as impatient people do.
+            os.kill(leader, signal.SIGTERM)
+            ended, status = os.waitpid(leader, os.WNOHANG)
+            # It could not say that it ends.
+            return bool(ended) and os.waitstatus_to_exitcode(status) == 1
+
+        until(has_ended, "the end of the command", 120)
         until(lambda: not is_left(leader), "the end of all processes", 120)
+
+
+def test_a_process_whose_lines_nobody_takes_does_not_wait_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    nobody = os.fdopen(theirs, "w", encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", nobody)
+    more_than_a_pipe_holds = [sys.executable, "-c", "for _ in range(100_000): print('line')"]
+    with subprocess.Popen(more_than_a_pipe_holds, stdout=subprocess.PIPE) as process:
+        dev._pass_on(process)
+        assert process.wait(120) == 0
+    with suppress(BrokenPipeError):
+        nobody.close()
 
 
 def is_left(group: int) -> bool:

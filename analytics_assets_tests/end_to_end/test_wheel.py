@@ -56,6 +56,8 @@ def test_the_first_sync_needs_no_file_and_no_variable(python: Path, tmp_path: Pa
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stderr == ""
+    # There is no Makefile.
+    assert "Next: python -m analytics_assets dev opens " in result.stdout
     assert result.stdout.count("materialized") == len(RESOURCES)
     assert f"Dagster's history is in {project / '.dagster'}" in " ".join(result.stdout.split())
     assert (project / ".dagster" / "dagster.yaml").read_bytes() == (CHECKOUT / "dagster.yaml").read_bytes()

@@ -70,4 +70,6 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
             if requests.get(f"{url}/server_info", timeout=PATIENCE).ok:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"dagster dev does not start:\n{log.read_text(encoding='utf-8')}")
+    # A test may read it itself, from a pipe.
+    said = log.read_text(encoding="utf-8") if log.is_file() else ""
+    raise RuntimeError(f"dagster dev does not start:\n{said}")

@@ -14,4 +14,5 @@ CONFIGURED_BY = (
     "START_DATE",
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
+    "COLUMNS",
 )

@@ -49,8 +49,17 @@ def find_unfinished_runs(instance: dg.DagsterInstance, watched: Watched, told: S
     return found
 
 
-def find_failed_runs(instance: dg.DagsterInstance, watched: Watched, now: datetime) -> Findings:
-    """Failed runs that nobody was told of, and those whose work has been done since."""
+def find_failed_runs(
+    instance: dg.DagsterInstance, watched: Watched, now: datetime, *, at_once: bool = False
+) -> Findings:
+    """Failed runs that nobody was told of, and those whose work has been done since.
+
+    Args:
+        instance: Where Dagster keeps what is looked at.
+        watched: What is watched.
+        now: The present.
+        at_once: Whether to find those, too, of which the failure alert may still tell. Such as are retried never count.
+    """
     found: dict[str, Finding] = {}
     said: set[dg.AssetKey | str] = set()
     """What newer runs have left undone. To tell that once is enough."""
@@ -65,7 +74,7 @@ def find_failed_runs(instance: dg.DagsterInstance, watched: Watched, now: dateti
         key, undone = f"run {run.run_id}", _find_undone(instance, watched, record)
         if undone - said:
             said |= undone
-            if is_told or is_late:
+            if is_told or is_late or at_once:
                 found[key] = Finding(wrong=True, says=describe_failure(instance, run), told=is_told)
         elif is_told and not undone:
             says = (

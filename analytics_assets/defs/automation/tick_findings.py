@@ -4,7 +4,7 @@ from collections.abc import Iterator, Set
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 
 from analytics_assets.defs.automation.delivery import AlertError, link_to
 from analytics_assets.defs.automation.findings import GRACE, Finding, Findings, minute
@@ -54,6 +54,32 @@ def find_ticks(instance: dg.DagsterInstance, watched: Watched, told: Set[str], n
             lacks = "leaves its resources out" if schedule.job_name in on else "was on, and no longer exists"
             says = f"{name} was never switched on, and {other} {lacks}. Switch it on. {page}"
             found[off] = Finding(wrong=True, says=says, told=off in told)
+    return found
+
+
+def find_undelivered(instance: dg.DagsterInstance, watched: Watched, again: str, now: datetime) -> Findings:
+    """Sensors that could not tell something, and nobody knows it yet.
+
+    Args:
+        instance: Where Dagster keeps what is looked at.
+        watched: What is watched.
+        again: Name of the sensor that tries again at each tick, and tells what the others could not.
+        now: The present.
+    """
+    found: dict[str, Finding] = {}
+    since = (now - GRACE).timestamp()
+    for name, state, latest in read_states(instance, watched):
+        ids = state.instigator_origin_id, state.selector_id
+        ticks = [latest] if name == again else instance.get_ticks(*ids, after=since, statuses=[TickStatus.FAILURE])
+        failed = next((tick for tick in ticks if tick and _cause(tick) == AlertError.__name__), None)
+        if failed and failed.error:
+            why = (failed.error.cause or failed.error).message.partition(": ")[2].partition("\n")[0]
+            at = minute(datetime.fromtimestamp(failed.timestamp, UTC))
+            says = (
+                f"{name} could not deliver an alert at {at}: {why} {again} delivers it as soon as somebody takes it,"
+                " but that of a failed run not before two minutes after the run."
+            )
+            found[f"undelivered {name}"] = Finding(wrong=True, says=says, told=False)
     return found
 
 

@@ -14,7 +14,8 @@ import dagster as dg
 from analytics_assets.defs.automation.delivery import AlertError, tell
 from analytics_assets.defs.automation.findings import Finding, Findings, minute, remember
 from analytics_assets.defs.automation.health import describe, find_all
-from analytics_assets.defs.automation.tick_findings import find_ticks, read_states
+from analytics_assets.defs.automation.run_findings import find_failed_runs
+from analytics_assets.defs.automation.tick_findings import find_ticks, find_undelivered, read_states
 from analytics_assets.defs.automation.watched import Watched
 from analytics_assets.defs.names import Names
 
@@ -24,6 +25,9 @@ PAUSE = 30.0
 SILENCE = timedelta(minutes=3)
 """How long a part of the daemon may give no heartbeat, and the sensor may not tick. Both are due every thirty seconds,
 but the parts wait for code that is loaded."""
+
+UNTOLD = "No alert has told this yet."
+"""What is said of a failed run besides, until a sensor has told it."""
 
 
 def watch(names: Names, watched: Watched, log: Callable[[str], None], *, once: bool) -> NoReturn:
@@ -56,12 +60,21 @@ def list_problems(names: Names, watched: Watched) -> list[str]:
 
     def find(instance: dg.DagsterInstance, now: datetime) -> Findings:
         outside = _find_outside(names, watched, set(), None, instance, now)
-        return {**outside, **find_all(instance, watched, set(), now)}
+        return {
+            **outside,
+            **find_undelivered(instance, watched, names.derived("health"), now),
+            **find_all(instance, watched, set(), now),
+            **find_failed_runs(instance, watched, now, at_once=True),
+        }
 
     found = _look(find, set())
     # Fields are news, and nothing that is wrong as long as they are there.
     return list(
-        {finding.says: None for key, finding in found.items() if finding.wrong and not key.startswith("field ")}
+        {
+            finding.says if finding.told or not key.startswith("run ") else f"{finding.says}\n{UNTOLD}": None
+            for key, finding in found.items()
+            if finding.wrong and not key.startswith("field ")
+        }
     )
 
 
@@ -89,7 +102,7 @@ def look(names: Names, watched: Watched, told: set[str], log: Callable[[str], No
     try:
         tell(text)
     except AlertError as error:
-        log(str(error).splitlines()[0])
+        log(f"{str(error).splitlines()[0]} It is tried again in {PAUSE:.0f} seconds.")
         return told
     return remember(told, news)
 

@@ -88,20 +88,22 @@ class Stage:
         left, speed = max(0, total - self.stats.rows_read), self.rows_per_second
         return f"{left:,} of {total:,} rows left" + (f", about {left / speed:,.0f} s" if left and speed else "")
 
-    def in_short(self) -> str:
-        """As `details`, in fewer words: for a terminal of 80 columns."""
+    def in_short(self, room: int) -> str:
+        """As `details`, as far as it fits into so many characters. What is waited for is not left out."""
         stats = self.stats
-        texts = [count(stats.rows_read, "row")]
-        total = self.expected
+        text, total = count(stats.rows_read, "row"), self.expected
+        if waits := self.waits_for():
+            return f"{text}, {waits}"
+        texts = []
         if not self.outcome and total and total > stats.rows_read:
             texts.append(f"{stats.rows_read / total:.0%}")
             if speed := self.rows_per_second:
                 texts.append(f"about {(total - stats.rows_read) / speed:,.0f} s left")
-        if waits := self.waits_for():
-            texts.append(waits)
-        elif stats.retries:
+        if stats.retries:
             texts.append(count(stats.retries, "retry", "retries"))
-        return ", ".join(texts)
+        for each in texts:
+            text = f"{text}, {each}" if len(text) + 2 + len(each) <= room else text
+        return text
 
 
 class Progress:

@@ -1,11 +1,19 @@
 """What a sync shows on a terminal."""
 
+import io
 import os
 import pty
 import subprocess
 import threading
 from pathlib import Path
+from time import monotonic
 
+import pytest
+from rich.console import Console
+
+from analytics_assets.api.stats import SyncStats, Wait
+from analytics_assets.defs.display import progress
+from analytics_assets.defs.display.terminal import LiveProgress
 from analytics_assets.demo.exchange import Request
 from analytics_assets_tests.servers.fake_api import PATHS, FakeApi
 from analytics_assets_tests.support.commands import COMMANDS_OF_EIGHT
@@ -48,6 +56,7 @@ def test_a_terminal_shows_the_wait_for_the_file_the_resources_live_and_then_the_
         )
         os.close(theirs)
         assert is_on_screen(b"Waiting for the DuckDB file")
+        assert is_on_screen(b"s so far)")
     assert process.wait(PATIENCE) == 0
     reader.join()
     os.close(ours)
@@ -57,3 +66,29 @@ def test_a_terminal_shows_the_wait_for_the_file_the_resources_live_and_then_the_
     assert "…" not in text
     assert text.count("materialized") >= len(PATHS)
     assert text.index("reading") < text.rindex("Rows loaded")
+
+
+@pytest.mark.parametrize(
+    ("width", "says"),
+    [
+        (40, ["47 rows, 39%", "47 rows, waiting 60", "materialized", "queued"]),
+        (60, ["47 rows, 39%, about 73 s left", "47 rows, waiting 60 s for its turn", "materialized", "queued"]),
+        (80, ["reading      47 rows, 39%, about 73 s left", "reading      47 rows, wait", "materialized 47", "queued"]),
+    ],
+)
+def test_as_much_is_shown_of_each_resource_as_fits(width: int, says: list[str]) -> None:
+    run, now = progress.Progress([], print, {}), monotonic()
+    for name in ("left", "waits", "over", "queued"):
+        stats = SyncStats(rows_read=47, waits=[Wait("its turn", now + 60)] if name == "waits" else [])
+        run.stages[name] = progress.Stage(name, stats, 120, began=0 if name == "queued" else now - 47)
+    run.stages["over"].outcome = progress.MATERIALIZED
+    shown = io.StringIO()
+    live = LiveProgress(width=width, console=Console(file=shown, width=width), expand=True)
+    live.follow(run)
+    live.console.print(*live.get_renderables())
+    lines = [
+        line.removeprefix(name.ljust(19)) for name, line in zip(run.stages, shown.getvalue().splitlines(), strict=False)
+    ]
+    for line, begin in zip(lines, says, strict=True):
+        assert line.startswith(begin)
+    assert shown.getvalue().count("…") <= 1

@@ -255,6 +255,45 @@ def test_the_command_fails_with_the_reason(
     assert len(printed) == len(PATHS) + 2
 
 
+def test_a_sqlite_file_that_cannot_be_made_is_named(
+    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "nowhere" / "warehouse.db"
+    monkeypatch.setenv("DESTINATION_TYPE", "sqlalchemy")
+    monkeypatch.setenv("DESTINATION__SQLALCHEMY__CREDENTIALS", f"sqlite:///{file}")
+    [says] = failed(check()).values()
+    assert f"unable to open database file {file}. Its directory has to exist, and " in says
+
+
+@pytest.mark.parametrize(
+    ("columns", "heads"), [(40, ["failed  groups", "  GET /v2/groups answered 400"]), (60, ["failed  groups    "])]
+)
+def test_a_small_terminal_gets_lines_that_end_between_words(
+    api: FakeApi,
+    project: Project,
+    command_of_eight: Callable[[], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    columns: int,
+    heads: list[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = "nobody foresaw :warning: this, however odd [bold]it[/bold] is"
+    api.answer_always("groups", Answer(400, said.encode()))
+    api.rows["roles"][0]["brandNewFieldOfARoleWithALongName"] = 1
+    assert command_of_eight() == 1
+    printed = capsys.readouterr().out
+    assert said in " ".join(printed.split())
+    lines = printed.splitlines()
+    begin = next(place for place, line in enumerate(lines) if line.startswith("failed"))
+    for line, head in zip(lines[begin:], heads, strict=False):
+        assert line.startswith(head)
+    [pasted] = [line for line in lines if line.startswith("    Column(")]
+    assert pasted.endswith("),")
+    assert [line for line in lines if len(line) > columns] == [pasted]
+    assert f"{len(PATHS)} of {len(PATHS) + 1} ready. Next: correct " in " ".join(printed.split())
+
+
 @pytest.mark.parametrize("works", [True, False])
 def test_the_job_reports_what_the_command_does(api: FakeApi, project: Project, works: bool) -> None:  # noqa: FBT001
     if not works:

@@ -179,8 +179,9 @@ def trust_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     usual = duckdb.connect
 
-    def connect(*args: Any, config: dict[str, Any] | None = None, **options: Any) -> duckdb.DuckDBPyConnection:
-        return usual(*args, config={**(config or {}), "allow_unsigned_extensions": "true"}, **options)
+    def connect(*args: Any, **options: Any) -> duckdb.DuckDBPyConnection:
+        options["config"] = {**options.get("config", {}), "allow_unsigned_extensions": "true"}
+        return usual(*args, **options)
 
     monkeypatch.setattr(duckdb, "connect", connect)
 

@@ -180,6 +180,8 @@ def _spelling(column: "pa.Field") -> str:
 
 def misfits(table: "pa.Table", resource: Resource) -> Iterator[tuple[Any, str, Raw]]:
     """Yields the values in `_rescued_data`: the key of the row, the field, and the value as a token."""
+    if table[RESCUED].null_count == len(table):
+        return
     key = key_columns(resource)
     kept = table.select([*key, RESCUED]).filter(pc.is_valid(table[RESCUED]))
     key_of = itemgetter(*key)
@@ -285,9 +287,7 @@ def _to_json(tokens: Sequence[Any], field: str, rescued: Rescued) -> "pa.Array":
 
 
 def _to_objects(found: Rescued, count: int) -> "pa.Array":
-    return pa.array(
-        [msgspec.json.encode(found[position]).decode() if found.get(position) else None for position in range(count)]
-        if found
-        else [None] * count,
-        pa.string(),
-    )
+    if not found:
+        return pa.nulls(count, pa.string())
+    tokens = [msgspec.json.encode(found[at]).decode() if found.get(at) else None for at in range(count)]
+    return pa.array(tokens, pa.string())

@@ -20,6 +20,7 @@ from analytics_assets.api.pagination.offset import OffsetPagination
 from analytics_assets.api.pagination.select import start_pagination
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.tokens import Row
+from analytics_assets.api.values.usual import usual_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -143,6 +144,8 @@ class PageReader:
         resource, transport, stats, settings = self.resource, self.transport, self.stats, self.transport.settings
         start = first_request(self.endpoint, settings.wire_format, self.filters, place.path if place else None)
         pagination = await self._start(start)
+        # Only whole rows of tokens say where a child's listing is, and where the anchor of an order.
+        usual = usual_rows(resource) if self.is_whole and self.order is None else None
         requested: dict[Any, asyncio.Task[ApiResponse]] = {}
         position = pagination.first
         window = 1
@@ -171,7 +174,7 @@ class PageReader:
                     response = await transport.send(pagination.request(position), stats, max_bytes)
                 elif weigh(response.body) > BATCH_WEIGHT:
                     await self.batch_awaited.wait()
-                rows = read_rows(response, resource, settings, stats, place.row if place else None)
+                rows = read_rows(response, resource, settings, stats, place.row if place else None, usual)
                 if not self.is_whole or self.order:
                     stats.total = None
                 position = pagination.accept(position, rows, response)

@@ -4,6 +4,7 @@ import codecs
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -46,10 +47,17 @@ _ROWS = msgspec.json.Decoder(list[dict[str, Raw]])
 _LIST = msgspec.json.Decoder(list[Raw])
 
 
-def split_body(body: bytes, endpoint: Endpoint) -> tuple[Any, list[Any] | None]:
+def split_body(
+    body: bytes, endpoint: Endpoint, usual: "msgspec.json.Decoder[list[Any]] | None" = None
+) -> tuple[Any, list[Any] | None]:
     """Returns the values of a body by key, and its rows: `None` if there is no list where the endpoint has its rows.
 
     A body that is not JSON is read once more, as Python's `json` would read it.
+
+    Args:
+        body: The body.
+        endpoint: Says where the rows are.
+        usual: Reads the rows if all their values are usual (see `values.usual`). It is tried first.
 
     Raises:
         msgspec.DecodeError: The body is not even what Python's `json` reads.
@@ -63,18 +71,27 @@ def split_body(body: bytes, endpoint: Endpoint) -> tuple[Any, list[Any] | None]:
             decoder = codecs.getincrementaldecoder("utf-8")()
             for start in range(0, len(body), PIECE):
                 decoder.decode(body[start : start + PIECE], start + PIECE >= len(body))
+        if usual:
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                values, listed = _find_list(body, endpoint)
+                if listed is not None:
+                    return values, usual.decode(listed)
         return _find_rows(body, endpoint)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _find_rows(_mend(body, endpoint), endpoint)
 
 
-def _find_rows(body: bytes, endpoint: Endpoint) -> tuple[Any, list[Any] | None]:
-    # Without white space, equal values are equal tokens, however the API formats its JSON.
-    body = msgspec.json.format(body, indent=-1)
+def _find_list(body: bytes, endpoint: Endpoint) -> tuple[Any, Raw | None]:
     values = _OBJECT.decode(body) if body[:1] == b"{" else msgspec.json.decode(body, type=Raw)
     steps = read_steps(endpoint.selector)
     listed = endpoint.find(values) if is_key(steps) else _walk(values, steps)
-    if not isinstance(listed, Raw) or not is_list(listed):
+    return values, listed if isinstance(listed, Raw) and is_list(listed) else None
+
+
+def _find_rows(body: bytes, endpoint: Endpoint) -> tuple[Any, list[Any] | None]:
+    # Without white space, equal values are equal tokens, however the API formats its JSON.
+    values, listed = _find_list(msgspec.json.format(body, indent=-1), endpoint)
+    if listed is None:
         return values, None
     try:
         return values, _ROWS.decode(listed)

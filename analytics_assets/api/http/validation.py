@@ -16,6 +16,7 @@ from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.cells import BIGINT, UnfitError, read_key
 from analytics_assets.api.values.tokens import NULL, UNFIT, Row, is_list, is_object
+from analytics_assets.api.values.usual import UsualRow
 
 TOTAL = "total"
 """Key of a body with the number of rows in the listing, as dlt's default has it. Only the progress display uses it."""
@@ -36,23 +37,26 @@ ADVICE = {
 """What to do about a status, for people. Keys of settings stand in braces."""
 
 
-def read_rows(
+def read_rows(  # noqa: PLR0913, PLR0917 - a response, and how to read it
     response: ApiResponse,
     resource: Resource,
     settings: Settings,
     stats: SyncStats,
     lacking: Mapping[str, Raw] | None = None,
+    usual: "msgspec.json.Decoder[list[Any]] | None" = None,
 ) -> list[Row]:
     """Returns the rows of a response and counts it in `stats`.
 
-    A row has its primary key as Python values, and all other fields as JSON tokens.
+    A row has its primary key as Python values, and all other fields as JSON tokens. With `usual` the rows are such as
+    `values.usual` has them, if all their values are usual.
 
     Args:
         response: The response.
         resource: The resource of the rows.
         settings: Hold the resource's endpoint.
         stats: Stats in which the page is counted.
-        lacking: Tokens of fields that a row may lack, or have as null.
+        lacking: Tokens of fields that a row may lack, or have as null. Only for rows that are read as tokens.
+        usual: Reads the rows if all their values are usual.
 
     Raises:
         StatusError: The status is an error.
@@ -79,7 +83,7 @@ def read_rows(
             f" {weight / 1e6:,.0f} MB of memory. Set {settings.connector.setting('page_size')} to less."
         )
     try:
-        body, rows = split_body(response.body, endpoint)
+        body, rows = split_body(response.body, endpoint, usual)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = _describe_body(response, resource, error)
         raise PayloadError(f"{request} answered {response.status} {problem}") from error
@@ -101,7 +105,11 @@ def read_rows(
 def _set_keys(rows: Sequence[Row], resource: Resource, request: str) -> None:
     """Replaces the tokens of the key by Python values, and fails if two rows have the same key."""
     names, types = resource.key_names, resource.key_types
-    fields = [_read_keys(rows, name, type_, resource, request) for name, type_ in zip(names, types, strict=True)]
+    are_usual = bool(rows) and isinstance(rows[0], UsualRow)
+    fields = [
+        [row[name] for row in rows] if are_usual else _read_keys(rows, name, type_, resource, request)
+        for name, type_ in zip(names, types, strict=True)
+    ]
     keys: Sequence[Any] = fields[0] if len(fields) == 1 else list(zip(*fields, strict=True))
     if len(set(keys)) < len(keys):
         twice = next(key for key, count in Counter(keys).items() if count > 1)
@@ -109,7 +117,7 @@ def _set_keys(rows: Sequence[Row], resource: Resource, request: str) -> None:
             f"{request} lists {resource.key_label} {shortened(twice)} twice on one page. A merge would keep one of the"
             " rows."
         )
-    for name, values in zip(names, fields, strict=True):
+    for name, values in () if are_usual else zip(names, fields, strict=True):
         for row, value in zip(rows, values, strict=True):
             row[name] = value
 

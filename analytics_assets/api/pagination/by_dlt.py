@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 from dlt.sources.helpers.rest_client.paginators import BasePaginator, OffsetPaginator, RangePaginator
-from msgspec import Raw
 from requests.utils import requote_uri
 
 from analytics_assets.api.catalog import Resource
@@ -139,7 +138,7 @@ class DltPagination:
         failed = None
         try:
             # A class of the user may read the rows, as dlt has them. dlt's own only ask whether there are any.
-            paginator.update_state(answer, rows if is_dlts else [_decoded(row) for row in rows])
+            paginator.update_state(answer, rows if is_dlts else msgspec.json.decode(msgspec.json.encode(rows)))
         except Exception as error:  # noqa: BLE001 - dlt's texts quote the whole body
             failed = type(error).__name__
         if failed:
@@ -199,7 +198,3 @@ def _copy_request(prepared: requests.Request) -> requests.Request:
     copied = copy.copy(prepared)
     copied.params, copied.json = copy.copy(prepared.params), copy.deepcopy(prepared.json)
     return copied
-
-
-def _decoded(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: msgspec.json.decode(value) if isinstance(value, Raw) else value for name, value in row.items()}

@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from operator import itemgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any, TypeAlias
 
 import msgspec
@@ -23,6 +24,7 @@ from analytics_assets.api.catalog import RESCUED, Column, Resource
 from analytics_assets.api.values.cells import PRECISION, SCALE, UnfitError, read_cell
 from analytics_assets.api.values.columns import FIELD, MOST_COLUMNS, choose_column, column_name, key_columns, key_text
 from analytics_assets.api.values.tokens import DEEPEST, NULL, UNFIT, Row, canonical, find_nested, is_unfit, rescue
+from analytics_assets.api.values.usual import TYPES, UsualRow
 
 Rescued: TypeAlias = defaultdict[int, dict[str, Raw]]
 """Tokens of values that do not fit their column, by position of the row and by field."""
@@ -74,6 +76,32 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
 def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table":
     """Returns a table of the rows, with the declared columns as dlt names them, `_rescued_data` and `OTHERS`."""
+    parts = [_to_part(list(part), resource) for _, part in groupby(rows, type)] or [_to_part([], resource)]
+    return parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="default")
+
+
+def _to_part(rows: Sequence[Row], resource: Resource) -> "pa.Table":
+    """Returns the table of rows that are all usual, or all dicts."""
+    are_usual = bool(rows) and isinstance(rows[0], UsualRow)
+    values, others = (_usual_values if are_usual else _token_values)(rows, resource)
+    rescued: Rescued = defaultdict(dict)
+    keys, table = set(resource.key_names), {}
+    for column in resource.columns:
+        cells = values.get(column.name) or [NULL] * len(rows)
+        is_read = column.name in keys or (are_usual and column.type in TYPES)
+        array = pa.array(cells, ARROW_TYPES[column.type]) if is_read else _to_array(cells, column, rescued)
+        table[column_name(column.name)] = array
+    table[RESCUED] = _to_objects(rescued, len(rows))
+    table[OTHERS] = pa.array(map(msgspec.json.encode, others), pa.binary()) if others else pa.nulls(len(rows))
+    return pa.table(table)
+
+
+def _usual_values(rows: Sequence[Any], resource: Resource) -> tuple[Mapping[str, Sequence[Any]], list[Row]]:
+    return {column.name: list(map(attrgetter(column.name), rows)) for column in resource.columns}, []
+
+
+def _token_values(rows: Sequence[Row], resource: Resource) -> tuple[Mapping[str, Sequence[Any]], list[Row]]:
+    """Returns the values of the declared columns, and the undeclared fields of each row; none if no row has any."""
     declared = {column.name for column in resource.columns}
     if paths := [name for name in declared if "." in name]:
         # A field of the row that is spelled like a path wins.
@@ -86,17 +114,7 @@ def to_table(rows: Sequence[Row], resource: Resource) -> "pa.Table":
     else:
         values = {name: [row.get(name, NULL) for row in rows] for name in declared}
         has_others = not all(declared.issuperset(row) for row in rows)
-    rescued: Rescued = defaultdict(dict)
-    keys, table = set(resource.key_names), {}
-    for column in resource.columns:
-        cells = values.get(column.name) or [NULL] * len(rows)
-        is_key = column.name in keys
-        array = pa.array(cells, ARROW_TYPES[column.type]) if is_key else _to_array(cells, column, rescued)
-        table[column_name(column.name)] = array
-    others = [{name: row[name] for name in row if name not in declared} for row in rows] if has_others else []
-    table[RESCUED] = _to_objects(rescued, len(rows))
-    table[OTHERS] = pa.array(map(msgspec.json.encode, others), pa.binary()) if others else pa.nulls(len(rows))
-    return pa.table(table)
+    return values, [{name: row[name] for name in row if name not in declared} for row in rows] if has_others else []
 
 
 def spread(table: "pa.Table", resource: Resource, columns: dict[str, str], typed: Collection[str] = ()) -> "pa.Table":
@@ -118,7 +136,7 @@ def spread(table: "pa.Table", resource: Resource, columns: dict[str, str], typed
     for position, token in enumerate(table[RESCUED]):
         if token.is_valid:
             rescued[position] = _OBJECT.decode(token.as_py())
-    objects = [_OBJECT.decode(token) for token in others.to_pylist()]
+    objects = [_OBJECT.decode(token) if token else {} for token in others.to_pylist()]
     new = {field for each in objects for field, value in each.items() if value != NULL and field not in columns}
     # Sorted, so that names do not depend on the order of the rows. A field that is spelled like its column comes first
     # and gets that name.
@@ -162,6 +180,8 @@ def _spelling(column: "pa.Field") -> str:
 
 def misfits(table: "pa.Table", resource: Resource) -> Iterator[tuple[Any, str, Raw]]:
     """Yields the values in `_rescued_data`: the key of the row, the field, and the value as a token."""
+    if table[RESCUED].null_count == len(table):
+        return
     key = key_columns(resource)
     kept = table.select([*key, RESCUED]).filter(pc.is_valid(table[RESCUED]))
     key_of = itemgetter(*key)
@@ -267,9 +287,7 @@ def _to_json(tokens: Sequence[Any], field: str, rescued: Rescued) -> "pa.Array":
 
 
 def _to_objects(found: Rescued, count: int) -> "pa.Array":
-    return pa.array(
-        [msgspec.json.encode(found[position]).decode() if found.get(position) else None for position in range(count)]
-        if found
-        else [None] * count,
-        pa.string(),
-    )
+    if not found:
+        return pa.nulls(count, pa.string())
+    tokens = [msgspec.json.encode(found[at]).decode() if found.get(at) else None for at in range(count)]
+    return pa.array(tokens, pa.string())

@@ -72,7 +72,7 @@ def is_unfit(token: bytes) -> bool:
 def rescue(token: bytes) -> bytes:
     """Returns a value that fits no column as JSON for `_rescued_data`: the parts that do not fit become texts."""
     if is_deep(token):
-        return msgspec.json.encode(token.replace(UNFIT, b'"').decode())
+        return msgspec.json.encode(msgspec.json.format(token, indent=-1).replace(UNFIT, b'"').decode())
     token = NUMBERS.sub(lambda match: b'"%b"' % match[0] if _is_odd_number(match) else match[0], token)
     return canonical(token.replace(UNFIT, b'"'))
 

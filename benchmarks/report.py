@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from analytics_assets.project import project_dir
 from benchmarks.plots import QUIET_PLOT, ROWS_PLOT, draw
-from benchmarks.results import PACKAGES, Quantity, Results, Sync
+from benchmarks.results import COUNTED, PACKAGES, SYNCS, Quantity, Results, Sync
 from benchmarks.scenarios import ALONE, DAGSTER, FLOOR, HISTORY, SCALE, SCENARIOS, Scenario
 from benchmarks.targets import TARGETS
 
@@ -16,6 +16,20 @@ DOCUMENT = project_dir() / "docs" / "performance.md"
 START = "<!-- measured -->\n"
 END = "<!-- end of measured -->\n"
 ABSENT = "-"
+HEAD = (
+    *(
+        "contestant",
+        "whole process, s",
+        "/ dlt alone",
+        "its CPU, s",
+        "10⁹ instructions",
+        "work, s",
+        "/ floor",
+        "peak MB",
+    ),
+    *("requests", "in flight", "server's CPU, s", "rounds", "rows"),
+)
+"""Columns of the table of a sync."""
 
 
 def write(results: Results, to: Path = DOCUMENT) -> None:
@@ -39,7 +53,11 @@ def _machine(results: Results) -> str:
     here = results.here
     versions = ", ".join(f"{package} {here[package]}" for package in PACKAGES)
     machine = f"Measured on {here['processor']}, {here['memory']}, {here['system']}"
-    return f"{machine}; Python {here['python']}, {versions}.\n"
+    return f"{machine}; Python {here['python']}, {versions}.{_uncounted(here)}\n"
+
+
+def _uncounted(here: dict[str, str]) -> str:
+    return "" if here.get("instructions") == COUNTED else " This machine does not count instructions."
 
 
 def _targets(results: Results) -> str:
@@ -69,7 +87,7 @@ def _heading(results: Results, scenario: Scenario) -> str:
 def _syncs(results: Results, scenario: Scenario) -> str:
     parts = [_heading(results, scenario), _sync_table(results, scenario, "first")]
     parts += ["\nThe second sync, right after it, with nothing new:\n\n", _sync_table(results, scenario, "quiet")]
-    for sync in ("first", "quiet"):
+    for sync in SYNCS:
         one = results.median("seconds", scenario.name, sync, DAGSTER)
         other = results.median("seconds", scenario.name, sync, ALONE)
         if one and other:
@@ -81,7 +99,7 @@ def _sync_table(results: Results, scenario: Scenario, sync: Sync) -> str:
     """A table with one line per contestant. Ratios are of medians."""
     reference = results.median("seconds", scenario.name, sync, ALONE)
     floor = results.median("work", scenario.name, sync, FLOOR)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for contestant in results.contestants(scenario.name):
         key: tuple[str, Sync, str] = (scenario.name, sync, contestant)
         seconds = results.values("seconds", *key)
@@ -92,6 +110,8 @@ def _sync_table(results: Results, scenario: Scenario, sync: Sync) -> str:
                 contestant,
                 spread(seconds),
                 times(results.median("seconds", *key), reference),
+                spread(results.values("cpu", *key)),
+                billions(results.median("instructions", *key)),
                 spread(results.values("work", *key)),
                 times(results.median("work", *key), floor),
                 number(results.median("memory", *key)),
@@ -99,13 +119,13 @@ def _sync_table(results: Results, scenario: Scenario, sync: Sync) -> str:
                 number(results.median("most_in_flight", *key)) if scenario.latency else ABSENT,
                 number(results.median("server_seconds", *key), 1),
                 str(len(seconds)),
+                results.rows(*key),
             )
         )
-    head = (
-        *("contestant", "whole process, s", "/ dlt alone", "work, s", "/ floor", "peak MB", "requests", "in flight"),
-        *("server's CPU, s", "rounds"),
-    )
-    return table(head, rows)
+    if scenario.peers:
+        absent = [ABSENT] * (len(HEAD) - 2)
+        rows += [(name, *absent, f"not measured: {why}") for name, why in results.skipped.items()]
+    return table(*without_empty(HEAD, rows))
 
 
 def _scale(results: Results) -> str:
@@ -161,6 +181,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return tabulate(rows, head, "github", disable_numparse=True) + "\n"
 
 
+def without_empty(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Leaves out the columns in which no row has anything."""
+    kept = [place for place in range(len(head)) if any(row[place] != ABSENT for row in rows)]
+    return [head[place] for place in kept], [[row[place] for place in kept] for row in rows]
+
+
 def spread(values: Sequence[float], digits: int = 1) -> str:
     """The median of the rounds, and of several rounds also the least and the most."""
     if not values:
@@ -169,6 +195,11 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     if len(values) == 1:
         return middle
     return f"{middle} ({number(min(values), digits)} to {number(max(values), digits)})"
+
+
+def billions(value: float | None) -> str:
+    """A number in billions."""
+    return ABSENT if value is None else number(value / 1e9, 1)
 
 
 def times(one: float | None, other: float | None) -> str:

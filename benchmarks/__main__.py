@@ -1,6 +1,6 @@
 """Measures this project beside plain dlt and a floor, and writes docs/performance.md.
 
-    python -m benchmarks                              # everything, which takes hours
+    python -m benchmarks                              # all but the peers, which takes an hour
     python -m benchmarks --only first20 --rounds 3    # a part; what was measured before stays in the document
     python -m benchmarks --peers --rounds 2           # another part: the peers alone
     python -m benchmarks --report                     # rewrites the document from the stored results

@@ -71,7 +71,8 @@ def main(catalog: str, url: str, database: str, page_size: str, in_flight: str) 
     environment = os.environ | {
         "HOME": sys.prefix,
         "SLING_HOME_DIR": str(directory),
-        "DUCKDB_PATH": str(Path(sys.executable).with_name("duckdb")),
+        # The program itself; the script of that name in bin starts a Python before it.
+        "DUCKDB_PATH": str(PACKAGES / "duckdb_cli/duckdb"),
         "BENCHMARK": json.dumps({"type": "api", "spec": f"file://{described}"}),
         "WAREHOUSE": json.dumps({"type": "duckdb", "instance": database}),
     }

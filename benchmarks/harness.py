@@ -125,8 +125,6 @@ class Harness:
         try:
             taken, rows = self._sync(stage, contestant, sync)
         except FailedError as error:
-            if not contestant.peer:
-                sys.exit(str(error))
             self.skip(contestant.name, f"its {sync} sync failed: {error.reason}")
             return
         what = (stage.scenario.name, sync, contestant.name, stage.activities)
@@ -135,15 +133,22 @@ class Harness:
     def _sync(self, stage: Stage, contestant: Contestant, sync: Sync) -> tuple[Taken, str]:
         """Runs a contestant once. Returns what it took, and which rows its tables have.
 
-        Rows that are wrong end the benchmark, because the time means nothing then. Of a peer they are only reported.
+        A failure, or rows that are wrong, end the benchmark, because the time means nothing then.
+
+        Raises:
+            FailedError: A peer has failed. Rows that it lacks are only reported.
         """
         database = stage.directory / "measured.duckdb"
         given = Conditions(stage.server.url, database, stage.scenario.page_size, self._in_flight)
         what = f"{stage.scenario.name}, {stage.activities:,} activities, {sync} sync: {contestant.name}"
-        with self._progress(what):
-            taken = take(
-                contestant.command(given), environment(stage.directory, given, stage.environment), stage.server
-            )
+        variables = environment(stage.directory, given, stage.environment)
+        try:
+            with self._progress(what):
+                taken = take(contestant.command(given), variables, stage.server)
+        except FailedError as error:
+            if contestant.peer:
+                raise
+            sys.exit(str(error))
         rows = compare_rows(database, stage.server)
         if rows != ALL_ROWS and not contestant.peer:
             sys.exit(f"{what}: {rows}")

@@ -135,6 +135,7 @@ def _scale(results: Results) -> str:
     head = ("contestant", *(f"{size:,}" for size in results.sizes(SCALE.name)))
     shown: tuple[tuple[str, Quantity], ...] = (
         ("Whole process, seconds", "seconds"),
+        ("Its CPU, seconds", "cpu"),
         ("Work, seconds", "work"),
         ("Peak memory, MB", "memory"),
         ("Rounds", "seconds"),
@@ -145,7 +146,8 @@ def _scale(results: Results) -> str:
             (contestant, *_scale_cells(results, contestant, quantity, counted=title == "Rounds"))
             for contestant in results.contestants(SCALE.name)
         ]
-        parts.append(f"{title}:\n\n{table(head, rows)}\n")
+        if any(set(cells) != {ABSENT} for _, *cells in rows):
+            parts.append(f"{title}:\n\n{table(head, rows)}\n")
     parts.append(f"![Time against rows](images/{ROWS_PLOT})\n")
     return "".join(parts)
 
@@ -168,15 +170,16 @@ def _history(results: Results) -> str:
             (
                 f"{size:,}",
                 spread(seconds),
+                spread(results.values("cpu", *key)),
                 spread(results.values("work", *key)),
                 number(results.median("requests", *key)),
                 number(results.median("memory", *key)),
                 str(len(seconds)),
             )
         )
-    head = ("activities before", "whole process, s", "work, s", "requests", "peak MB", "rounds")
+    head = ("activities before", "whole process, s", "its CPU, s", "work, s", "requests", "peak MB", "rounds")
     picture = f"\n![Quiet sync against history](images/{QUIET_PLOT})\n"
-    return _heading(results, HISTORY) + table(head, rows) + picture
+    return _heading(results, HISTORY) + table(*without_empty(head, rows)) + picture
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

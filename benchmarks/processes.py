@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ from benchmarks.work import find_run, find_work
 
 CONFIGURED_BY = ("SOURCES__", "DESTINATION", "RUNTIME__", "SCHEDULES__", "DLT_", "DAGSTER_", "API_KEY", "START_DATE")
 """Beginnings of the variables that configure the project. Contestants do not inherit them."""
+LIMIT = 1_200
+"""Seconds that a sync may take. One that takes longer hangs."""
 SECTION = "__".join(SHIPPED.section).upper()
 
 
@@ -134,16 +137,8 @@ def take(command: list[str], variables: Mapping[str, str], server: Server) -> Ta
     server.ask("/_reset")
     launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), str(file)]
     launcher += instructions.counting(counts)
-    launched = subprocess.run(
-        [*launcher, *command],
-        cwd=directory,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=True,
-    )
+    output = _run([*launcher, *command], directory, variables)
     taken = json.loads(file.read_text(encoding="utf-8"))
-    output = launched.stdout.decode(errors="replace")
     if taken["status"]:
         raise FailedError(output, f"Exit status {taken['status']} of {' '.join(command)}")
     stats = server.ask("/_stats")
@@ -158,6 +153,29 @@ def take(command: list[str], variables: Mapping[str, str], server: Server) -> Ta
         most_in_flight=stats["most_in_flight"],
         server_seconds=stats["cpu_seconds"],
     )
+
+
+def _run(command: list[str], directory: Path, variables: Mapping[str, str]) -> str:
+    """Runs a process in a session of its own, and returns its output. If it takes too long, the whole session ends."""
+    with subprocess.Popen(
+        command,
+        cwd=directory,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=LIMIT)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise FailedError("", f"it took more than {LIMIT:,} s") from None
+            raise
+    said = output.decode(errors="replace")
+    if process.returncode:
+        raise FailedError(said, f"Exit status {process.returncode} of {' '.join(command)}")
+    return said
 
 
 def compare_rows(database: Path, server: Server) -> str:

@@ -73,7 +73,7 @@ scale: install ## backfill up to 10,000,000 rows on two hosts, and write docs/sc
 tour: install ## click through the UI in Chromium, assert what it shows, and write docs/tour.md with its pictures
 	$(BIN)/python -m tools.tour
 
-bench: install ## compare speed and memory with plain dlt and a floor, and write docs/performance.md (hours; ARGS="--only first20")
+bench: install ## compare speed and memory with plain dlt and a floor, and write docs/performance.md (an hour; ARGS="--peers": other tools)
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --extra dev --extra bench --compile-bytecode --python $(BIN)/python --inexact
 	$(BIN)/python -m benchmarks $(ARGS)
 

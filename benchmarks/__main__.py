@@ -1,7 +1,8 @@
 """Measures this project beside plain dlt and a floor, and writes docs/performance.md.
 
-    python -m benchmarks                              # everything, which takes hours
-    python -m benchmarks --only first20 --rounds 3
+    python -m benchmarks                              # all but the peers, which takes an hour
+    python -m benchmarks --only first20 --rounds 3    # a part; what was measured before stays in the document
+    python -m benchmarks --peers --rounds 2           # another part: the peers alone
     python -m benchmarks --report                     # rewrites the document from the stored results
     python -m benchmarks --divide 100 --rounds 1      # tries the harness, in minutes
 
@@ -10,14 +11,15 @@ The exit status is 1 if a target is missed.
 
 import argparse
 import os
-from pathlib import Path
+from dataclasses import replace
 
 from rich.console import Console
 
 from benchmarks.harness import Harness, Rounds
+from benchmarks.peers.known import PEERS
 from benchmarks.report import DOCUMENT, render, write
 from benchmarks.results import DIRECTORY, Results, describe_here
-from benchmarks.scenarios import SCENARIOS, filter_environment
+from benchmarks.scenarios import SCENARIOS, Scenario, filter_environment
 from benchmarks.targets import missed
 
 STORED = DIRECTORY / "results.json"
@@ -34,20 +36,25 @@ def main() -> int:
     """Parses the command line, measures, and writes the document. Returns the exit status."""
     arguments = parse()
     console = Console()
-    names = list(SCENARIOS) if arguments.report else arguments.only
-    if arguments.report:
-        results = Results.read(STORED)
-    elif arguments.divide > 1:
-        results = Results(describe_here())
-        measure(arguments, results, TRIAL / STORED.name, console)
+    if arguments.divide > 1:
+        results, stored, document = Results(describe_here()), TRIAL / STORED.name, TRIAL / DOCUMENT.name
+    elif arguments.report:
+        results, stored, document = Results.read(STORED), STORED, DOCUMENT
     else:
-        results = Results.read_comparable(STORED)
-        measure(arguments, results, STORED, console)
-    document = TRIAL / DOCUMENT.name if arguments.divide > 1 else DOCUMENT
+        results, stored, document = Results.read_comparable(STORED), STORED, DOCUMENT
+    if not arguments.report:
+        scenarios = choose(arguments)
+        harness = prepare(arguments, results, scenarios, console)
+        if arguments.estimate:
+            return 0
+        for scenario in scenarios:
+            harness.measure(scenario)
+            results.write(stored)
     write(results, document)
     console.print(render(results), markup=False, highlight=False, soft_wrap=True)
     console.print(f"Written: {document}", highlight=False, soft_wrap=True)
-    failures = [] if document.is_relative_to(TRIAL) else missed(results, names)
+    names = list(SCENARIOS) if arguments.report else arguments.only
+    failures = [] if arguments.divide > 1 else missed(results, names)
     for failure in failures:
         console.print(f"Missed: {failure}", style="red", highlight=False, soft_wrap=True)
     return 1 if failures else 0
@@ -58,7 +65,10 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="SCENARIO")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--slow-rounds", type=int, help="rounds of plain dlt with its defaults (default: --rounds)")
+    parser.add_argument("--peers", action="store_true", help="measure the peers, and them alone, in two scenarios")
+    parser.add_argument(
+        "--slow-rounds", type=int, help="rounds of what takes minutes: plain dlt, peers (default: --rounds)"
+    )
     parser.add_argument("--in-flight", type=int, default=8, help="requests at a time, for the project and the floor")
     parser.add_argument(
         "--divide",
@@ -67,24 +77,36 @@ def parse() -> argparse.Namespace:
         metavar="N",
         help="measure with an Nth of the rows, judge no target and leave the document alone",
     )
+    parser.add_argument("--estimate", action="store_true", help="measure nothing, and say how long it would take")
     parser.add_argument("--report", action="store_true", help="measure nothing, and rewrite the document")
     return parser.parse_args()
 
 
-def measure(arguments: argparse.Namespace, results: Results, stored: Path, console: Console) -> None:
-    """Measures the scenarios of `--only`, and stores the results after each."""
+def choose(arguments: argparse.Namespace) -> list[Scenario]:
+    """The scenarios of `--only`, with the contestants that are to be measured."""
     scenarios = [SCENARIOS[name].divided(arguments.divide) for name in arguments.only]
+    if not arguments.peers:
+        return scenarios
+    peers = tuple(peer.name for peer in PEERS)
+    return [replace(scenario, contestants=peers) for scenario in scenarios if scenario.peers]
+
+
+def prepare(arguments: argparse.Namespace, results: Results, scenarios: list[Scenario], console: Console) -> Harness:
+    """Makes what the scenarios need, and says how long they will take."""
     if any(scenario.history for scenario in scenarios):
         filter_environment()  # fails now rather than after an hour
-    slow = arguments.rounds if arguments.slow_rounds is None else arguments.slow_rounds
     if os.getloadavg()[0] > BUSY:
         load = f"{os.getloadavg()[0]:.1f}"
         console.print(f"This machine is busy (load average {load}): expect noise.", style="yellow", highlight=False)
-    rounds = Rounds(arguments.rounds, slow)
-    harness = Harness(results, console, rounds, arguments.in_flight)
-    for scenario in scenarios:
-        harness.measure(scenario)
-        results.write(stored)
+    slow = arguments.rounds if arguments.slow_rounds is None else arguments.slow_rounds
+    harness = Harness(results, console, Rounds(arguments.rounds, slow), arguments.in_flight)
+    harness.prepare({name for scenario in scenarios for name in scenario.contestants})
+    if arguments.divide == 1 and STORED.exists():
+        minutes, unknown = harness.estimate(scenarios, Results.read(STORED))
+        console.print(f"About {minutes:.0f} minutes, by what was measured before.", highlight=False)
+        for contestant in unknown:
+            console.print(f"Not counted, because it was never measured here: {contestant}", highlight=False)
+    return harness
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Runs a command and writes its seconds, peak MB and status as JSON: `python -I -S launch.py FILE COMMAND...`.
+"""Runs a command, and writes its seconds, CPU seconds, peak MB and status as JSON.
+
+    python -I -S launch.py FILE COMMAND...
 
 This is a small process of its own, because the kernel counts the memory of the parent into the peak memory of a child.
 """
@@ -22,10 +24,13 @@ def main() -> None:
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
-    Path(file).write_text(
-        json.dumps({"seconds": seconds, "memory": usage.ru_maxrss / MEMORY_UNIT, "status": process.returncode}),
-        encoding="utf-8",
-    )
+    taken = {
+        "seconds": seconds,
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "memory": usage.ru_maxrss / MEMORY_UNIT,
+        "status": process.returncode,
+    }
+    Path(file).write_text(json.dumps(taken), encoding="utf-8")
 
 
 if __name__ == "__main__":

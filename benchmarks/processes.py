@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,11 +19,15 @@ import duckdb
 
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.project import project_dir
+from benchmarks import instructions
+from benchmarks.results import ALL_ROWS
 from benchmarks.scenarios import SINCE, Conditions, Scenario
-from benchmarks.work import find_work
+from benchmarks.work import find_run, find_work
 
 CONFIGURED_BY = ("SOURCES__", "DESTINATION", "RUNTIME__", "SCHEDULES__", "DLT_", "DAGSTER_", "API_KEY", "START_DATE")
 """Beginnings of the variables that configure the project. Contestants do not inherit them."""
+LIMIT = 1_200
+"""Seconds that a sync may take. One that takes longer hangs."""
 SECTION = "__".join(SHIPPED.section).upper()
 
 
@@ -31,17 +36,29 @@ class Taken:
     """What a process took."""
 
     seconds: float
-    """Seconds of the whole process."""
+    """Seconds of the whole process; if it prints how long a run in it took, those."""
     work: float | None
     """Seconds after its imports; `None` if the process does not print them."""
-    memory: float
-    """Peak memory in MB."""
+    cpu: float | None
+    """CPU seconds of the process and its children; `None` if it prints how long a run in it took."""
+    instructions: int | None
+    """Instructions of the same; `None` if the machine does not count them."""
+    memory: float | None
+    """Peak memory in MB, of the largest process if there are several; `None` if it prints how long a run in it took."""
     requests: int
     """Requests that the server received."""
     most_in_flight: int
     """Most requests at once, as the server saw them."""
     server_seconds: float
     """CPU seconds of the server."""
+
+
+class FailedError(Exception):
+    """A process has failed. The message is its output; `reason` is the last line of it."""
+
+    def __init__(self, output: str, ended: str) -> None:
+        super().__init__(f"{output}\n{ended}")
+        self.reason = (output.strip() or ended).splitlines()[-1]
 
 
 class Server:
@@ -110,39 +127,72 @@ def environment(directory: Path, given: Conditions, more: Mapping[str, str]) -> 
 
 
 def take(command: list[str], variables: Mapping[str, str], server: Server) -> Taken:
-    """Runs a process and measures it. If it fails, the benchmark ends with its output."""
+    """Runs a process and measures it.
+
+    Raises:
+        FailedError: The process has failed.
+    """
     directory = Path(variables["DAGSTER_HOME"])
-    file = directory / "taken.json"
+    file, counts = directory / "taken.json", directory / "instructions.csv"
     server.ask("/_reset")
     launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), str(file)]
-    launched = subprocess.run(
-        [*launcher, *command],
-        cwd=directory,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=True,
-    )
+    launcher += instructions.counting(counts)
+    output = _run([*launcher, *command], directory, variables)
     taken = json.loads(file.read_text(encoding="utf-8"))
-    output = launched.stdout.decode(errors="replace")
     if taken["status"]:
-        sys.exit(f"{output}\nExit status {taken['status']} of {' '.join(command)}")
+        raise FailedError(output, f"Exit status {taken['status']} of {' '.join(command)}")
     stats = server.ask("/_stats")
+    run = find_run(output)
     return Taken(
-        seconds=taken["seconds"],
+        seconds=taken["seconds"] if run is None else run,
         work=find_work(output),
-        memory=taken["memory"],
+        cpu=taken["cpu"] if run is None else None,
+        instructions=instructions.read(counts) if run is None else None,
+        memory=taken["memory"] if run is None else None,
         requests=stats["requests"],
         most_in_flight=stats["most_in_flight"],
         server_seconds=stats["cpu_seconds"],
     )
 
 
-def check_rows(database: Path, server: Server, label: str) -> None:
-    """Ends the benchmark unless a contestant has loaded each row of the API once: otherwise its time means nothing."""
+def _run(command: list[str], directory: Path, variables: Mapping[str, str]) -> str:
+    """Runs a process in a session of its own, and returns its output. If it takes too long, the whole session ends."""
+    with subprocess.Popen(
+        command,
+        cwd=directory,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=LIMIT)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise FailedError("", f"it took more than {LIMIT:,} s") from None
+            raise
+    said = output.decode(errors="replace")
+    if process.returncode:
+        raise FailedError(said, f"Exit status {process.returncode} of {' '.join(command)}")
+    return said
+
+
+def compare_rows(database: Path, server: Server) -> str:
+    """Compares the tables of a contestant with the API: `ALL_ROWS`, or how many rows are missing or too many."""
+    missing, extra = [], []
     with duckdb.connect(str(database), read_only=True) as connection:
         for name, count in server.counts.items():
             query = f"SELECT count(*), count(DISTINCT id) FROM {SHIPPED.dataset}.{name}"
-            [held] = connection.execute(query).fetchall()
-            if held != (count, count):
-                sys.exit(f"{label}: the table {name} has {held[0]} rows and {held[1]} ids, but the API has {count}.")
+            try:
+                [(rows, ids)] = connection.execute(query).fetchall()
+            except duckdb.CatalogException:
+                rows = ids = 0
+            missing.append(max(0, count - ids))
+            extra.append(rows - min(ids, count))
+    wrong = [
+        f"{sum(found):,} {what}, in {sum(map(bool, found))} tables"
+        for what, found in (("missing", missing), ("too many", extra))
+        if any(found)
+    ]
+    return "; ".join(wrong) or ALL_ROWS

@@ -8,14 +8,30 @@ from tabulate import tabulate
 
 from analytics_assets.project import project_dir
 from benchmarks.plots import QUIET_PLOT, ROWS_PLOT, draw
-from benchmarks.results import PACKAGES, Quantity, Results, Sync
-from benchmarks.scenarios import ALONE, DAGSTER, FLOOR, HISTORY, SCALE, SCENARIOS, Scenario
+from benchmarks.results import COUNTED, PACKAGES, SYNCS, Quantity, Results, Sync
+from benchmarks.scenarios import ALONE, DAGSTER, DEV, FLOOR, HISTORY, SCALE, SCENARIOS, Scenario
 from benchmarks.targets import TARGETS
 
 DOCUMENT = project_dir() / "docs" / "performance.md"
 START = "<!-- measured -->\n"
 END = "<!-- end of measured -->\n"
 ABSENT = "-"
+THROUGH_DAGSTER = {"by its CLI": DAGSTER, "launched in `make dev`": DEV}
+"""The contestants that show Dagster's overhead, by how they are started."""
+HEAD = (
+    *(
+        "contestant",
+        "whole process, s",
+        "/ dlt alone",
+        "its CPU, s",
+        "10⁹ instructions",
+        "work, s",
+        "/ floor",
+        "peak MB",
+    ),
+    *("requests", "in flight", "server's CPU, s", "rounds", "rows"),
+)
+"""Columns of the table of a sync."""
 
 
 def write(results: Results, to: Path = DOCUMENT) -> None:
@@ -39,7 +55,11 @@ def _machine(results: Results) -> str:
     here = results.here
     versions = ", ".join(f"{package} {here[package]}" for package in PACKAGES)
     machine = f"Measured on {here['processor']}, {here['memory']}, {here['system']}"
-    return f"{machine}; Python {here['python']}, {versions}.\n"
+    return f"{machine}; Python {here['python']}, {versions}.{_uncounted(here)}\n"
+
+
+def _uncounted(here: dict[str, str]) -> str:
+    return "" if here.get("instructions") == COUNTED else " This machine does not count instructions."
 
 
 def _targets(results: Results) -> str:
@@ -69,11 +89,12 @@ def _heading(results: Results, scenario: Scenario) -> str:
 def _syncs(results: Results, scenario: Scenario) -> str:
     parts = [_heading(results, scenario), _sync_table(results, scenario, "first")]
     parts += ["\nThe second sync, right after it, with nothing new:\n\n", _sync_table(results, scenario, "quiet")]
-    for sync in ("first", "quiet"):
-        one = results.median("seconds", scenario.name, sync, DAGSTER)
-        other = results.median("seconds", scenario.name, sync, ALONE)
-        if one and other:
-            parts.append(f"\nDagster's overhead, {sync} sync: {one - other:.1f} s.\n")
+    for sync in SYNCS:
+        alone = results.median("seconds", scenario.name, sync, ALONE)
+        through = {how: results.median("seconds", scenario.name, sync, name) for how, name in THROUGH_DAGSTER.items()}
+        more = [f"{how} {seconds - alone:.1f} s" for how, seconds in through.items() if seconds and alone]
+        if more:
+            parts.append(f"\nDagster's overhead, {sync} sync: {', '.join(more)}.\n")
     return "".join(parts)
 
 
@@ -81,7 +102,7 @@ def _sync_table(results: Results, scenario: Scenario, sync: Sync) -> str:
     """A table with one line per contestant. Ratios are of medians."""
     reference = results.median("seconds", scenario.name, sync, ALONE)
     floor = results.median("work", scenario.name, sync, FLOOR)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for contestant in results.contestants(scenario.name):
         key: tuple[str, Sync, str] = (scenario.name, sync, contestant)
         seconds = results.values("seconds", *key)
@@ -92,6 +113,8 @@ def _sync_table(results: Results, scenario: Scenario, sync: Sync) -> str:
                 contestant,
                 spread(seconds),
                 times(results.median("seconds", *key), reference),
+                spread(results.values("cpu", *key)),
+                billions(results.median("instructions", *key)),
                 spread(results.values("work", *key)),
                 times(results.median("work", *key), floor),
                 number(results.median("memory", *key)),
@@ -99,19 +122,20 @@ def _sync_table(results: Results, scenario: Scenario, sync: Sync) -> str:
                 number(results.median("most_in_flight", *key)) if scenario.latency else ABSENT,
                 number(results.median("server_seconds", *key), 1),
                 str(len(seconds)),
+                results.rows(*key),
             )
         )
-    head = (
-        *("contestant", "whole process, s", "/ dlt alone", "work, s", "/ floor", "peak MB", "requests", "in flight"),
-        *("server's CPU, s", "rounds"),
-    )
-    return table(head, rows)
+    if scenario.peers:
+        absent = [ABSENT] * (len(HEAD) - 2)
+        rows += [(name, *absent, f"not measured: {why}") for name, why in results.skipped.items()]
+    return table(*without_empty(HEAD, rows))
 
 
 def _scale(results: Results) -> str:
     head = ("contestant", *(f"{size:,}" for size in results.sizes(SCALE.name)))
     shown: tuple[tuple[str, Quantity], ...] = (
         ("Whole process, seconds", "seconds"),
+        ("Its CPU, seconds", "cpu"),
         ("Work, seconds", "work"),
         ("Peak memory, MB", "memory"),
         ("Rounds", "seconds"),
@@ -122,7 +146,8 @@ def _scale(results: Results) -> str:
             (contestant, *_scale_cells(results, contestant, quantity, counted=title == "Rounds"))
             for contestant in results.contestants(SCALE.name)
         ]
-        parts.append(f"{title}:\n\n{table(head, rows)}\n")
+        if any(set(cells) != {ABSENT} for _, *cells in rows):
+            parts.append(f"{title}:\n\n{table(head, rows)}\n")
     parts.append(f"![Time against rows](images/{ROWS_PLOT})\n")
     return "".join(parts)
 
@@ -145,20 +170,27 @@ def _history(results: Results) -> str:
             (
                 f"{size:,}",
                 spread(seconds),
+                spread(results.values("cpu", *key)),
                 spread(results.values("work", *key)),
                 number(results.median("requests", *key)),
                 number(results.median("memory", *key)),
                 str(len(seconds)),
             )
         )
-    head = ("activities before", "whole process, s", "work, s", "requests", "peak MB", "rounds")
+    head = ("activities before", "whole process, s", "its CPU, s", "work, s", "requests", "peak MB", "rounds")
     picture = f"\n![Quiet sync against history](images/{QUIET_PLOT})\n"
-    return _heading(results, HISTORY) + table(head, rows) + picture
+    return _heading(results, HISTORY) + table(*without_empty(head, rows)) + picture
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     return tabulate(rows, head, "github", disable_numparse=True) + "\n"
+
+
+def without_empty(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Leaves out the columns in which no row has anything."""
+    kept = [place for place in range(len(head)) if any(row[place] != ABSENT for row in rows)]
+    return [head[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
@@ -169,6 +201,11 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     if len(values) == 1:
         return middle
     return f"{middle} ({number(min(values), digits)} to {number(max(values), digits)})"
+
+
+def billions(value: float | None) -> str:
+    """A number in billions."""
+    return ABSENT if value is None else number(value / 1e9, 1)
 
 
 def times(one: float | None, other: float | None) -> str:

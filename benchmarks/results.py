@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,13 +13,20 @@ from statistics import median
 from typing import Any, Literal
 
 from analytics_assets.project import project_dir
+from benchmarks import instructions
+from benchmarks.scenarios import BY_NAME
 
 DIRECTORY = project_dir() / "benchmarks" / "results"
 PACKAGES = ("dlt", "dagster", "duckdb", "pyarrow", "pyreqwest", "aiohttp", "uvloop")
 """Packages whose versions influence the results. Results of other versions are not comparable."""
 
 Sync = Literal["first", "quiet"]
-Quantity = Literal["seconds", "work", "memory", "requests", "most_in_flight", "server_seconds"]
+SYNCS: tuple[Sync, ...] = ("first", "quiet")
+Quantity = Literal["seconds", "work", "cpu", "instructions", "memory", "requests", "most_in_flight", "server_seconds"]
+COUNTED = "counted"
+"""What `describe_here` says of instructions where the machine counts them."""
+ALL_ROWS = "all"
+"""What is said of the rows of a contestant that has each row of the API once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +43,14 @@ class Measurement:
     """Number of activities that the API has."""
     seconds: float
     work: float | None
-    memory: float
+    memory: float | None
     requests: int
     most_in_flight: int
     server_seconds: float
+    cpu: float | None = None
+    instructions: int | None = None
+    rows: str = ALL_ROWS
+    """Which rows of the API the tables have after the sync."""
 
 
 class Results:
@@ -49,6 +60,7 @@ class Results:
         here: The machine and the versions, as `describe_here` returns them.
         conditions: When and how each scenario was measured, by its name.
         measurements: The measurements so far.
+        skipped: Why a peer was not measured, by its name.
     """
 
     def __init__(
@@ -56,10 +68,12 @@ class Results:
         here: dict[str, str],
         conditions: dict[str, str] | None = None,
         measurements: Iterable[Measurement] = (),
+        skipped: dict[str, str] | None = None,
     ) -> None:
         self.here = here
         self.conditions = conditions or {}
         self.measurements = list(measurements)
+        self.skipped = skipped or {}
 
     @classmethod
     def read(cls, file: Path) -> "Results":
@@ -71,7 +85,8 @@ class Results:
         if not file.exists():
             raise SystemExit(f"Nothing has been measured on this machine: there is no {file}. Run make bench first.")
         stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return cls(stored["here"], stored["conditions"], [Measurement(**fields) for fields in stored["measurements"]])
+        measurements = [Measurement(**fields) for fields in stored["measurements"]]
+        return cls(stored["here"], stored["conditions"], measurements, stored.get("skipped"))
 
     @classmethod
     def read_comparable(cls, file: Path) -> "Results":
@@ -87,15 +102,18 @@ class Results:
         stored = {
             "here": self.here,
             "conditions": self.conditions,
+            "skipped": self.skipped,
             "measurements": [asdict(measurement) for measurement in self.measurements],
         }
         file.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
-    def start(self, scenario: str, conditions: str) -> None:
-        """Deletes the measurements of a scenario before it is measured again, and notes its conditions and the date."""
+    def start(self, scenario: str, contestants: Collection[str], conditions: str) -> None:
+        """Deletes what some contestants took in a scenario, before that is measured again, and notes the conditions."""
         today = datetime.now(UTC).strftime("%Y-%m-%d")
-        self.measurements = [kept for kept in self.measurements if kept.scenario != scenario]
-        self.conditions[scenario] = f"{conditions}. Measured on {today}."
+        self.measurements = [
+            kept for kept in self.measurements if kept.scenario != scenario or kept.contestant not in contestants
+        ]
+        self.conditions[scenario] = f"{conditions}. Last measured on {today}."
 
     def values(
         self, quantity: Quantity, scenario: str, sync: Sync, contestant: str, activities: int | None = None
@@ -121,8 +139,18 @@ class Results:
         return sorted({measured.activities for measured in self.measurements if measured.scenario == scenario})
 
     def contestants(self, scenario: str) -> list[str]:
-        """The names of the measured contestants, in the order of the first round."""
-        return list(dict.fromkeys(one.contestant for one in self.measurements if one.scenario == scenario))
+        """The names of the measured contestants, in the order of `CONTESTANTS`."""
+        measured = {one.contestant for one in self.measurements if one.scenario == scenario}
+        return [name for name in BY_NAME if name in measured]
+
+    def rows(self, scenario: str, sync: Sync, contestant: str) -> str:
+        """Which rows the tables of a contestant had after each round: what is said most often of those not complete."""
+        said = [
+            one.rows
+            for one in self.measurements
+            if (one.scenario, one.sync, one.contestant) == (scenario, sync, contestant)
+        ]
+        return max(said, key=lambda rows: (rows != ALL_ROWS, said.count(rows)))
 
 
 def describe_here() -> dict[str, str]:
@@ -133,6 +161,7 @@ def describe_here() -> dict[str, str]:
         "memory": f"{memory:.0f} GiB",
         "system": _system(),
         "python": platform.python_version(),
+        "instructions": COUNTED if instructions.are_counted() else "not counted",
         **{package: version(package) for package in PACKAGES},
     }
 

@@ -8,15 +8,17 @@ from pathlib import Path
 from analytics_assets.api.connector import SHIPPED
 from analytics_assets.defs.names import name_all
 from benchmarks.events import EVENTS
+from benchmarks.peers.known import PEERS, Peer
 
+DEV = "this project, launched in `make dev`"
 DAGSTER = "this project, Dagster's CLI"
 ALONE = "this project, dlt alone"
 PLAIN = "plain dlt"
 PARQUET = "plain dlt, parquet"
 FLOOR = "floor, by hand"
 
-SLOW_LIMIT = 100_000
-"""Most activities with which the slow contestant is measured. With more, a process takes over ten minutes."""
+ONCE = 10_000_000
+"""Number of activities that are measured in one round only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Conditions:
     page_size: int
     """Rows per page."""
     in_flight: int
-    """Most requests at once. Plain dlt ignores it."""
+    """Most requests at once. Plain dlt and the Singer tap ignore it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,15 @@ class Contestant:
     quiet: bool = True
     """Whether it can sync again into the same file."""
     slow: bool = False
-    """Whether it takes minutes, so that it has rounds and a limit of its own."""
+    """Whether it takes minutes, so that it has rounds of its own."""
+    most: int = 1_000_000
+    """Most activities with which it is measured."""
+    peer: Peer | None = None
+    """The peer that it is. A peer that loses rows is measured all the same."""
+
+
+def _dev(_: Conditions) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.dev"]
 
 
 def _dagster(_: Conditions) -> list[str]:
@@ -77,11 +87,21 @@ def _floor(given: Conditions) -> list[str]:
     return [sys.executable, "-m", "benchmarks.floor", given.url, str(given.database), *sizes]
 
 
+def _as_peer(peer: Peer) -> Contestant:
+    def command(given: Conditions) -> list[str]:
+        sizes = (str(given.page_size), str(given.in_flight))
+        return [*peer.command, given.url, str(given.database), *sizes]
+
+    return Contestant(peer.name, command, slow=True, peer=peer)
+
+
 CONTESTANTS = (
+    Contestant(DEV, _dev, slow=True),
     Contestant(DAGSTER, _dagster),
-    Contestant(ALONE, _alone),
-    Contestant(PLAIN, _plain, slow=True),
+    Contestant(ALONE, _alone, most=ONCE),
+    Contestant(PLAIN, _plain, slow=True, most=100_000),
     Contestant(PARQUET, _parquet),
+    *map(_as_peer, PEERS),
     Contestant(FLOOR, _floor, quiet=False),
 )
 BY_NAME = {contestant.name: contestant for contestant in CONTESTANTS}
@@ -106,8 +126,10 @@ class Scenario:
     """Rows per page."""
     latency: float = 0
     """Seconds from each request to its response."""
-    contestants: tuple[str, ...] = tuple(BY_NAME)
-    """Names of the contestants."""
+    contestants: tuple[str, ...] = (DAGSTER, ALONE, PLAIN, PARQUET, FLOOR)
+    """Names of the contestants that are no peers."""
+    peers: bool = False
+    """Whether `--peers` measures this scenario."""
     quiet: bool = True
     """Whether a quiet sync is measured after each first one."""
     history: bool = False
@@ -135,7 +157,15 @@ class Scenario:
         )
 
 
-FIRST_20 = Scenario("first20", "First sync, 20 rows a page", (100_000,), 2_000, 5_000, 500, 20)
+FIRST_20 = Scenario(
+    "first20",
+    "First sync, 20 rows a page",
+    (100_000,),
+    *(2_000, 5_000, 500),
+    page_size=20,
+    contestants=(DEV, DAGSTER, ALONE, PLAIN, PARQUET, FLOOR),
+    peers=True,
+)
 FIRST_1000 = replace(FIRST_20, name="first1000", title="First sync, 1,000 rows a page", page_size=1_000)
 LATENCY_20 = replace(
     FIRST_20,
@@ -143,11 +173,13 @@ LATENCY_20 = replace(
     title="First sync, 20 rows a page, 20 ms a request",
     activities=(20_000,),
     latency=0.02,
+    contestants=(DAGSTER, ALONE, PLAIN, PARQUET, FLOOR),
+    peers=False,
 )
 SCALE = Scenario(
     "scale",
     "First sync by number of activities, 1,000 rows a page",
-    (1_000, 10_000, 100_000, 1_000_000),
+    (1_000, 10_000, 100_000, 1_000_000, ONCE),
     *(100, 100, 100),
     page_size=1_000,
     contestants=(ALONE, PLAIN, PARQUET, FLOOR),

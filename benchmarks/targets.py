@@ -12,6 +12,8 @@ from benchmarks.scenarios import (
     FLOOR,
     HISTORY,
     LATENCY_20,
+    ONCE,
+    PARQUET,
     PLAIN,
     SCALE,
     Scenario,
@@ -46,12 +48,15 @@ class Target:
         return measured >= self.limit if self.at_least else measured <= self.limit
 
 
-def ratio(scenario: Scenario, quantity: Quantity, above: str, below: str) -> Measure:
-    """The median of one contestant divided by that of another, for the first sync."""
+def ratio(
+    scenario: Scenario, quantity: Quantity, sync: Sync, contestants: tuple[str, str], activities: int | None = None
+) -> Measure:
+    """The median of the first contestant divided by that of the second."""
+    above, below = contestants
 
     def measure(results: Results) -> float | None:
-        one = results.median(quantity, scenario.name, "first", above)
-        other = results.median(quantity, scenario.name, "first", below)
+        one = results.median(quantity, scenario.name, sync, above, activities)
+        other = results.median(quantity, scenario.name, sync, below, activities)
         return one / other if one and other else None
 
     return measure
@@ -77,27 +82,31 @@ def peak_memory(scenario: Scenario, activities: int) -> Measure:
     return measure
 
 
-def growth(quantity: Quantity) -> Measure:
-    """How many percent more a quiet sync takes with the longest history than with the shortest, by medians."""
+def growth(scenario: Scenario, quantity: Quantity, few: int, many: int) -> Measure:
+    """How many percent more a sync takes with `many` activities than with `few`, by medians."""
+    sync: Sync = "quiet" if scenario.history else "first"
 
     def measure(results: Results) -> float | None:
-        shortest, *_, longest = HISTORY.activities
-        few = results.median(quantity, HISTORY.name, "quiet", ALONE, shortest)
-        many = results.median(quantity, HISTORY.name, "quiet", ALONE, longest)
-        return 100 * (many / few - 1) if few and many else None
+        one = results.median(quantity, scenario.name, sync, ALONE, few)
+        other = results.median(quantity, scenario.name, sync, ALONE, many)
+        return 100 * (other / one - 1) if one and other else None
 
     return measure
 
 
-def _first_sync(scenario: Scenario, times_plain: float, times_floor: float) -> list[Target]:
-    faster = ratio(scenario, "seconds", PLAIN, ALONE)
-    slower = ratio(scenario, "work", ALONE, FLOOR)
-    return [
-        Target(scenario, "times faster than plain dlt, whole process", faster, times_plain, " x", at_least=True),
-        Target(scenario, "work beside the floor's", slower, times_floor, " x"),
-        Target(scenario, "Dagster's overhead, first sync", dagster_overhead(scenario, "first"), 4, " s"),
-        Target(scenario, "Dagster's overhead, quiet sync", dagster_overhead(scenario, "quiet"), 4, " s"),
-    ]
+def _faster(scenario: Scenario, than: str, times: float, sync: Sync = "first") -> Target:
+    what = f"{'' if sync == 'first' else 'quiet sync, '}times faster than {than}, whole process"
+    return Target(scenario, what, ratio(scenario, "seconds", sync, (than, ALONE)), times, " x", at_least=True)
+
+
+def _work(scenario: Scenario, times: float, activities: int | None = None) -> Target:
+    at = f" at {activities:,} activities" if activities else ""
+    measure = ratio(scenario, "work", "first", (ALONE, FLOOR), activities)
+    return Target(scenario, f"work beside the floor's{at}", measure, times, " x")
+
+
+def _overhead(scenario: Scenario, sync: Sync, seconds: float) -> Target:
+    return Target(scenario, f"Dagster's overhead, {sync} sync", dagster_overhead(scenario, sync), seconds, " s")
 
 
 def _memory(scenario: Scenario, activities: int, limit: float) -> Target:
@@ -105,16 +114,35 @@ def _memory(scenario: Scenario, activities: int, limit: float) -> Target:
     return Target(scenario, what, peak_memory(scenario, activities), limit, " MB")
 
 
+def _growth(scenario: Scenario, quantity: Quantity, few: int, many: int, percent: float) -> Target:
+    what = f"more {quantity} at {many:,} activities than at {few:,}"
+    return Target(scenario, what, growth(scenario, quantity, few, many), percent, " %")
+
+
 TARGETS = (
-    *_first_sync(FIRST_20, 10, 3),
+    _faster(FIRST_20, PLAIN, 20),
+    _faster(FIRST_20, PARQUET, 7),
+    _work(FIRST_20, 1.8),
+    _overhead(FIRST_20, "first", 4),
+    _overhead(FIRST_20, "quiet", 2.5),
     _memory(FIRST_20, 100_000, 400),
-    *_first_sync(FIRST_1000, 8, 4),
+    _faster(FIRST_1000, PLAIN, 20),
+    _work(FIRST_1000, 1.8),
+    _faster(FIRST_1000, PARQUET, 2, "quiet"),
+    _overhead(FIRST_1000, "first", 4),
+    _overhead(FIRST_1000, "quiet", 2.5),
     _memory(FIRST_1000, 100_000, 400),
-    *_first_sync(LATENCY_20, 6, 1.5),
+    _faster(LATENCY_20, PLAIN, 6),
+    _work(LATENCY_20, 1.5),
+    _overhead(LATENCY_20, "first", 4),
+    _overhead(LATENCY_20, "quiet", 4),
+    _work(SCALE, 1.4, 1_000_000),
     _memory(SCALE, 100_000, 400),
     _memory(SCALE, 1_000_000, 600),
-    Target(HISTORY, "more requests after 1,000,000 activities than after 10,000", growth("requests"), 20, " %"),
-    Target(HISTORY, "more time after 1,000,000 activities than after 10,000", growth("seconds"), 20, " %"),
+    _memory(SCALE, ONCE, 450),
+    _growth(SCALE, "memory", 1_000_000, ONCE, 10),
+    _growth(HISTORY, "requests", 10_000, 1_000_000, 20),
+    _growth(HISTORY, "seconds", 10_000, 1_000_000, 20),
 )
 
 

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
+import duckdb
 import psycopg2
 import pytest
 
@@ -13,10 +15,18 @@ from analytics_assets_tests.support.rows import events
 
 Costs = dict[str, int]
 
+LOGGING = ("logging_storage = 'stdout'", "enabled_log_types = 'QueryLog'", "enable_logging = true")
+"""Settings by which DuckDB writes each statement to the standard output."""
+
 FIRST = {"requests": 24, "events": 183, "statements": 451, "copies": 8}
 QUIET = {"requests": 24, "events": 183, "statements": 313, "copies": 3}
 """The most that a sync of all eight may take: requests to the API, events of Dagster, statements that Postgres gets,
 and those of them that copy rows. Who needs less lowers them."""
+
+FIRST_DUCKDB = {"statements": 690, "connections": 4}
+QUIET_DUCKDB = {"statements": 704, "connections": 4}
+"""The same for DuckDB: statements that it gets, and databases that are opened. Sometimes dlt makes a client more, which
+is five statements."""
 
 
 @pytest.fixture
@@ -55,3 +65,30 @@ def test_a_sync_costs_no_more_than_it_did(costs_of: Callable[[], Costs], api: Fa
     first, quiet = costs_of(), costs_of()
     assert {name: cost for name, cost in first.items() if cost > FIRST[name]} == {}
     assert {name: cost for name, cost in quiet.items() if cost > QUIET[name]} == {}
+
+
+def test_a_sync_into_duckdb_costs_no_more_than_it_did(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    real, opened = duckdb.connect, 0
+
+    def connect(*arguments: Any, **options: Any) -> duckdb.DuckDBPyConnection:
+        """DuckDB as it is, but it writes each statement to the standard output."""
+        nonlocal opened
+        opened += 1
+        connection = real(*arguments, **options)
+        for setting in LOGGING:
+            connection.execute(f"SET GLOBAL {setting}")
+        return connection
+
+    def sync() -> Costs:
+        before = opened
+        capfd.readouterr()
+        project.sync()
+        return {"statements": capfd.readouterr().out.count("\tQueryLog\t"), "connections": opened - before}
+
+    monkeypatch.setattr(duckdb, "connect", connect)
+    api.rows["activities"] = events(1, 200)
+    first, quiet = sync(), sync()
+    assert {name: cost for name, cost in first.items() if cost > FIRST_DUCKDB[name]} == {}
+    assert {name: cost for name, cost in quiet.items() if cost > QUIET_DUCKDB[name]} == {}

@@ -1,12 +1,15 @@
 """What `dagster dev` loads: the code location `analytics_assets`. `build_definitions` is for other projects, too."""
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
 import dagster as dg
+import dlt
 
 from analytics_assets import own
 from analytics_assets.api.configured import configure
@@ -31,6 +34,7 @@ from analytics_assets.defs.names import Names, find_name_mistakes, name_all
 from analytics_assets.defs.quality.checks import build_checks, find_checks
 from analytics_assets.defs.quality.connection_check import build_check_job
 from analytics_assets.defs.reports.assets import REPORTS, Report, build_reports, find_report_mistakes
+from analytics_assets.garbage import rarely_collected
 from analytics_assets.project import use_project_config
 
 SECTIONS = {
@@ -61,13 +65,22 @@ def defs() -> dg.Definitions:
 
     Building the project's own part reads `.dlt` and the environment, nothing else.
     """
-    names = project_names()
-    check_names(names)
-    for section, keys in SECTIONS.items():
-        refuse_alike([section], keys)
-    # Runs that are launched from assets, not from a job, have the location's executor.
-    executor = dg.Definitions(executor=read_executor())
-    return dg.Definitions.merge(build_definitions(names, reports=REPORTS), executor, *_own())
+    use_project_config()
+    # Dagster's command line asks six times in a process. dlt has other providers once it has read its files again.
+    return dg.Definitions.merge(_shipped(frozenset(os.environ.items()), *dlt.config.config_providers), *_own())
+
+
+@lru_cache(maxsize=1)
+def _shipped(*_: object) -> dg.Definitions:
+    """The project's own part. It is built once for what is configured."""
+    with rarely_collected():
+        names = project_names()
+        check_names(names)
+        for section, keys in SECTIONS.items():
+            refuse_alike([section], keys)
+        # Runs that are launched from assets, not from a job, have the location's executor.
+        executor = dg.Definitions(executor=read_executor())
+        return dg.Definitions.merge(build_definitions(names, reports=REPORTS), executor)
 
 
 def _own() -> list[dg.Definitions]:

@@ -13,6 +13,8 @@ import pytest
 import tomlkit
 import yaml
 
+from analytics_assets.api.connector import SHIPPED
+from analytics_assets.definitions import defs
 from analytics_assets_tests.support.checkout import CHECKOUT
 
 NO_NETWORK = """
@@ -40,6 +42,15 @@ def test_definitions_load_with_an_empty_environment_no_network_and_nothing_writt
     assert result.stdout.strip() == "loaded", result.stderr
     assert list(home.iterdir()) == list(elsewhere.iterdir()) == []
     assert sorted(path for path in CHECKOUT.glob("*") if path.name != "__pycache__") == before
+
+
+def test_definitions_are_built_once_for_what_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resource() -> object:
+        return (defs().resources or {})[SHIPPED.name]
+
+    assert resource() is resource()
+    monkeypatch.setenv("SCHEDULES__ANALYTICS_SYNC", "7 * * * *")
+    assert defs().resolve_schedule_def(f"{SHIPPED.name}_sync").cron_schedule == "7 * * * *"
 
 
 def test_workspace_and_project_file_name_the_same_location() -> None:

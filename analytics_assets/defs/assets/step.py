@@ -29,6 +29,7 @@ from analytics_assets.defs.display.progress import Progress, also_shown, count
 from analytics_assets.defs.execution import divide, patience
 from analytics_assets.defs.names import Names
 from analytics_assets.defs.quality.checks import Checks, evaluate_in_sync
+from analytics_assets.garbage import rarely_collected
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.session import Session
 from analytics_assets.warehouse.sync import Pending, Run, Synced, begin_sync, sync
@@ -93,6 +94,7 @@ def build_syncs(names: Names, checks: Checks) -> Syncs:
             read_ahead = Reading(everything=True) if plan.rebuild else plan.reading
             log, most = also_shown(context.log.warning), patience(names, context, plan.target.duckdb_path)
             with (
+                rarely_collected(),
                 first_lines_only(),
                 analytics.open(plan.settings, plan.target, log, most) as session,
                 begin_sync(session, selected, analytics.busy_timeout, read_ahead) as pending,

@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,17 @@ ROW_GROUP_BYTES = 8_000_000
 """Most bytes of a row group, unless one row is larger. DuckDB holds a whole group in memory two or three times."""
 
 
+Once = Callable[[int], bool]
+"""Whether each of so many files of a load is loaded just once, as `loads_once` says."""
+
+
 def write_parquet(
-    source: DltSource, listing: Listing, directory: str, *, once: bool = False, may_append: bool = False
+    source: DltSource,
+    listing: Listing,
+    directory: str,
+    *,
+    once: Once = lambda _: False,
+    may_append: bool = False,
 ) -> None:
     """Appends a `ParquetStep` to the steps of a resource.
 
@@ -42,8 +51,8 @@ def write_parquet(
         source: Has the resource.
         listing: Whose tables to write. It is cut when a load is large enough.
         directory: Where to write the files.
-        once: Whether each file is loaded just once, as `loads_once` says. If so, and no key is in the files twice, dlt
-            need not look for repeated keys.
+        once: Whether files are loaded just once. If so, and no key is in the files twice, dlt need not look for
+            repeated keys.
         may_append: Whether such a file may be appended instead of merged, as `can_append` says.
     """
     resource = listing.resource
@@ -67,13 +76,13 @@ class ParquetStep:
     table. Every other file is merged.
     """
 
-    def __init__(self, listing: Listing, directory: str, *, once: bool, may_append: bool) -> None:
+    def __init__(self, listing: Listing, directory: str, *, once: Once, may_append: bool) -> None:
         resource = listing.resource
         self._name = resource.name
         self._directory = directory
         self._listing = listing
         self._rows = self._bytes = 0
-        self._once = once
+        self._once, self._counts_keys = once, once(1)
         self._may_append = may_append
         self._cursor = column_name(resource.cursor) if resource.cursor else None
         self._declared = {column_name(column.name): ARROW_TYPES[column.type] for column in resource.table_columns}
@@ -97,7 +106,7 @@ class ParquetStep:
         self._pending.append(complete)
         self._pending_rows += complete.num_rows
         self._pending_bytes += complete.nbytes
-        if self._once:
+        if self._counts_keys:
             self._keys.append(table.select(self._key))
         self._rows += table.num_rows
         self._bytes += table.nbytes
@@ -135,7 +144,7 @@ class ParquetStep:
             # A resource without any row gets a table, too.
             yield dlt.mark.materialize_table_schema()
         columns = undeclared_hints(pa.schema(self._undeclared.values()))
-        once = self._once and _are_distinct(self._keys)
+        once = self._once(len(self._files)) and _are_distinct(self._keys)
         if once and self._cursor:
             # dlt warns if a table without a search for repeated keys has an order in which to search.
             columns[self._cursor] = {"dedup_sort": None}

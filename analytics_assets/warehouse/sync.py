@@ -387,7 +387,8 @@ def _load(  # noqa: PLR0913 - all but the source is the same for each part
     await_turn(source, resource, begin)
     if takes_json_text(session.destination):
         append = can_append(destination, into_empty=into_empty)
-        write_parquet(source, listing, session.working_dir, once=loads_once(destination), may_append=append)
+        once = partial(loads_once, session.destination)
+        write_parquet(source, listing, session.working_dir, once=once, may_append=append)
     else:
         write_rows(source, listing)
     # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh

@@ -1,5 +1,7 @@
 """How rows get into a table of Postgres: in one transaction, each once, by connections that are used again."""
 
+import os
+import signal
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from analytics_assets.warehouse.session import open_session
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.servers.lost_commit import losing_a_commit
+from analytics_assets_tests.support.nursery import MERGED, PREPARED, Kill, nursery
 from analytics_assets_tests.support.project import Project, metadata
 from analytics_assets_tests.support.rows import activity
 from analytics_assets_tests.support.waiting import until
@@ -78,6 +81,32 @@ def test_rows_whose_commit_was_not_confirmed_are_there_once(
         assert way.lost == 1
         assert loaded["dagster/row_count"] == len(api.rows["activities"])
         assert messages(query) == sent(api.rows["activities"])
+
+
+def test_a_run_that_is_killed_before_in_or_after_its_merge_costs_no_row(
+    query: Query, postgres: str, api: FakeApi
+) -> None:
+    rows = api.rows["activities"]
+    deleting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DELETE FROM%'"
+    with nursery() as workers:
+        assert workers.run() == 0, workers.last_words()
+        for number, point in enumerate((PREPARED, None, MERGED)):
+            before = messages(query)
+            for row in rows:
+                row |= {"activityTime": f"2024-06-0{number + 1}T00:00:00Z", "message": f"Edited {number}"}
+            if point:
+                assert workers.run(kill=Kill("activities", point)) == -signal.SIGKILL
+            else:
+                with closing(psycopg2.connect(postgres)) as other, other.cursor() as cursor:
+                    cursor.execute("LOCK TABLE analytics.activities IN SHARE MODE")
+                    process = workers.start()
+                    until(lambda: query(deleting) == [(1,)], "the merge waits")
+                    os.kill(process, signal.SIGKILL)
+                    assert workers.wait() == -signal.SIGKILL
+            assert messages(query) == (sent(rows) if point == MERGED else before)
+            rows.append(activity(90 + number, f"2024-06-0{number + 1}T01:00:00Z"))
+            assert workers.run() == 0, workers.last_words()
+            assert messages(query) == sent(rows)
 
 
 def messages(query: Query) -> dict[int, tuple[str, Any]]:

@@ -152,7 +152,16 @@ def measure(rows: int, rounds: int, *, csv: bool) -> Costs:
                         compare(api, Path(directory), places[place])
                         costs.setdefault((kind, place), []).append(cost)
                         print(f"{kind}, {place}: {cost}", flush=True)
+            drop(server, [each["DESTINATION__POSTGRES__CREDENTIALS"] for each in places.values() if each])
     return costs
+
+
+def drop(server: str, urls: list[str]) -> None:
+    """Drops databases, so that no vacuum of theirs is counted in the next round."""
+    with closing(psycopg2.connect(server)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        for url in urls:
+            cursor.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
 
 def ratio(costs: Costs, kind: str, place: str, of: Callable[[Cost], float]) -> float:

@@ -1,6 +1,6 @@
 """Connections that are kept while a session is open: dlt opens one for each thing that it does, a hundred in a sync."""
 
-import select
+import selectors
 import threading
 import time
 from collections.abc import Iterator
@@ -55,10 +55,16 @@ def take(address: Address) -> Connection | None:
             if not idle:
                 return None
             connection, since = idle.pop()
-        # A server says nothing unasked, except that it has closed the connection.
-        if time.monotonic() - since < LONGEST_PAUSE and not select.select([connection], [], [], 0)[0]:
+        if time.monotonic() - since < LONGEST_PAUSE and _is_silent(connection):
             return connection
         connection.close()
+
+
+def _is_silent(connection: Connection) -> bool:
+    """Whether nothing has come from the server, which says nothing unasked but that it has closed the connection."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        return not selector.select(0)
 
 
 def put_back(address: Address, connection: Connection) -> None:

@@ -149,7 +149,7 @@ class SqlClient(Psycopg2SqlClient):
         options = f"{self.credentials.get_query().get('options', '')} {self.fully_qualified_dataset_name()}"
         self._address = self.credentials.to_native_representation(), options
         self._conn = take(self._address) or super().open_connection()
-        found: "connection" = self._conn
+        found: connection = self._conn
         return found
 
     def close_connection(self) -> None:

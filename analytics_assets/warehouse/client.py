@@ -119,6 +119,7 @@ class SqlClient(Client):
     def __init__(self, client: SqlJobClientBase) -> None:
         self.dlt = client
         self.schema, self.config, self.capabilities = client.schema, client.config, client.capabilities
+        self._found: set[tuple[str, str]] = set()
 
     @property
     def sql_client(self) -> SqlClientBase[Any]:
@@ -151,6 +152,16 @@ class SqlClient(Client):
     def columns_of(self, names: Iterable[str]) -> dict[str, TTableSchemaColumns]:
         """The columns as the database has them."""
         return {name: columns for name, columns in self.dlt.get_storage_tables(sorted(names)) if columns}
+
+    def has_table(self, name: str) -> bool:
+        """Whether a table exists. Those that dlt keeps for all pipelines are made once, and stay."""
+        own = {self.schema.version_table_name, self.schema.loads_table_name, self.schema.state_table_name}
+        known = self.sql_client.dataset_name, name
+        if known not in self._found and not super().has_table(name):
+            return False
+        if name in own:
+            self._found.add(known)
+        return True
 
     def update(
         self, resource: Resource, changes: Mapping[str, object], where: str, arguments: Iterable[object]

@@ -150,12 +150,15 @@ def _keep_cells(destination: Destination[Any, Any], known: dict[str, Any]) -> De
 
         silence_merges()
         return Filesystem(**known)
-    if destination.destination_type not in {DLT_POSTGRES, DLT_SQLALCHEMY}:
-        return destination
-    from analytics_assets.warehouse.dlt_overrides import Postgres, prepare_sqlalchemy  # noqa: PLC0415 - DuckDB needs no other driver
+    if destination.destination_type == DLT_POSTGRES:
+        from analytics_assets.warehouse.postgres import Postgres  # noqa: PLC0415 - DuckDB needs no other driver
 
-    prepare_sqlalchemy()
-    return Postgres(**known) if destination.destination_type == DLT_POSTGRES else destination
+        return Postgres(**known)
+    if destination.destination_type == DLT_SQLALCHEMY:
+        from analytics_assets.warehouse.dlt_overrides import prepare_sqlalchemy  # noqa: PLC0415 - as above
+
+        prepare_sqlalchemy()
+    return destination
 
 
 def with_staging(destination: Destination[Any, Any], suffix: str) -> Destination[Any, Any]:

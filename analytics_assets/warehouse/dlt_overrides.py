@@ -1,110 +1,23 @@
-"""Corrects dlt's Postgres, SQLite and MySQL where they would change cells while loading.
+"""Corrects dlt's SQLite and MySQL where they would change cells while loading.
 
-This module uses internal parts of dlt: for Postgres the client's `create_load_job` and the job that it makes for a CSV
-file, for SQLite and MySQL the types of their columns. `test_warehouses.py` fails if dlt stops calling them.
+This module uses internal parts of dlt: the types of their columns. `test_warehouses.py` fails if dlt stops asking for
+them.
 """
 
-import csv
 import warnings
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from dlt.common.destination.capabilities import DataTypeMapper, DestinationCapabilitiesContext
-from dlt.common.destination.client import LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema.typing import TColumnSchema
-from dlt.common.storages import FileStorage
-from dlt.destinations.impl.postgres.factory import get_adbc_driver_location, postgres
-from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresCsvCopyJob, PostgresParquetCopyJob
 from dlt.destinations.impl.sqlalchemy.dialect import (
     MysqlDialectCapabilities,
     SqliteDialectCapabilities,
     register_dialect_capabilities,
 )
 from dlt.destinations.impl.sqlalchemy.type_mapper import MysqlVariantTypeMapper, SqlalchemyTypeMapper
-from pyarrow import parquet
 from sqlalchemy.dialects.mysql import LONGTEXT
-
-if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection
-
-
-class Copy(PostgresCsvCopyJob):
-    """Copies a CSV file that Arrow wrote. Arrow quotes every text, empty ones too, and leaves a null unquoted.
-
-    dlt's own job makes Postgres read quoted empty texts as nulls as well, because Python writes both alike.
-    """
-
-    def run(self) -> None:
-        """Copies the file. Its first line names the columns."""
-        sql = self._job_client.sql_client
-        with FileStorage.open_zipsafe_ro(self._file_path, "rb") as file:
-            [names] = csv.reader([file.readline().decode()])
-            columns = ", ".join(map(sql.escape_column_name, names))
-            table = sql.make_qualified_table_name(self.load_table_name)
-            with sql.begin_transaction(), sql.native_connection.cursor() as cursor:
-                cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT csv, ENCODING 'UTF8')", file)
-
-
-class CopyParquet(PostgresParquetCopyJob):
-    """Copies a Parquet file. ADBC cannot write jsonb, so in a staging table such columns become json.
-
-    The merge makes jsonb of them again. dlt would have json in the tables themselves, which has no equality and no
-    index, and would fail with a staging table that was made for CSV files.
-    """
-
-    def run(self) -> None:
-        """Copies the file, unless it has no rows, as that of an empty table. ADBC's reader fails with it."""
-        if parquet.read_metadata(self._file_path).num_rows == 0:
-            return
-        sql = self._job_client.sql_client
-        found = "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
-        names = sql.execute_sql(f"{found} AND data_type = 'jsonb'", sql.dataset_name, self.load_table_name)
-        if names:
-            changes = ", ".join(f"ALTER {sql.escape_column_name(name)} TYPE json" for (name,) in names)
-            sql.execute_sql(f"ALTER TABLE {sql.make_qualified_table_name(self.load_table_name)} {changes}")
-        super().run()
-
-    def _connect(self) -> "Connection":
-        """A connection of ADBC. libpq takes neither blanks in a URL nor plus signs for them, as SQLAlchemy writes."""
-        from adbc_driver_manager import dbapi  # noqa: PLC0415 - optional
-
-        credentials: Any = self._job_client.config.credentials
-        address, _, query = credentials.to_native_representation().partition("?")
-        uri = f"{address.replace(' ', '%20')}?{query.replace('+', '%20')}"
-        return dbapi.connect(driver=get_adbc_driver_location(), db_kwargs={"uri": uri})
-
-
-class Client(PostgresClient):
-    """Loads CSV files by `Copy`, and Parquet files by `CopyParquet`."""
-
-    def create_load_job(
-        self,
-        table: PreparedTableSchema,
-        file_path: str,
-        load_id: str,
-        restore: bool = False,  # noqa: FBT001, FBT002 - as dlt has it
-    ) -> LoadJob:
-        """The job that loads a file."""
-        job = super().create_load_job(table, file_path, load_id, restore)
-        if isinstance(job, PostgresParquetCopyJob):
-            return CopyParquet(file_path)
-        return Copy(file_path) if isinstance(job, PostgresCsvCopyJob) else job
-
-    def _get_column_def_sql(self, c: TColumnSchema, table: PreparedTableSchema | None = None) -> str:
-        """A column, as it is without Parquet, for which dlt has json in place of jsonb: see `CopyParquet`."""
-        return super()._get_column_def_sql(c, cast("PreparedTableSchema", {**(table or {}), "file_format": None}))
-
-
-class Postgres(postgres):
-    """dlt's Postgres with `Client`. It keeps dlt's name, which the state of earlier pipelines holds."""
-
-    destination_type = "dlt.destinations.postgres"
-
-    @property
-    def client_class(self) -> type[Client]:
-        """The client that loads by `Copy`."""
-        return Client
 
 
 class SqliteTypes(SqlalchemyTypeMapper):

@@ -35,8 +35,17 @@ ROW_GROUP_BYTES = 8_000_000
 """Most bytes of a row group, unless one row is larger. DuckDB holds a whole group in memory two or three times."""
 
 
+Once = Callable[[int], bool]
+"""Whether each of so many files of a load is loaded just once, as `loads_once` says."""
+
+
 def write_parquet(
-    source: DltSource, listing: Listing, directory: str, *, once: bool = False, may_append: MayAppend | None = None
+    source: DltSource,
+    listing: Listing,
+    directory: str,
+    *,
+    once: Once = lambda _: False,
+    may_append: MayAppend | None = None,
 ) -> None:
     """Appends a `ParquetStep` to the steps of a resource.
 
@@ -44,8 +53,8 @@ def write_parquet(
         source: Has the resource.
         listing: Whose tables to write. It is cut when a load is large enough.
         directory: Where to write the files.
-        once: Whether each file is loaded just once, as `loads_once` says. If so, and no key is in the files twice, dlt
-            need not look for repeated keys.
+        once: Whether files are loaded just once. If so, and no key is in the files twice, dlt need not look for
+            repeated keys.
         may_append: Tells, given all keys, whether such a file may be appended instead of merged; by default none may.
     """
     resource = listing.resource
@@ -69,13 +78,13 @@ class ParquetStep:
     table. Every other file is merged.
     """
 
-    def __init__(self, listing: Listing, directory: str, *, once: bool, may_append: MayAppend | None) -> None:
+    def __init__(self, listing: Listing, directory: str, *, once: Once, may_append: MayAppend | None) -> None:
         resource = listing.resource
         self._name = resource.name
         self._directory = directory
         self._listing = listing
         self._rows = self._bytes = 0
-        self._once = once
+        self._once, self._counts_keys = once, once(1)
         self._may_append = may_append
         self._cursor = column_name(resource.cursor) if resource.cursor else None
         self._declared = {column_name(column.name): ARROW_TYPES[column.type] for column in resource.table_columns}
@@ -99,7 +108,7 @@ class ParquetStep:
         self._pending.append(complete)
         self._pending_rows += complete.num_rows
         self._pending_bytes += complete.nbytes
-        if self._once:
+        if self._counts_keys:
             self._keys.append(table.select(self._key))
         self._rows += table.num_rows
         self._bytes += table.nbytes
@@ -138,7 +147,7 @@ class ParquetStep:
             yield dlt.mark.materialize_table_schema()
         columns = undeclared_hints(pa.schema(self._undeclared.values()))
         keys = pa.concat_tables(self._keys) if self._keys else None
-        once = self._once and (keys is None or _are_distinct(keys))
+        once = self._once(len(self._files)) and (keys is None or _are_distinct(keys))
         # dlt appends each file in a transaction of its own: of several files, a crash could leave some.
         append = once and self._may_append and len(self._files) == 1 and keys and self._may_append(keys)
         self._keys, keys = [], None

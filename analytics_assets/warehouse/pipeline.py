@@ -126,13 +126,15 @@ def _short_type(destination: Destination[Any, Any]) -> str:
     return destination.destination_type.rpartition(".")[2]
 
 
-def loads_once(target_type: str) -> bool:
-    """Whether a loaded file has its rows just once in the table or the staging table.
+def loads_once(destination: Destination[Any, Any], files: int) -> bool:
+    """Whether each of so many files of a load has its rows just once in the table or the staging table.
 
     Across a network it may not: if the confirmation of a commit is lost, dlt loads the file again, and its rows are
-    there twice. Delta and Iceberg tables have no staging table: files are merged from this machine's disk.
+    twice in the staging table. Into Postgres a single Parquet file is merged without one. Delta and Iceberg tables have
+    none: files are merged from this machine's disk.
     """
-    return target_type in {DUCKDB, FILESYSTEM}
+    kind = _short_type(destination)
+    return kind in {DUCKDB, FILESYSTEM} or (kind == POSTGRES and files == 1 and file_format(destination) == "parquet")
 
 
 def build_client(connector: Connector, destination: Destination[Any, Any], working_dir: str) -> Client:

@@ -18,6 +18,7 @@ from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.demo.embedded import resolve_demo
 from analytics_assets.warehouse.access import check_reachable
 from analytics_assets.warehouse.client import Client
+from analytics_assets.warehouse.connections import keep_connections
 from analytics_assets.warehouse.credentials import secrets_of
 from analytics_assets.warehouse.destination import build_destination
 from analytics_assets.warehouse.errors import DestinationError
@@ -106,6 +107,7 @@ def open_session(
     target = target or read_target(settings)
     log = log or logging.getLogger(__name__).warning
     with ExitStack() as stack:
+        stack.enter_context(keep_connections())
         working_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
         connection = None
         if target.duckdb_path:

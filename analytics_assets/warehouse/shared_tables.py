@@ -40,8 +40,7 @@ def make_shared_tables(session: Session, timeout: float) -> None:
 
 def _are_missing(client: SqlClient) -> bool:
     own = client.schema
-    names = {own.version_table_name, own.loads_table_name, own.state_table_name}
-    if client.columns_of(names).keys() != names:
+    if not all(map(client.has_table, (own.version_table_name, own.loads_table_name, own.state_table_name))):
         return True
     with _staging(client.dlt):
         return not client.has_table(own.version_table_name)

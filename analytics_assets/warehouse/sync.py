@@ -406,7 +406,8 @@ def _load(  # noqa: PLR0913 - all but the source is the same for each part
     if takes_json_text(session.destination):
         # Other destinations may load a file twice, and none but DuckDB was measured.
         may_append = are_new if destination == DUCKDB else None
-        write_parquet(source, listing, session.working_dir, once=loads_once(destination), may_append=may_append)
+        once = partial(loads_once, session.destination)
+        write_parquet(source, listing, session.working_dir, once=once, may_append=may_append)
     else:
         write_rows(source, listing)
     # A table that was emptied by hand or by a killed rebuild still has its old cursor in dlt's state. Without a refresh

@@ -12,16 +12,17 @@ import pytest
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.project import Project
 from analytics_assets_tests.support.rows import events
+from analytics_assets_tests.support.waiting import until
 
 Costs = dict[str, int]
 
 LOGGING = ("logging_storage = 'stdout'", "enabled_log_types = 'QueryLog'", "enable_logging = true")
 """Settings by which DuckDB writes each statement to the standard output."""
 
-FIRST = {"requests": 24, "events": 183, "statements": 451, "copies": 8}
-QUIET = {"requests": 24, "events": 183, "statements": 313, "copies": 3}
+FIRST = {"requests": 24, "events": 183, "statements": 274, "copies": 8, "connections": 20}
+QUIET = {"requests": 24, "events": 183, "statements": 209, "copies": 3, "connections": 9}
 """The most that a sync of all eight may take: requests to the API, events of Dagster, statements that Postgres gets,
-and those of them that copy rows. Who needs less lowers them."""
+those of them that copy rows, and connections to it. Who needs less lowers them."""
 
 FIRST_DUCKDB = {"statements": 690, "connections": 4}
 QUIET_DUCKDB = {"statements": 704, "connections": 4}
@@ -39,15 +40,27 @@ def costs_of(
     # More are asked for ahead of the end, in vain, as time allows.
     monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_IN_FLIGHT", "1")
     with closing(psycopg2.connect(postgres)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
         cursor.execute(f"ALTER DATABASE {postgres.rpartition('/')[2]} SET log_statement = 'all'")
-        connection.commit()
+        mine = "WHERE datname = current_database()"
+
+        def are_all_closed() -> bool:
+            cursor.execute(f"SELECT count(*) FROM pg_stat_activity {mine} AND pid <> pg_backend_pid()")
+            return cursor.fetchall() == [(0,)]
+
+        def connections() -> int:
+            # Each is counted at its end at the latest.
+            until(are_all_closed, "the connections of the run are closed")
+            cursor.execute(f"SELECT sessions FROM pg_stat_database {mine}")
+            found: int = cursor.fetchall()[0][0]
+            return found
 
         def statements() -> list[str]:
             cursor.execute("SELECT pg_read_file(current_setting('data_directory') || '/../log')")
             return re.findall(r"LOG:  statement: (\w+)", cursor.fetchall()[0][0])
 
         def sync() -> Costs:
-            before, requests = len(statements()), len(api.requests)
+            connected, before, requests = connections(), len(statements()), len(api.requests)
             run_id = project.sync().run_id
             found = statements()[before:]
             return {
@@ -55,6 +68,7 @@ def costs_of(
                 "events": len(project.instance.all_logs(run_id)),
                 "statements": len(found),
                 "copies": found.count("COPY"),
+                "connections": connections() - connected,
             }
 
         yield sync

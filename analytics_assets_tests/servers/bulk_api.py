@@ -75,9 +75,9 @@ class BulkApi(ThreadingHTTPServer):
         ids = range(last, max(first - 1, last - int(query["pageSize"])), -1)
         return b'{"lastActivityId": %d, "activities": [%s]}' % (self.count, self.rows(ids))
 
-    def rows(self, ids: Iterable[int]) -> bytes:
-        """The activities with these ids, with commas between them."""
-        start = int(START.timestamp()) * SECOND
+    def rows(self, ids: Iterable[int], later: int = 0) -> bytes:
+        """The activities with these ids, with commas between them, so many microseconds later than usual."""
+        start = int(START.timestamp()) * SECOND + later
         return b",".join(
             ROW % {b"id": n, b"time": at // SECOND, b"fraction": at % SECOND, b"device": n % 9973}
             for n, at in ((n, start + (n - 1) * self.every) for n in ids)

@@ -145,6 +145,8 @@ def test_windows_of_events_are_loaded_beside_each_other_but_not_the_same_one(
 ) -> None:
     monkeypatch.setenv("DESTINATION_TYPE", "postgres")
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres)
+    # Parquet files would be merged without a staging table.
+    monkeypatch.setenv("NORMALIZE__LOADER_FILE_FORMAT", "csv")
     monkeypatch.setenv("SOURCES__ANALYTICS__START_DATE", "2024-05-02T00:00:00Z")
     api.rows["activities"].append(activity(50, "2024-05-02T01:00:00Z"))
     short = resource_config(busy_timeout=0.3)

@@ -262,6 +262,9 @@ def test_a_load_that_fails_shows_no_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     warehouse = open_tables(kind, request, project, tmp_path, monkeypatch)
+    if (kind, place) == ("postgres", "staging"):
+        # Parquet files are merged without a staging table.
+        monkeypatch.setenv("NORMALIZE__LOADER_FILE_FORMAT", "csv")
     project.sync("roles")
     api.rows["roles"][0] |= {"created": "2024-06-01T00:00:00Z"}
     project.sync("roles")

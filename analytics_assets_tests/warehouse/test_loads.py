@@ -14,7 +14,7 @@ from dlt import Pipeline
 
 from analytics_assets.api.catalog import Column
 from analytics_assets.demo.exchange import Request
-from analytics_assets.warehouse import sync
+from analytics_assets.warehouse.pipeline import build_pipeline
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.support.eight import BY_NAME
 from analytics_assets_tests.support.project import Project, failure_message, metadata
@@ -85,13 +85,13 @@ def test_the_pipelines_of_former_loads_are_not_kept_in_memory(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api.rows["activities"] = events(1, 4 * ROWS)
-    build, kept = sync.build_pipeline, []
+    kept: list[int] = []
 
     def count_and_build(*arguments: Any) -> Pipeline:
         kept.append(sum(isinstance(each, Pipeline) for each in gc.get_objects()))
-        return build(*arguments)
+        return build_pipeline(*arguments)
 
-    monkeypatch.setattr(sync, "build_pipeline", count_and_build)
+    monkeypatch.setattr("analytics_assets.warehouse.sync.build_pipeline", count_and_build)
     gc.disable()
     try:
         project.sync("activities")

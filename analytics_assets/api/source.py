@@ -74,7 +74,6 @@ def _as_source(resources: list[DltResource], name: str, section: str) -> DltSour
 
 def _build_resource(listing: Listing, reading: Reading) -> DltResource:
     from analytics_assets.api.incremental import BatchReader, ChangeFilter  # noqa: PLC0415 - definitions need no Arrow
-    from analytics_assets.api.unchanged import UnchangedFilter  # noqa: PLC0415
 
     resource, settings = listing.resource, listing.settings
     session = requests.Session()
@@ -92,8 +91,6 @@ def _build_resource(listing: Listing, reading: Reading) -> DltResource:
         reload, keep = reading.everything, reading.gap is not None
         change_filter = ChangeFilter(reader, reader.cursor, usual_lag(resource, settings), reload=reload, keep=keep)
         built.add_step(change_filter, insert_at=Position.CHANGE_FILTER)
-    elif not reader.cursor:
-        built.add_step(UnchangedFilter(listing, reload=reading.everything), insert_at=Position.CHANGE_FILTER)
     return built
 
 

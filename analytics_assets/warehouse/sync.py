@@ -270,6 +270,8 @@ def _loadable(table: TableState | Exception, *, rebuild: bool) -> TableState:
 
 
 def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, load: Load) -> Synced:
+    from analytics_assets.warehouse.unchanged import hold_back  # noqa: PLC0415 - definitions need no Arrow
+
     session = turn.session
     resource = listing.resource
     into_empty = from_empty = table.is_empty and not turn.is_apart
@@ -285,6 +287,8 @@ def _sync(listing: Listing, table: TableState, turn: Turn, reading: Reading, loa
         source = read_listing(listing, part)
         if not turn.leaves_state_alone:
             note_shape(source, listing, unfilled, from_empty=table.is_empty)
+        if resource.cursor is None and not part.is_window:
+            hold_back(source, listing, reload=part.everything)
         pipeline = load(source, into_empty=into_empty)
         own = load_ids(pipeline)
         turn.settle(own)

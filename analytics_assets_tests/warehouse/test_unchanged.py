@@ -64,7 +64,7 @@ def test_what_a_sync_could_not_mark_is_marked_by_a_later_one(
 def test_a_listing_that_is_too_long_to_be_held_back_is_loaded_each_time(
     api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("analytics_assets.api.unchanged.MOST_BYTES", 500)
+    monkeypatch.setattr("analytics_assets.warehouse.unchanged.MOST_BYTES", 500)
     monkeypatch.setattr("analytics_assets.api.prefetch.BATCH_ROWS", 10)
     monkeypatch.setenv("SOURCES__ANALYTICS__PAGE_SIZE", "10")
     for _ in range(2):

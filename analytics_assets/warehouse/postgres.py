@@ -7,6 +7,7 @@ This module uses internal parts of dlt: the client's `create_load_job`, and the 
 import csv
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 JSONB_VERSION = "\x01"
 """What Postgres wants before the text of a jsonb value in binary form, in which ADBC sends all. ADBC sends a text as it
 is, so the text begins with it."""
-
-LOADED = "_loaded"
-"""The temporary table of rows that are merged."""
 
 
 class Copy(PostgresCsvCopyJob):
@@ -108,8 +106,14 @@ class MergeParquet(CopyParquet):
             connection.commit()
 
     def _merge(self, cursor: "Cursor", table: str) -> None:
-        """Merges through a temporary table, without the index that dlt has in tables."""
-        escape = self._job_client.sql_client.escape_column_name
+        """Merges through a table that nobody else sees, without the index that dlt has in tables.
+
+        It is no temporary one, which a role may not be allowed to make.
+        """
+        sql = self._job_client.sql_client
+        escape = sql.escape_column_name
+        made = f"_loaded_{uuid4().hex}"
+        loaded_table = sql.make_qualified_table_name(made)
         types, columns = self._job_client.type_mapper, self._load_table["columns"]
         loaded = {escape(name): columns[name] for name in parquet.read_schema(self._file_path).names}
         # dlt has json in place of jsonb for a table that it loads from Parquet.
@@ -118,11 +122,12 @@ class MergeParquet(CopyParquet):
         key = map(escape, (name for name, column in columns.items() if column.get("primary_key")))
         same = " AND ".join(f"old.{name} = new.{name}" for name in key)
         names = ", ".join(loaded)
-        cursor.execute(f"CREATE TEMPORARY TABLE {LOADED} ({definitions}) ON COMMIT DROP")
-        self._send(cursor, LOADED, temporary=True)
+        cursor.execute(f"CREATE UNLOGGED TABLE {loaded_table} ({definitions})")
+        self._send(cursor, made, db_schema_name=sql.dataset_name)
         # Postgres' own MERGE and ON CONFLICT take half as long again.
-        cursor.execute(f"DELETE FROM {table} AS old USING {LOADED} AS new WHERE {same}")
-        cursor.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {LOADED}")
+        cursor.execute(f"DELETE FROM {table} AS old USING {loaded_table} AS new WHERE {same}")
+        cursor.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {loaded_table}")
+        cursor.execute(f"DROP TABLE {loaded_table}")
 
 
 def _as_jsonb(batch: pa.RecordBatch, columns: Collection[str]) -> pa.RecordBatch:

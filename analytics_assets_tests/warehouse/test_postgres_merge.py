@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
@@ -140,3 +141,20 @@ def test_a_connection_is_used_again_until_it_is_lost_or_the_session_ends(query: 
             client.sql_client.execute_sql("SELECT * FROM nowhere")
         assert backend() == second
     until(lambda: query(alive) == [(0,)], "the server has closed the connections")
+
+
+def test_a_role_that_may_make_no_temporary_tables_merges(
+    query: Query, postgres: str, api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, database = urlsplit(postgres), postgres.rpartition("/")[2]
+    role = f"loader_of_{database}"
+    query(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+    query(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+    query(f"GRANT CONNECT, CREATE ON DATABASE {database} TO {role}")
+    netloc = f"{role}:secret@{address.hostname}:{address.port}"
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", address._replace(netloc=netloc).geturl())
+    project.sync("roles")
+    api.rows["roles"][1] |= {"name": "Renamed", "created": "2024-07-01T00:00:00Z"}
+    project.sync("roles")
+    assert query("SELECT id FROM analytics.roles WHERE name = 'Renamed'") == [(api.rows["roles"][1]["id"],)]
+    assert query("SELECT tablename FROM pg_tables WHERE tablename LIKE '%loaded%'") == []

@@ -36,4 +36,11 @@ class Versions:
 
 
 def _version(row: dict[str, Any]) -> int:
-    return hash(msgspec.json.encode(row))
+    """A hash of the values of a row, which is the same on a page of usual rows and on one of tokens."""
+    encoded = msgspec.json.encode(row)
+    try:
+        values = msgspec.json.decode(encoded)
+    except (msgspec.DecodeError, RecursionError):
+        return hash(encoded)
+    found = {name: value for name, value in values.items() if value is not None}
+    return hash(msgspec.json.encode(found, order="sorted"))

@@ -73,3 +73,19 @@ def test_a_version_that_comes_later_in_the_listing_is_loaded(
     assert done.rows_loaded == 0
     names = dict(project.query("SELECT id, name FROM vendor.parts"))
     assert names == dict.fromkeys(range(1, 21), "old") | {5: "new", 15: "new"}
+
+
+def test_a_row_that_is_also_on_a_page_of_another_kind_is_not_taken_for_an_edited_one(
+    connect: Connect, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second page begins with the last row of the first, which lacks a field, and has one that is not declared."""
+    monkeypatch.setenv("SOURCES__VENDOR__PAGE_SIZE", "10")
+    parts = Parts()
+    parts.asked = 1
+    del parts.rows[9]["name"]
+    parts.rows[15] |= {"colour": "red"}
+    with serve_vendor(parts) as vendor:
+        connected = connect(vendor.url, {"parts": Endpoint("/parts", "data", ByOffset("skip", "top"))}, PARTS)
+        with open_session(connected.settings()) as session, begin_sync(session, [PARTS]) as [pending]:
+            done = sync(pending, session)
+    assert (done.stats.rows_read, done.rows_loaded) == (20, 20)

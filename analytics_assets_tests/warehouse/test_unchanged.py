@@ -1,5 +1,7 @@
 """A complete listing that is as it was is not loaded again, and what is gone is marked all the same."""
 
+import re
+
 import pytest
 
 from analytics_assets_tests.servers.fake_api import FakeApi
@@ -16,8 +18,11 @@ def test_a_quiet_sync_writes_nothing(api: FakeApi, project: Project) -> None:
     project.sync()
     copy = project.database.with_name("warehouse_read.duckdb")
     before, copied = loads(project), copy.stat().st_ino
-    said = metadata(project.sync(), "organizations")
+    result = project.sync()
+    said = metadata(result, "organizations")
     assert (said["rows_loaded"], said["rows_read"], said["rows_unchanged"]) == (0, 45, 45)
+    outcome = r"organizations: 0 rows loaded, 45 read in \d+ requests: all as the last load has brought them"
+    assert re.search(outcome, project.log(result))
     assert loads(project) == before
     assert copy.stat().st_ino == copied
 

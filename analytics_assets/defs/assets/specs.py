@@ -195,7 +195,7 @@ def file_reference(path: str, line: int, label: str) -> dg.CodeReferencesMetadat
 
 def _incremental(resource: Resource) -> str:
     if resource.cursor is None:
-        return "no, every sync reads the complete listing"
+        return "no, every sync reads the complete listing, and loads all of it if anything in it has changed"
     return (
         f"by `{resource.cursor}`. A sync starts {resource.lag_seconds} s (or the setting `lag_seconds`) behind its"
         " newest value, because rows may appear late. If the API can filter by the field, or lists rows in its order,"

@@ -204,7 +204,8 @@ def _check_the_others(step: Step, session: Session, checks: Checks) -> Iterator[
 def _log_outcome(context: dg.OpExecutionContext, done: Synced) -> None:
     name, stats = done.resource.name, done.stats
     loaded, requests = count(done.rows_loaded, "row"), count(stats.requests, "request")
-    context.log.info(f"{name}: {loaded} loaded, {stats.rows_read:,} read in {requests}")
+    as_it_was = ": all as the last load has brought them" if stats.loaded_by else ""
+    context.log.info(f"{name}: {loaded} loaded, {stats.rows_read:,} read in {requests}{as_it_was}")
     if stats.values_rescued:
         context.log.warning(
             f"{name}: {count(stats.values_rescued, 'value')} not fitting the column, kept in {RESCUED}. The check"

@@ -35,6 +35,7 @@ class EventLog(SqliteEventLogStorage):
         self._run_engine = lru_cache(RUNS_AT_ONCE)(self._make_engine)
         self._index_engine = lru_cache(1)(self._make_engine)
         self._found: set[str] = set()
+        self._file: tuple[int, int] | None = None
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -45,9 +46,14 @@ class EventLog(SqliteEventLogStorage):
 
     @contextmanager
     def index_connection(self) -> Iterator[Connection]:
-        """The connection to the index."""
-        with self._turn, self._index_engine(INDEX).begin() as connection:
-            yield connection
+        """The connection to the index, or a new one if somebody has put another file in its place, such as a backup."""
+        with self._turn:
+            engine, file = self._index_engine(INDEX), _identify(Path(self.path_for_shard(INDEX)))
+            if file != self._file:
+                engine.dispose()
+                self._file = file
+            with engine.begin() as connection:
+                yield connection
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has a table. Dagster asks for each event of a check."""
@@ -74,6 +80,15 @@ class EventLog(SqliteEventLogStorage):
         if name not in self._found and find(name):
             self._found.add(name)
         return name in self._found
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another of the same name; `None` if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class History(DagsterSqliteStorage):

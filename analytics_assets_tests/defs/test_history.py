@@ -1,9 +1,11 @@
 """The instance of `dagster.yaml` stores what Dagster's own does, in the same files, with fewer connections."""
 
 import shutil
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,24 @@ def test_whoever_watches_a_run_is_told_of_each_event_while_it_goes_on(home: Path
         for text in ("one", "two", "three"):
             writer.report_engine_event(text, run)
             until(partial(told.__contains__, text), text)
+
+
+def test_an_index_that_is_put_in_place_of_another_is_used_at_once(home: Path) -> None:
+    index = home / "history/runs/index.db"
+    with shipped(home) as instance:
+        materialize(instance)
+        # A backup is put back while the webserver runs.
+        backup = index.with_name("backup")
+        with closing(sqlite3.connect(index)) as source, closing(sqlite3.connect(backup)) as copy:
+            source.backup(copy)
+        for suffix in ("-wal", "-shm"):
+            index.with_name(f"index.db{suffix}").unlink(missing_ok=True)
+        backup.replace(index)
+        run_id = materialize(instance)
+    with dagsters_own(home) as instance:
+        found = instance.get_latest_materialization_event(table.key)
+        assert found
+        assert found.run_id == run_id
 
 
 def test_a_storage_of_ones_own_wins(home: Path) -> None:

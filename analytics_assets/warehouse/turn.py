@@ -16,6 +16,7 @@ from analytics_assets.warehouse.locks import can_share, has_locks, hold, is_alon
 from analytics_assets.warehouse.session import Session
 from analytics_assets.warehouse.shared_tables import make_shared_tables
 from analytics_assets.warehouse.sql import first_row
+from analytics_assets.warehouse.threads import loading_in_process
 from analytics_assets.warehouse.windows import drop_staging, hold_window, staging_of_its_own
 
 Loads = tuple[str | None, int]
@@ -36,7 +37,7 @@ def find_loads(client: Client, session: Session, resource: Resource) -> Loads:
     their rows apart.
     """
     if is_alone(session):
-        return None, 0
+        return None, loading_in_process(session, resource).loads
     sql, schema = client.sql_client, client.schema
     # Made last of dlt's tables.
     if not client.has_table(schema.state_table_name):
@@ -82,6 +83,7 @@ class Turn:
         self._loads, self._window = loads, window
         self.is_apart = window is not None
         self._held = ExitStack()
+        self._process, self._has_lock = loading_in_process(session, resource), False
         self._staging: str | None = None
         if window and can_share(session):
             self.destination, self._staging = staging_of_its_own(session)
@@ -113,6 +115,7 @@ class Turn:
                 differ.
         """
         if is_alone(self.session):
+            self._take_from_threads()
             return
         if has_locks(self.session):
             make_shared_tables(self.session, self._timeout)
@@ -159,6 +162,9 @@ class Turn:
         Raises:
             DestinationError: Another run has loaded the table.
         """
+        if is_alone(self.session) and own:
+            self._process.loads += 1
+            self._loads = None, self._process.loads
         if is_alone(self.session) or has_locks(self.session) or not own:
             return
         newest, count = self._loads
@@ -171,6 +177,19 @@ class Turn:
             " has no lock that would keep them apart. Neither load counts, so that the next sync loads the rows of both"
             f" once more. {KEEP_APART}"
         )
+
+    def _take_from_threads(self) -> None:
+        name, process = self._resource.name, self._process
+        if not self._has_lock:
+            if not process.lock.acquire(timeout=self._timeout):
+                raise DestinationError(
+                    f"{name}: another thread of this process still loads the table after {self._timeout:.0f} s."
+                )
+            self._has_lock = True
+            self._held.callback(process.lock.release)
+        if self._loads[1] != process.loads:
+            self.is_overtaken, self._loads = True, (None, process.loads)
+            raise OvertakenError
 
     def _find_loads(self) -> Loads:
         with self.session.client as client:

@@ -4,16 +4,22 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 
 import psycopg2
 import pytest
 
+from analytics_assets.api.settings_reader import read_settings
 from analytics_assets.demo.exchange import Request
+from analytics_assets.warehouse.session import open_session
+from analytics_assets.warehouse.sync import begin_sync, sync
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
+from analytics_assets_tests.support.eight import BY_NAME, EIGHT
 from analytics_assets_tests.support.project import Project, failure_message, materialized, metadata, resource_config
 from analytics_assets_tests.support.rows import activity, organization, policy
 from analytics_assets_tests.support.syncing import syncing
@@ -190,3 +196,29 @@ def lock_window(cursor: "psycopg2.extensions.cursor", start: str, end: str) -> N
         minute = int(datetime.fromisoformat(moment).timestamp() // 60)
         key = f"analytics.activities {edge}"
         cursor.execute("SELECT pg_advisory_lock_shared(hashtext(%s), %s)", [key, minute])
+
+
+def test_two_threads_of_a_process_load_each_row_once(api: FakeApi, project: Project) -> None:
+    """DuckDB lets both into the file. Each has looked at the table before the other loads it."""
+    project.sync("activities")
+    api.rows["activities"] += [activity(n, "2024-06-01T00:00:00Z") for n in range(100, 110)]
+    both = Barrier(2, timeout=60)
+    waiting = [None, None]
+
+    def wait(_: Request) -> None:
+        with suppress(IndexError):
+            waiting.pop()
+            both.wait()
+
+    api.faults["activities"].append(wait)
+
+    def load(_: int) -> int:
+        with (
+            open_session(read_settings(EIGHT)) as session,
+            begin_sync(session, [BY_NAME["activities"]]) as [pending],
+        ):
+            return sync(pending, session).rows_in_table
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(load, range(2))) == [len(api.rows["activities"])] * 2
+    assert project.ids("activities") == [row["id"] for row in api.rows["activities"]]

@@ -101,7 +101,7 @@ def test_a_wait_is_reported_with_what_is_waited_for(api: FakeApi, project: Proje
 def test_another_resources_retry_after_is_a_wait_too(api: FakeApi, project: Project, log: Log) -> None:
     def asks_for_patience(request: Request) -> Answer | None:
         roles_were_asked.set()
-        return Answer(429, headers={"Retry-After": "1"}) if len(api.asked("roles")) == 1 else None
+        return Answer(429, headers={"Retry-After": "3"}) if len(api.asked("roles")) == 1 else None
 
     def after_that(request: Request) -> Answer | None:
         if request.query["after"] == "0":

@@ -26,17 +26,17 @@ DEDUPLICATED = "x-stage-data-deduplicated"
 """dlt's table hint that no key is twice among the rows to merge. dlt then skips its search for repeated keys, a window
 over whole rows: 200 rows of 1 MB do not fit into it with 400 MB of memory."""
 
-MayAppend = Callable[[pa.Table], bool]
-
 ROW_GROUP = 4_000
 """Rows after which a row group is written, about. Larger groups load a little faster and take more memory."""
 
 ROW_GROUP_BYTES = 8_000_000
 """Most bytes of a row group, unless one row is larger. DuckDB holds a whole group in memory two or three times."""
 
-
 Once = Callable[[int], bool]
 """Whether each of so many files of a load is loaded just once, as `loads_once` says."""
+
+MayAppend = Callable[[pa.Table], bool]
+"""Whether rows may be appended to a table instead of merged, given their keys, of which none is there twice."""
 
 
 def write_parquet(

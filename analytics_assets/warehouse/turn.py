@@ -162,10 +162,11 @@ class Turn:
         Raises:
             DestinationError: Another run has loaded the table.
         """
-        if is_alone(self.session) and own:
+        if not own or has_locks(self.session):
+            return
+        if is_alone(self.session):
             self._process.loads += 1
             self._loads = None, self._process.loads
-        if is_alone(self.session) or has_locks(self.session) or not own:
             return
         newest, count = self._loads
         if self._find_loads() == (max(own), count + len(own)):
@@ -179,6 +180,7 @@ class Turn:
         )
 
     def _take_from_threads(self) -> None:
+        """Waits for another thread of this process, as `take` does for another run."""
         name, process = self._resource.name, self._process
         if not self._has_lock:
             if not process.lock.acquire(timeout=self._timeout):

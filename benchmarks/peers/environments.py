@@ -12,6 +12,18 @@ from benchmarks.peers.known import Peer
 SECONDS = 900
 """The longest time that an installation may take."""
 
+TYPES = {
+    "bigint": {"type": ["null", "integer"]},
+    "bool": {"type": ["null", "boolean"]},
+    "date": {"type": ["null", "string"], "format": "date"},
+    "decimal": {"type": ["null", "number"]},
+    "double": {"type": ["null", "number"]},
+    "json": {"type": ["null", "object", "array"]},
+    "text": {"type": ["null", "string"]},
+    "timestamp": {"type": ["null", "string"], "format": "date-time"},
+}
+"""The JSON schema of a column's values, by its type."""
+
 
 def prepare(peer: Peer) -> str:
     """Makes the environment, and writes the resources into it as the scripts of the peers read them.
@@ -56,7 +68,7 @@ def _catalog() -> list[dict[str, object]]:
             "paginated": bool(endpoints[resource.name].pagination),
             "key": resource.key_label,
             "cursor": resource.cursor,
-            "columns": {column.name: column.type for column in resource.columns},
+            "schema": {"type": "object", "properties": {each.name: TYPES[each.type] for each in resource.columns}},
         }
         for resource in SHIPPED.resources
     ]

@@ -22,16 +22,6 @@ import airbyte
 from airbyte.caches import DuckDBCache
 
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"
-TYPES = {
-    "bigint": {"type": ["null", "integer"]},
-    "bool": {"type": ["null", "boolean"]},
-    "date": {"type": ["null", "string"], "format": "date"},
-    "decimal": {"type": ["null", "number"]},
-    "double": {"type": ["null", "number"]},
-    "json": {"type": ["null", "object", "array"]},
-    "text": {"type": ["null", "string"]},
-    "timestamp": {"type": ["null", "string"], "format": "date-time"},
-}
 
 
 def manifest(catalog: list[dict[str, Any]], url: str, page_size: int, in_flight: int) -> dict[str, Any]:
@@ -69,13 +59,12 @@ def stream(declared: dict[str, Any], url: str, page_size: int) -> dict[str, Any]
             "page_token_option": option | {"field_name": "after"},
             "page_size_option": option | {"field_name": "limit"},
         }
-    columns = {name: TYPES[kind] for name, kind in declared["columns"].items()}
     made = {
         "type": "DeclarativeStream",
         "name": declared["name"],
         "primary_key": [declared["key"]],
         "retriever": retriever,
-        "schema_loader": {"type": "InlineSchemaLoader", "schema": {"type": "object", "properties": columns}},
+        "schema_loader": {"type": "InlineSchemaLoader", "schema": declared["schema"]},
     }
     if declared["cursor"]:
         made["incremental_sync"] = {

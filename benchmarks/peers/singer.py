@@ -15,17 +15,6 @@ from singer_sdk import RESTStream, Stream, Tap
 from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.pagination import BaseAPIPaginator, BaseOffsetPaginator, SinglePagePaginator
 
-TYPES = {
-    "bigint": {"type": ["null", "integer"]},
-    "bool": {"type": ["null", "boolean"]},
-    "date": {"type": ["null", "string"], "format": "date"},
-    "decimal": {"type": ["null", "number"]},
-    "double": {"type": ["null", "number"]},
-    "json": {"type": ["null", "object", "array"]},
-    "text": {"type": ["null", "string"]},
-    "timestamp": {"type": ["null", "string"], "format": "date-time"},
-}
-
 
 class Pages(BaseOffsetPaginator):
     """Offsets up to the first empty page."""
@@ -39,10 +28,9 @@ class Listing(RESTStream[int]):
     """One resource."""
 
     def __init__(self, tap: Tap, declared: dict[str, Any]) -> None:
-        schema = {"type": "object", "properties": {name: TYPES[kind] for name, kind in declared["columns"].items()}}
         self._paginated = declared["paginated"]
         self._records = f"$.{declared['selector']}[*]"
-        super().__init__(tap, declared["name"], schema, declared["path"])
+        super().__init__(tap, declared["name"], declared["schema"], declared["path"])
         self.primary_keys = [declared["key"]]
         self.replication_key = declared["cursor"]
 

@@ -146,7 +146,7 @@ def open_tables(
             return pymysql.connect(host=where.host, port=where.port or 0, user=user, password=password)
 
         with closing(connect()) as connection:
-            for name in ("analytics", "reports"):
+            for name in ("analytics", "analytics_staging", "reports"):
                 connection.cursor().execute(f"DROP DATABASE IF EXISTS {name}")
 
     else:

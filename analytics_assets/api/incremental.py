@@ -70,6 +70,8 @@ class BatchReader:
         self.lag = lag
         self.stateful = stateful
         self.cursor = column_name(listing.resource.cursor) if listing.resource.cursor else None
+        self.start_before: Any = None
+        """The `start_value` of dlt's state, as it was before this sync."""
         self._intake: Intake | None = None
 
     def __call__(self, page: list[Batch], _meta: object = None) -> Iterator[Any]:
@@ -125,8 +127,9 @@ class BatchReader:
                 if not resource.append_only:
                     state.pop(RECENT, None)
             elif self.stats.cursor_before is None:
-                last_value = state["incremental"][self.cursor]["last_value"]
-                self.stats.cursor_before = self.stats.cursor_after = last_value
+                cursor = state["incremental"][self.cursor]
+                self.stats.cursor_before = self.stats.cursor_after = cursor["last_value"]
+                self.start_before = cursor["start_value"]
         columns = dlt.current.source_schema().tables.get(name, {}).get("columns", {})
         return Intake(self.listing, undeclared_columns(columns, resource), typed_columns(columns))
 
@@ -223,6 +226,10 @@ class ChangeFilter:
             self.stats.cursor_after = self.stats.cursor_before
         if self.stats.cursor_after is not None:
             state["incremental"][self.cursor]["last_value"] = self.stats.cursor_after
+            if self.stats.cursor_after == self.stats.cursor_before:
+                # dlt moves it although nothing is new, because the mark of the end passes. A state that is as it was
+                # needs no load.
+                state["incremental"][self.cursor]["start_value"] = self.reader.start_before
             if self._recent is not None:
                 newest = self._newest(self._recent)
                 for key, row in zip(key_texts(newest, self._key).to_pylist(), newest.to_pylist(), strict=True):

@@ -118,7 +118,7 @@ def test_without_a_lock_a_run_that_is_overtaken_twice_gives_up(
     with syncing(os.environ) as other:
 
         def overtake(*, again: bool) -> None:
-            api.rows["policies"].append(policy(10 + again, f"2024-06-0{1 + again}T00:00:00Z"))
+            api.rows["policies"].append(policy(10 + again, f"2024-06-0{2 - again}T00:00:00Z"))
             other.begin("policies")
             assert other.end() == {"failed": {}, "said": []}
             if again:

@@ -36,12 +36,10 @@ def find_loads(client: Client, session: Session, resource: Resource) -> Loads:
     Rows of an append-only resource never change, so that only loads that have moved its cursor count, where locks keep
     their rows apart.
     """
-    if is_alone(session):
-        return None, loading_in_process(session, resource).loads
     sql, schema = client.sql_client, client.schema
     # Made last of dlt's tables.
     if not client.has_table(schema.state_table_name):
-        return None, 0
+        return None, loading_in_process(session, resource).loads if is_alone(session) else 0
     loads, states = map(sql.make_qualified_table_name, (schema.loads_table_name, schema.state_table_name))
     load_id, of_state = map(sql.escape_column_name, ("load_id", "_dlt_load_id"))
     query = f"SELECT max({load_id}), count(*) FROM {loads} WHERE schema_name = %s AND status = 0"
@@ -50,7 +48,8 @@ def find_loads(client: Client, session: Session, resource: Resource) -> Loads:
         query += f" AND {load_id} IN (SELECT {of_state} FROM {states} WHERE pipeline_name = %s)"
         names *= 2
     newest, count = first_row(client, query, *names)
-    return newest, int(count)
+    # No other process loads a DuckDB file meanwhile, but other threads of this one may.
+    return newest, loading_in_process(session, resource).loads if is_alone(session) else int(count)
 
 
 class Turn:
@@ -134,10 +133,7 @@ class Turn:
                 f" {self.session.target.type} has no lock that would make it wait. Nothing was written. {KEEP_APART}"
             )
         if is_late and self.is_overtaken:
-            raise DestinationError(
-                f"{self._resource.name}: the newest load of the table is of {loads[0]}, in seconds since 1970, and this"
-                f" one would be of {own}. Set the clocks of the hosts that load the table, and run again."
-            )
+            raise self._late(own, loads)
         if is_late or has_news:
             self.is_overtaken, self._loads = True, loads
             raise OvertakenError
@@ -180,7 +176,10 @@ class Turn:
         )
 
     def _take_from_threads(self) -> None:
-        """Waits for another thread of this process, as `take` does for another run."""
+        """Waits for another thread of this process, as `take` does for another run.
+
+        The clock may have been put back since the newest load.
+        """
         name, process = self._resource.name, self._process
         if not self._has_lock:
             if not process.lock.acquire(timeout=self._timeout):
@@ -189,9 +188,19 @@ class Turn:
                 )
             self._has_lock = True
             self._held.callback(process.lock.release)
+        own = dlt.current.load_package_state()["load_id"]
+        if own <= (self._loads[0] or ""):
+            raise self._late(own, self._loads)
         if self._loads[1] != process.loads:
             self.is_overtaken, self._loads = True, (None, process.loads)
             raise OvertakenError
+
+    def _late(self, own: str, loads: Loads) -> DestinationError:
+        """The error of a load that would not be the newest: dlt would go on to restore the state of the one that is."""
+        return DestinationError(
+            f"{self._resource.name}: the newest load of the table is of {loads[0]}, in seconds since 1970, and this"
+            f" one would be of {own}. Set the clocks of the hosts that load the table, and run again."
+        )
 
     def _find_loads(self) -> Loads:
         with self.session.client as client:

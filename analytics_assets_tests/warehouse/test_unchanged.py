@@ -1,6 +1,7 @@
 """A complete listing that is as it was is not loaded again, and what is gone is marked all the same."""
 
 import re
+import time
 
 import pytest
 
@@ -79,3 +80,22 @@ def test_a_listing_that_is_too_long_to_be_held_back_is_loaded_each_time(
     for _ in range(2):
         assert metadata(project.sync("organizations"), "organizations")["rows_loaded"] == 45
         assert project.ids("organizations", "deleted_at IS NULL") == list(range(1, 46))
+
+
+@pytest.mark.parametrize("resource", ["organizations", "policies"])
+def test_what_is_as_it_was_is_not_compared_with_a_load_of_the_future(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch, resource: str
+) -> None:
+    with monkeypatch.context() as patch:
+        clock = "dlt.common.storages.load_package.increasing_precise_time"
+        patch.setattr(clock, lambda: time.time() + 3600)
+        project.sync(resource)
+    # The clock is right again. dlt would go on to restore the state of the first load, which the former row is as in.
+    [first, *_] = api.rows[resource]
+    first["name"], former = "Edited", first["name"]
+    message = failure_message(project.run(resource))
+    assert f"{resource}: the newest load of the table is of " in message
+    assert "Set the clocks" in message
+    first["name"] = former
+    project.run(resource)
+    assert project.query(f"SELECT name, deleted_at FROM analytics.{resource} WHERE id = 1") == [(former, None)]

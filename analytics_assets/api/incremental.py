@@ -231,16 +231,28 @@ class ChangeFilter:
                 # needs no load.
                 state["incremental"][self.cursor]["start_value"] = self.reader.start_before
             if self._recent is not None:
-                newest = self._newest(self._recent)
-                for key, row in zip(key_texts(newest, self._key).to_pylist(), newest.to_pylist(), strict=True):
+                for key, digest in self._digests(self._newest(self._recent)).items():
                     if len(digests) < REMEMBERED_DIGESTS:
-                        digests[key] = _digest(row)
+                        digests[key] = digest
         state[RECENT] = digests
         write_order(state, self.stats.order)
         if self.reader.listing.is_sliced:
             left_at = self.stats.left_at
             self.stats.gap = None if left_at is None else Gap(left_at, self.reader.oldest_wanted())
             write_gap(state, self.stats.gap)
+
+    def _digests(self, rows: "pa.Table") -> dict[str, str]:
+        """Returns the digests of rows by key, without rows that were edited while they were listed.
+
+        The listing has two versions of such a row. If both have one cursor value, a merge may keep either.
+        """
+        digests: dict[str, str] = {}
+        edited = set()
+        for key, row in zip(key_texts(rows, self._key).to_pylist(), rows.to_pylist(), strict=True):
+            digest = _digest(row)
+            if digests.setdefault(key, digest) != digest:
+                edited.add(key)
+        return {key: digest for key, digest in digests.items() if key not in edited}
 
 
 def _digest(row: dict[str, Any]) -> str:

@@ -385,3 +385,25 @@ def test_a_run_says_how_it_reads(empty_api: FakeApi, project: Project, monkeypat
     said = metadata(project.sync("activities"), "activities")
     assert said["reads"] == "reads everything, loads what is new"
     assert "listing_order" not in said
+
+
+def test_an_edit_on_two_pages_that_leaves_the_cursor_is_there_after_the_next_sync(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_IN_FLIGHT", "1")
+    upstream = world.begin(2 * PAGE_SIZE - 1, "ascending", "leave it there")
+    newest = len(upstream.rows) - 1
+
+    def edit(request: Request) -> None:
+        # The newest row ends the page before, and begins this one.
+        if int(request.query["after"]) == newest:
+            upstream.rows[newest] = upstream.rows[newest] | {"name": "Edited"}
+
+    world.api.faults["policies"] = [edit]
+    world.sync()
+    world.api.faults["policies"] = []
+    world.sync()
+    assert world.texts() == {row["id"]: row["name"] for row in upstream.rows}
+    assert world.texts()[newest + 1] == "Edited"
+    world.sync()
+    assert world.sync().rows_loaded == 0

@@ -26,6 +26,7 @@ from analytics_assets_tests.servers.bulk_api import SECOND, START, BulkApi
 from analytics_assets_tests.servers.fake_api import TOKEN
 from analytics_assets_tests.servers.running import running
 from analytics_assets_tests.support.checkout import CHECKOUT
+from benchmarks.arguments import at_least_one
 from benchmarks.processes import SECTION, environment
 from benchmarks.report import number, spread, table
 from benchmarks.scenarios import Conditions
@@ -157,9 +158,9 @@ def missed(measured: dict[int, list[Hours]]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument(
-        "--divide", type=int, default=1, help="try it with so much shorter histories, and write nothing"
+        "--divide", type=at_least_one, default=1, help="try it with so much shorter histories, and write nothing"
     )
     given = parser.parse_args()
     measured = measure([history // given.divide for history in HISTORIES], given.rounds)

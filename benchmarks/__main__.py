@@ -85,6 +85,8 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--estimate", action="store_true", help="measure nothing, and say how long it would take")
     parser.add_argument("--report", action="store_true", help="measure nothing, and rewrite the document")
     arguments = parser.parse_args(given)
+    if arguments.estimate and arguments.divide > 1:
+        parser.error("--estimate knows how long all rows take: leave --divide out")
     # The document would be written anew, with nothing measured.
     if arguments.peers and not any(SCENARIOS[name].peers for name in arguments.only):
         parser.error(f"--peers measures {of_peers}, and --only names neither of them")
@@ -102,15 +104,22 @@ def choose(arguments: argparse.Namespace) -> list[Scenario]:
 
 def prepare(arguments: argparse.Namespace, results: Results, scenarios: list[Scenario], console: Console) -> Harness:
     """Makes what the scenarios need, and says how long they will take."""
-    if any(scenario.history for scenario in scenarios):
+    measures = not arguments.estimate
+    if measures and any(scenario.history for scenario in scenarios):
         filter_environment()  # fails now rather than after an hour
-    if os.getloadavg()[0] > BUSY:
+    if measures and os.getloadavg()[0] > BUSY:
         load = f"{os.getloadavg()[0]:.1f}"
         console.print(f"This machine is busy (load average {load}): expect noise.", style="yellow", highlight=False)
     slow = arguments.rounds if arguments.slow_rounds is None else arguments.slow_rounds
     harness = Harness(results, console, Rounds(arguments.rounds, slow), arguments.in_flight)
-    harness.prepare({name for scenario in scenarios for name in scenario.contestants})
-    if arguments.divide == 1 and STORED.exists():
+    names = {name for scenario in scenarios for name in scenario.contestants}
+    harness.prepare(sorted(names), install=measures)
+    if measures and arguments.divide == 1 and not results.measurements:
+        alone = "nothing that can be compared with it was measured on this machine before"
+        console.print(f"{DOCUMENT.name} will have this measurement alone: {alone}.", style="yellow", highlight=False)
+    if arguments.divide == 1 and not STORED.exists():
+        console.print("How long it takes is not known: nothing was measured on this machine before.", highlight=False)
+    elif arguments.divide == 1:
         minutes, unknown = harness.estimate(scenarios, Results.read(STORED))
         console.print(f"About {minutes:.0f} minutes, by what was measured before.", highlight=False)
         for contestant in unknown:

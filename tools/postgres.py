@@ -131,7 +131,8 @@ def compare(api: EditedApi, directory: Path, given: dict[str, str]) -> None:
 def measure(rows: int, rounds: int, *, csv: bool) -> Costs:
     costs: Costs = {}
     binaries = postgres_binaries()
-    assert binaries, "no Postgres on this machine"
+    if not binaries:
+        sys.exit("There is no Postgres on this machine: install Debian's postgresql, or Homebrew's.")
     with tempfile.TemporaryDirectory(prefix="analytics_postgres_") as name, ExitStack() as stack:
         root, api = Path(name), EditedApi(rows)
         (root / "postgres").mkdir()

@@ -92,6 +92,7 @@ def sync() -> int:
     # As wide as it would be if there were room.
     width = console.measure(table, options=console.options.update_width(1000)).maximum
     console.print(table if width <= console.width else _table(names, result, narrow=True), soft_wrap=False)
+    console.print(_summary(result), highlight=False)
     warnings = [entry for entry in logged if entry.level == logging.WARNING and not entry.is_dagster_event]
     # A wait is logged again and again.
     for text in dict.fromkeys(entry.user_message for entry in warnings):
@@ -204,6 +205,17 @@ def _drop(session: Session, name: str, *, ask: bool) -> None:
     except DatabaseException as error:
         sys.exit(f"{name} cannot be dropped: {describe_driver_error(error, client)}")
     _say(f"Dropped: {what}.")
+
+
+def _summary(result: dg.ExecuteInProcessResult) -> str:
+    """What was loaded of what was read, and what that cost, so that a sync with nothing new is known for one."""
+    done = [event.materialization.metadata for event in result.get_asset_materialization_events()]
+    loaded, read, requests = (
+        sum(int(str(each[name].value)) for each in done if name in each)
+        for name in ("rows_loaded", "rows_read", "requests")
+    )
+    says = f"{count(loaded, 'row')} loaded, {read:,} read in {count(requests, 'request')}."
+    return f"Nothing new: {says}" if result.success and not loaded else says
 
 
 def _table(names: Names, result: dg.ExecuteInProcessResult, *, narrow: bool = False) -> Table:

@@ -11,10 +11,12 @@ The exit status is 1 if a target is missed.
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
 
+from benchmarks.arguments import at_least_one
 from benchmarks.harness import Harness, Rounds
 from benchmarks.peers.known import PEERS
 from benchmarks.report import DOCUMENT, render, write
@@ -60,26 +62,35 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def parse() -> argparse.Namespace:
-    """Parses the command line."""
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses the command line, or the words that are given."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="SCENARIO")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", action="store_true", help="measure the peers, and them alone, in two scenarios")
+    parser.add_argument("--rounds", type=at_least_one, default=5)
+    of_peers = " and ".join(name for name, scenario in SCENARIOS.items() if scenario.peers)
+    parser.add_argument("--peers", action="store_true", help=f"measure the peers, and them alone, in {of_peers}")
     parser.add_argument(
-        "--slow-rounds", type=int, help="rounds of what takes minutes: plain dlt, peers (default: --rounds)"
+        "--slow-rounds", type=at_least_one, help="rounds of what takes minutes: plain dlt, peers (default: --rounds)"
     )
-    parser.add_argument("--in-flight", type=int, default=8, help="requests at a time, for the project and the floor")
+    parser.add_argument(
+        "--in-flight", type=at_least_one, default=8, help="requests at a time, for the project and the floor"
+    )
     parser.add_argument(
         "--divide",
-        type=int,
+        type=at_least_one,
         default=1,
         metavar="N",
         help="measure with an Nth of the rows, judge no target and leave the document alone",
     )
     parser.add_argument("--estimate", action="store_true", help="measure nothing, and say how long it would take")
     parser.add_argument("--report", action="store_true", help="measure nothing, and rewrite the document")
-    return parser.parse_args()
+    arguments = parser.parse_args(given)
+    if arguments.estimate and arguments.divide > 1:
+        parser.error("--estimate knows how long all rows take: leave --divide out")
+    # The document would be written anew, with nothing measured.
+    if arguments.peers and not any(SCENARIOS[name].peers for name in arguments.only):
+        parser.error(f"--peers measures {of_peers}, and --only names neither of them")
+    return arguments
 
 
 def choose(arguments: argparse.Namespace) -> list[Scenario]:
@@ -93,15 +104,22 @@ def choose(arguments: argparse.Namespace) -> list[Scenario]:
 
 def prepare(arguments: argparse.Namespace, results: Results, scenarios: list[Scenario], console: Console) -> Harness:
     """Makes what the scenarios need, and says how long they will take."""
-    if any(scenario.history for scenario in scenarios):
+    measures = not arguments.estimate
+    if measures and any(scenario.history for scenario in scenarios):
         filter_environment()  # fails now rather than after an hour
-    if os.getloadavg()[0] > BUSY:
+    if measures and os.getloadavg()[0] > BUSY:
         load = f"{os.getloadavg()[0]:.1f}"
         console.print(f"This machine is busy (load average {load}): expect noise.", style="yellow", highlight=False)
     slow = arguments.rounds if arguments.slow_rounds is None else arguments.slow_rounds
     harness = Harness(results, console, Rounds(arguments.rounds, slow), arguments.in_flight)
-    harness.prepare({name for scenario in scenarios for name in scenario.contestants})
-    if arguments.divide == 1 and STORED.exists():
+    names = {name for scenario in scenarios for name in scenario.contestants}
+    harness.prepare(sorted(names), install=measures)
+    if measures and arguments.divide == 1 and not results.measurements:
+        alone = "nothing that can be compared with it was measured on this machine before"
+        console.print(f"{DOCUMENT.name} will have this measurement alone: {alone}.", style="yellow", highlight=False)
+    if arguments.divide == 1 and not STORED.exists():
+        console.print("How long it takes is not known: nothing was measured on this machine before.", highlight=False)
+    elif arguments.divide == 1:
         minutes, unknown = harness.estimate(scenarios, Results.read(STORED))
         console.print(f"About {minutes:.0f} minutes, by what was measured before.", highlight=False)
         for contestant in unknown:

@@ -63,13 +63,21 @@ class Harness:
         self._results.skipped[name] = reason
         self._console.print(f"{name}: {reason}", style="yellow", highlight=False, soft_wrap=True)
 
-    def prepare(self, contestants: Iterable[str]) -> None:
-        """Makes the environments of the peers among some contestants. One that cannot be had is skipped."""
-        for contestant in (BY_NAME[name] for name in contestants):
-            if contestant.peer:
-                self._results.skipped.pop(contestant.name, None)
-                if reason := prepare(contestant.peer):
-                    self.skip(contestant.name, reason)
+    def prepare(self, contestants: Iterable[str], *, install: bool) -> None:
+        """Makes the environments of the peers among some contestants. One that cannot be had is skipped.
+
+        Args:
+            contestants: Their names.
+            install: Whether to make environments that are not there, which downloads a gigabyte.
+        """
+        for peer in (BY_NAME[name].peer for name in contestants):
+            if not peer:
+                continue
+            self._results.skipped.pop(peer.name, None)
+            with self._progress(f"Making the environment of {peer.name}"):
+                reason = prepare(peer) if install else peer.reason
+            if reason:
+                self.skip(peer.name, reason)
 
     def estimate(self, scenarios: Iterable[Scenario], known: Results) -> tuple[float, list[str]]:
         """Estimates how long scenarios take, by how long they took.

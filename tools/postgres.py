@@ -31,6 +31,7 @@ from analytics_assets_tests.servers.fake_api import TOKEN
 from analytics_assets_tests.servers.running import running
 from analytics_assets_tests.support.checkout import CHECKOUT
 from analytics_assets_tests.support.postgres import create_database, postgres_binaries, serve_postgres
+from benchmarks.arguments import at_least_one
 from benchmarks.processes import SECTION, environment
 from benchmarks.report import spread, table
 from benchmarks.scenarios import Conditions
@@ -130,7 +131,8 @@ def compare(api: EditedApi, directory: Path, given: dict[str, str]) -> None:
 def measure(rows: int, rounds: int, *, csv: bool) -> Costs:
     costs: Costs = {}
     binaries = postgres_binaries()
-    assert binaries, "no Postgres on this machine"
+    if not binaries:
+        sys.exit("There is no Postgres on this machine: install Debian's postgresql, or Homebrew's.")
     with tempfile.TemporaryDirectory(prefix="analytics_postgres_") as name, ExitStack() as stack:
         root, api = Path(name), EditedApi(rows)
         (root / "postgres").mkdir()
@@ -198,8 +200,8 @@ def missed(costs: Costs) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=ROWS, help="another number, and nothing is written")
+    parser.add_argument("--rounds", type=at_least_one, default=5)
+    parser.add_argument("--rows", type=at_least_one, default=ROWS, help="another number, and nothing is written")
     parser.add_argument("--csv", action="store_true", help="load by CSV files, too, as without the ADBC driver")
     given = parser.parse_args()
     costs = measure(given.rows, given.rounds, csv=given.csv)

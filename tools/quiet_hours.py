@@ -26,6 +26,7 @@ from analytics_assets_tests.servers.bulk_api import SECOND, START, BulkApi
 from analytics_assets_tests.servers.fake_api import TOKEN
 from analytics_assets_tests.servers.running import running
 from analytics_assets_tests.support.checkout import CHECKOUT
+from benchmarks.arguments import at_least_one
 from benchmarks.processes import SECTION, environment
 from benchmarks.report import number, spread, table
 from benchmarks.scenarios import Conditions
@@ -71,17 +72,17 @@ class Hours:
     requests: list[int] = field(default_factory=list)
 
 
-def kinds() -> list[Hours]:
+def kinds(removed: int) -> list[Hours]:
     def grow(api: OffsetApi) -> None:
         api.count += NEW
 
     def grow_and_remove(api: OffsetApi) -> None:
-        api.count, api.gone = api.count + NEW, api.gone + REMOVED
+        api.count, api.gone = api.count + NEW, api.gone + removed
 
     return [
         Hours("nothing is new", lambda _: None),
         Hours(f"{NEW} new ones", grow),
-        Hours(f"{NEW} new ones, and the {REMOVED:,} oldest are gone", grow_and_remove),
+        Hours(f"{NEW} new ones, and the {removed:,} oldest are gone", grow_and_remove),
     ]
 
 
@@ -110,8 +111,8 @@ def cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(histories: list[int], rounds: int) -> dict[int, list[Hours]]:
-    measured = {history: kinds() for history in histories}
+def measure(histories: list[int], rounds: int, removed: int) -> dict[int, list[Hours]]:
+    measured = {history: kinds(removed) for history in histories}
     with ExitStack() as stack:
         places = {}
         for history in histories:
@@ -121,7 +122,7 @@ def measure(histories: list[int], rounds: int) -> dict[int, list[Hours]]:
             print(f"{history:,} loaded: {sync(api, directory, LOADING_PAGE)}", flush=True)
             places[history] = api, directory
         for _ in range(rounds):
-            for each in range(len(kinds())):
+            for each in range(len(measured[histories[0]])):
                 for history, (api, directory) in places.items():
                     hours = measured[history][each]
                     hours.before(api)
@@ -157,12 +158,14 @@ def missed(measured: dict[int, list[Hours]]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument(
-        "--divide", type=int, default=1, help="try it with so much shorter histories, and write nothing"
+        "--divide", type=at_least_one, default=1, help="try it with so much shorter histories, and write nothing"
     )
     given = parser.parse_args()
-    measured = measure([history // given.divide for history in HISTORIES], given.rounds)
+    # As many fewer are gone. If all were, the new ones would be gone, too, before they were loaded.
+    histories, removed = [history // given.divide for history in HISTORIES], max(1, REMOVED // given.divide)
+    measured = measure(histories, given.rounds, removed)
     if given.divide == 1:
         write(measured, given.rounds)
     for failure in (failures := missed(measured)):

@@ -110,5 +110,5 @@ def test_an_api_without_a_filter_is_read_whole(api: FakeApi, project: Project) -
     project.sync("activities", "organizations")
     result = project.sync("activities", "organizations")
     said = metadata(result, "activities")
-    assert (said["rows_read"], said["reads"]) == (41, "reads everything, loads what is new")
+    assert (said["rows_read"], said["reads"]) == (41, "everything, loads what is new")
     assert metadata(result, "organizations")["reads"] == "everything"

@@ -371,7 +371,7 @@ def test_a_run_says_how_it_reads(empty_api: FakeApi, project: Project, monkeypat
     empty_api.rows["activities"] = [activity(n, MAY + 60 * n) for n in range(1000)]
     first = metadata(project.sync("activities"), "activities")
     assert (first["reads"], first["listing_order"]) == (
-        "reads everything, loads what is new",
+        "everything, loads what is new",
         "ascending, out of it by 0 s at the most",
     )
     said = metadata(project.sync("activities"), "activities")
@@ -383,7 +383,7 @@ def test_a_run_says_how_it_reads(empty_api: FakeApi, project: Project, monkeypat
     assert said["listing_order"] == "ascending, out of it by 60 s at the most"
     monkeypatch.setenv("SOURCES__ANALYTICS__LISTING_ORDER", "false")
     said = metadata(project.sync("activities"), "activities")
-    assert said["reads"] == "reads everything, loads what is new"
+    assert said["reads"] == "everything, loads what is new"
     assert "listing_order" not in said
 
 

@@ -31,14 +31,27 @@ def test_dagster_asset_materialize_from_another_directory(shipped_api: FakeApi, 
     assert "leaked" not in result.stderr
 
 
-def test_sync_prints_a_table_and_the_next_step(shipped_api: FakeApi, database: Path, tmp_path: Path) -> None:
+def test_sync_prints_a_table_what_it_cost_and_the_next_step(
+    shipped_api: FakeApi, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # More are asked for ahead of the end, in vain, as time allows.
+    monkeypatch.setenv("SOURCES__ANALYTICS__REQUESTS_IN_FLIGHT", "1")
     result = run(tmp_path, *COMMANDS, "sync")
     assert result.returncode == 0, result.stdout + result.stderr
     for resource in RESOURCES:
         [line] = [line for line in result.stdout.splitlines() if f" {resource} " in line]
         assert f" {len(shipped_api.rows[resource])} " in line
         assert "materialized" in line
+    rows = sum(len(shipped_api.rows[resource]) for resource in RESOURCES)
+    assert f"\n{rows:,} rows loaded, {rows:,} read in {len(shipped_api.requests)} requests.\n" in result.stdout
     assert "make dev" in result.stdout
+    asked = len(shipped_api.requests)
+    again = run(tmp_path, *COMMANDS, "sync")
+    assert re.search(
+        rf"^Nothing new: 0 rows loaded, [\d,]+ read in {len(shipped_api.requests) - asked} requests\.$",
+        again.stdout,
+        re.MULTILINE,
+    )
 
 
 def test_a_sync_of_the_demo_prints_no_traceback(database: Path, tmp_path: Path) -> None:

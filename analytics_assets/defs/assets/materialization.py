@@ -138,7 +138,7 @@ def _reads(done: Synced, session: Session) -> str:
     if done.by_order:
         return BY_ORDER
     by_the_api = endpoint.since_param is not None or endpoint.newest_first
-    return NEW_ONLY if by_the_api else "reads everything, loads what is new"
+    return NEW_ONLY if by_the_api else "everything, loads what is new"
 
 
 def _cursors(stats: SyncStats) -> Metadata:

@@ -29,6 +29,7 @@ from analytics_assets.warehouse.deletions import ShrunkListingError, mark_delete
 from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets.warehouse.leftovers import describe_leftovers, find_leftovers
 from analytics_assets.warehouse.locks import BusyError, can_share, has_locks, hold
+from analytics_assets.warehouse.owner import stored_tables
 from analytics_assets.warehouse.pipeline import (
     build_pipeline,
     file_format,
@@ -231,7 +232,9 @@ def sync(
             # A pipeline whose reading was in vain leaves a load package in its directory.
             directory = str(Path(session.working_dir, f"again_{attempts}")) if attempts else session.working_dir
             try:
-                done = _sync(listing, table, turn, reading, partial(_load, listing, turn, run, directory))
+                done = _sync(
+                    listing, table, turn, reading, partial(_load, listing, turn, run, directory, rebuild=rebuild)
+                )
             except Exception:
                 if listing.doubt is None and turn.is_overtaken is was_overtaken:
                     raise
@@ -383,7 +386,7 @@ def _slices(listing: Listing, reading: Reading, gap: Gap | None) -> Iterator[Rea
 
 
 def _load(  # noqa: PLR0913 - all but the source is the same for each part
-    listing: Listing, turn: Turn, run: Run, directory: str, source: DltSource, *, into_empty: bool
+    listing: Listing, turn: Turn, run: Run, directory: str, source: DltSource, *, rebuild: bool, into_empty: bool
 ) -> dlt.Pipeline:
     """Reads and loads one part of a listing, and returns the pipeline that ran."""
     from analytics_assets.warehouse.parquet import write_parquet  # noqa: PLC0415 - definitions need no Arrow
@@ -398,6 +401,11 @@ def _load(  # noqa: PLR0913 - all but the source is the same for each part
         turn.take(columns, alone=listing.stats.rows_without_cursor > 0)
         if into_empty:
             with session.client as client:
+                name = session.connector.pipeline_name(resource)
+                if rebuild and not (client.stored_state(name) and resource.name in stored_tables(client, name)):
+                    # dlt drops what it has recorded, and if the first load died before that, it would add the rows to
+                    # those of that load.
+                    client.forget([resource.name], name)
                 client.prepare_drop()
 
     def are_new(keys: "pa.Table") -> bool:

@@ -21,6 +21,22 @@ def test_a_table_that_was_dropped_or_emptied_is_loaded_again_from_the_start(
     assert metadata(result, "roles")["rows_loaded"] == 0
 
 
+@pytest.mark.parametrize(
+    "loss",
+    ["_dlt_loads WHERE schema_name", "_dlt_pipeline_state WHERE pipeline_name", "_dlt_version WHERE schema_name"],
+)
+def test_a_rebuild_replaces_rows_of_which_dlt_has_no_record(api: FakeApi, project: Project, loss: str) -> None:
+    """As a first load that was killed before its end leaves them."""
+    project.sync("policies", "roles")
+    project.query(f"DELETE FROM analytics.{loss} = 'analytics_policies'")
+    api.rows["policies"][2] = policy(3, name="Edited")
+    project.sync("policies", config={"mode": "rebuild"})
+    names = [("Policy 1",), ("Policy 2",), ("Edited",)]
+    assert project.query("SELECT name FROM analytics.policies ORDER BY id") == names
+    result = project.sync("policies", "roles")
+    assert [metadata(result, name)["rows_loaded"] for name in ("policies", "roles")] == [0, 0]
+
+
 def test_a_load_that_died_after_its_merge_does_not_hide_what_comes_next(api: FakeApi, project: Project) -> None:
     project.sync("policies")
     api.rows["policies"][2] = policy(3, name="Second")

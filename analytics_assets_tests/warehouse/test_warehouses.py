@@ -245,8 +245,11 @@ def test_a_load_that_died_before_it_was_complete_is_read_again(
     warehouse: Tables, api: FakeApi, project: Project
 ) -> None:
     project.sync("policies")
-    warehouse.execute(f"DELETE FROM {warehouse.name('_dlt_loads')} WHERE schema_name = 'analytics_policies'")
-    assert metadata(project.sync("policies"), "policies")["rows_loaded"] == len(api.rows["policies"])
+    for mode in ("incremental", "rebuild"):
+        warehouse.execute(f"DELETE FROM {warehouse.name('_dlt_loads')} WHERE schema_name = 'analytics_policies'")
+        result = project.sync("policies", config={"mode": mode})
+        assert metadata(result, "policies")["rows_loaded"] == len(api.rows["policies"])
+        assert warehouse.execute(f"SELECT count(*) FROM {warehouse.name('policies')}") == [(len(api.rows["policies"]),)]
     assert metadata(project.sync("policies"), "policies")["rows_loaded"] == 0
 
 

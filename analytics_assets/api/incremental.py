@@ -126,10 +126,11 @@ class BatchReader:
                 # events there is one version, and their windows leave the state as it is.
                 if not resource.append_only:
                     state.pop(RECENT, None)
-            elif self.stats.cursor_before is None:
+            else:
                 cursor = state["incremental"][self.cursor]
-                self.stats.cursor_before = self.stats.cursor_after = cursor["last_value"]
                 self.start_before = cursor["start_value"]
+                if self.stats.cursor_before is None:
+                    self.stats.cursor_before = self.stats.cursor_after = cursor["last_value"]
         columns = dlt.current.source_schema().tables.get(name, {}).get("columns", {})
         return Intake(self.listing, undeclared_columns(columns, resource), typed_columns(columns))
 

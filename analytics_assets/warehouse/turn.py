@@ -199,7 +199,8 @@ class Turn:
         """The error of a load that would not be the newest: dlt would go on to restore the state of the one that is."""
         return DestinationError(
             f"{self._resource.name}: the newest load of the table is of {loads[0]}, in seconds since 1970, and this"
-            f" one would be of {own}. Set the clocks of the hosts that load the table, and run again."
+            f" one would be of {own}. Set the clocks of the hosts that load the table, and run again. If they are"
+            " right, that load is of one that was not: delete it from _dlt_loads, and run with mode: rebuild."
         )
 
     def _find_loads(self) -> Loads:

@@ -96,6 +96,13 @@ def test_what_is_as_it_was_is_not_compared_with_a_load_of_the_future(
     message = failure_message(project.run(resource))
     assert f"{resource}: the newest load of the table is of " in message
     assert "Set the clocks" in message
+    stored = f"SELECT name, deleted_at FROM analytics.{resource} WHERE id = 1"
     first["name"] = former
     project.run(resource)
-    assert project.query(f"SELECT name, deleted_at FROM analytics.{resource} WHERE id = 1") == [(former, None)]
+    assert project.query(stored) == [(former, None)]
+    assert "delete it from _dlt_loads, and run with mode: rebuild" in message
+    project.query("DELETE FROM analytics._dlt_loads")
+    first["name"] = "Edited"
+    project.sync(resource, config={"mode": "rebuild"})
+    assert project.query(stored) == [("Edited", None)]
+    assert metadata(project.sync(resource), resource)["rows_loaded"] == 0

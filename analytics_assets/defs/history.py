@@ -63,6 +63,11 @@ class EventLog(SqliteEventLogStorage):
         """Whether the table of assets has a column. Dagster asks for each event of an asset."""
         return self._find(column_name, super().has_asset_key_col)
 
+    def wipe(self) -> None:
+        """Removes all events. The file of a run that goes on is made anew, with its tables."""
+        super().wipe()
+        self._run_engine.cache_clear()
+
     def dispose(self) -> None:
         """Closes the connection to the index."""
         super().dispose()

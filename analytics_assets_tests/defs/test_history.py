@@ -123,6 +123,16 @@ def test_an_index_that_is_put_in_place_of_another_is_used_at_once(home: Path) ->
         assert found.run_id == run_id
 
 
+def test_a_run_that_goes_on_after_all_was_wiped_is_stored_again(home: Path) -> None:
+    with shipped(home) as instance:
+        run = instance.get_run_by_id(materialize(instance))
+        assert run
+        instance.wipe()
+        assert instance.get_latest_materialization_event(table.key) is None
+        instance.report_engine_event("It goes on", run)
+        assert [entry.message for entry in instance.all_logs(run.run_id)] == ["It goes on"]
+
+
 def test_a_storage_of_ones_own_wins(home: Path) -> None:
     with (home / "dagster.yaml").open("a", encoding="utf-8") as file:
         file.write(f"storage:\n  sqlite:\n    base_dir: {home / 'elsewhere'}\n")

@@ -10,9 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from urllib.parse import quote
@@ -51,8 +52,6 @@ def dev(port: int, log: Callable[[str], None]) -> int:
     if not 0 < port <= LAST_PORT:
         log(f"--port {port} is no port: ports are numbers from 1 to {LAST_PORT}. The default is {DEFAULT_PORT}.")
         return 1
-    own = Path("workspace.yaml").exists()
-    workspace = [] if own else ["--workspace", str(shipped_file("workspace.yaml"))]
     webserver = [sys.executable, "-m", "analytics_assets.webserver", "--host", LOOPBACK, "--port", str(port)]
     daemon = [str(Path(sys.executable).with_name("dagster-daemon")), "run"]
     with closing(socket.socket()) as probe:
@@ -76,10 +75,10 @@ def dev(port: int, log: Callable[[str], None]) -> int:
     with ExitStack() as stack:
         processes: list[subprocess.Popen[bytes]] = []
 
-        def start(command: list[str]) -> None:
+        def start(command: list[str], workspace: Path) -> None:
             processes.append(
                 subprocess.Popen(  # noqa: S603 - both are ours
-                    [*command, *workspace], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                    [*command, "--workspace", str(workspace)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
                 )
             )
             printer = Thread(target=_pass_on, args=processes[-1:], daemon=True)
@@ -88,7 +87,8 @@ def dev(port: int, log: Callable[[str], None]) -> int:
             stack.callback(_end, processes[-1])
 
         try:
-            start(webserver)
+            workspace = stack.enter_context(_serving_code())
+            start(webserver, workspace)
             if not _answers_own_pages_only(port, processes[0]):
                 log(
                     f"The webserver did not start on port {port}, or it responds to pages of other sites. Its own"
@@ -97,7 +97,7 @@ def dev(port: int, log: Callable[[str], None]) -> int:
                 return 1
             # The webserver comes first: in a new DAGSTER_HOME it creates the tables of the history, and two processes
             # at once would get in each other's way.
-            start(daemon)
+            start(daemon, workspace)
             log(
                 f"The assets in Dagster's UI, with the button Materialize all:\n\n    {_lineage(port)}\n\nOnly browsers"
                 " on this machine can open it. Ctrl-C ends it."
@@ -112,6 +112,30 @@ def dev(port: int, log: Callable[[str], None]) -> int:
             return 0
     log("The webserver or the daemon has ended, so the other was ended as well. Their own messages above say why.")
     return 1
+
+
+@contextmanager
+def _serving_code() -> Iterator[Path]:
+    """Runs the code locations of `workspace.yaml`, and yields a workspace that leads to them.
+
+    Webserver and daemon would each run them for themselves, and the daemon would do so anew every minute, which takes
+    several seconds of the CPU. `dagster dev` shares them in this way.
+    """
+    import dagster as dg  # noqa: PLC0415 - the checks of the port come first, without the seconds that this takes
+    from dagster._cli.proxy_server_manager import ProxyServerManager  # noqa: PLC0415 - as above
+    from dagster._core.workspace.load_target import WorkspaceFileTarget  # noqa: PLC0415 - as above
+
+    own = Path("workspace.yaml")
+    target = WorkspaceFileTarget([str(own if own.exists() else shipped_file("workspace.yaml"))])
+    with (
+        dg.DagsterInstance.get() as instance,
+        ProxyServerManager(instance, target) as servers,
+        tempfile.TemporaryDirectory(prefix="analytics_assets_") as directory,
+    ):
+        workspace = Path(directory, "workspace.yaml")
+        # JSON is YAML, too.
+        workspace.write_text(json.dumps({"load_from": servers.get_code_server_specs()}), encoding="utf-8")
+        yield workspace
 
 
 def _answers_own_pages_only(port: int, webserver: "subprocess.Popen[bytes]") -> bool:

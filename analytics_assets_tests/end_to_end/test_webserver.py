@@ -292,6 +292,8 @@ def test_the_command_goes_on_when_nobody_reads_it_any_more_and_ends_all_its_proc
             # Its log says more than anybody reads.
             until(instance.get_daemon_heartbeats, "the daemon", 120)
         assert requests.get(f"{url}/server_info", timeout=60).ok
+        # Webserver and daemon share it. By itself the daemon would start one anew every minute.
+        assert len([command for command in commands_of(leader) if "dagster api grpc" in command]) == 1
 
         def has_ended() -> bool:
             # Again and again, as impatient people do.
@@ -315,6 +317,13 @@ def test_a_process_whose_lines_nobody_takes_does_not_wait_for_a_reader(monkeypat
         assert process.wait(120) == 0
     with suppress(BrokenPipeError):
         nobody.close()
+
+
+def commands_of(group: int) -> list[str]:
+    """The command lines of the processes of a group."""
+    listed = subprocess.run(["ps", "-eo", "pgid=,args="], capture_output=True, text=True, check=True).stdout
+    found = (line.split(maxsplit=1) for line in listed.splitlines())
+    return [arguments for of, arguments in found if int(of) == group]
 
 
 def is_left(group: int) -> bool:

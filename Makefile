@@ -31,7 +31,8 @@ $(VENV)/.installed: pyproject.toml uv.lock Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test "$$($(UV) self version --short 2>&1)" = $(UV_VERSION) || \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --extra dev --compile-bytecode --python $(BIN)/python --inexact
+	@echo "Installing the locked packages into $(VENV), which takes minutes the first time ..."
+	@UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --extra dev --compile-bytecode --python $(BIN)/python --inexact
 	@touch $@
 
 demo: install ## load the built-in demo API into DuckDB through Dagster (DIALECT=ninjaone for that wire format)

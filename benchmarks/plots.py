@@ -9,10 +9,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from benchmarks.results import Quantity, Results
-from benchmarks.scenarios import ALONE, FLOOR, HISTORY, PARQUET, PLAIN, SCALE
+from benchmarks.scenarios import ALONE, FLOOR, HISTORY, PARQUET, PLAIN, QUIET_PLOT, ROWS_PLOT, SCALE
 
-ROWS_PLOT = "performance-rows.png"
-QUIET_PLOT = "performance-quiet.png"
 COLOURS = {PLAIN: "#999999", PARQUET: "#d95f02", ALONE: "#1b6ca8", FLOOR: "#222222"}
 
 

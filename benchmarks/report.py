@@ -7,9 +7,19 @@ from statistics import median
 from tabulate import tabulate
 
 from analytics_assets.project import project_dir
-from benchmarks.plots import QUIET_PLOT, ROWS_PLOT, draw
 from benchmarks.results import COUNTED, PACKAGES, SYNCS, Quantity, Results, Sync
-from benchmarks.scenarios import ALONE, DAGSTER, DEV, FLOOR, HISTORY, SCALE, SCENARIOS, Scenario
+from benchmarks.scenarios import (
+    ALONE,
+    DAGSTER,
+    DEV,
+    FLOOR,
+    HISTORY,
+    QUIET_PLOT,
+    ROWS_PLOT,
+    SCALE,
+    SCENARIOS,
+    Scenario,
+)
 from benchmarks.targets import TARGETS
 
 DOCUMENT = project_dir() / "docs" / "performance.md"
@@ -36,6 +46,8 @@ HEAD = (
 
 def write(results: Results, to: Path = DOCUMENT) -> None:
     """Writes the document to `to`, with the results between the marks of its present text, and draws the plots."""
+    from benchmarks.plots import draw  # noqa: PLC0415 - matplotlib is of the extra `bench`, and tables need none
+
     before, rest = DOCUMENT.read_text(encoding="utf-8").split(START)
     _, after = rest.split(END)
     images = to.parent / "images"

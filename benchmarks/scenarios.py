@@ -176,6 +176,12 @@ LATENCY_20 = replace(
     contestants=(DAGSTER, ALONE, PLAIN, PARQUET, FLOOR),
     peers=False,
 )
+ROWS_PLOT = "performance-rows.png"
+"""The picture of `SCALE`."""
+
+QUIET_PLOT = "performance-quiet.png"
+"""The picture of `HISTORY`."""
+
 SCALE = Scenario(
     "scale",
     "First sync by number of activities, 1,000 rows a page",

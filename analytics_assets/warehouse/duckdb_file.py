@@ -27,6 +27,12 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts at most, so that a file that becomes free is noticed soon."""
 
+MADE_WITHIN = 5.0
+"""Seconds in which another process writes the head of a new file."""
+
+HALF_MADE = ("not a valid DuckDB", "Could not read enough bytes")
+"""What DuckDB says of a file that does not have its head yet."""
+
 LOGGED_EVERY = 30.0
 """Seconds between two lines that say what is being waited for."""
 
@@ -105,9 +111,10 @@ def _connect(
         except duckdb.Error as error:
             if "newer version of DuckDB" in str(error):
                 raise DestinationError(_describe_newer_file(path, error)) from error
-            if "Could not set lock" not in str(error):
+            is_late = time.monotonic() + pause > deadline
+            if "Could not set lock" not in str(error) and (is_late or not _is_being_made(path, error)):
                 raise DestinationError(f"Cannot open the DuckDB file {path}: {error}") from error
-            if time.monotonic() + pause > deadline:
+            if is_late:
                 raise DestinationError(
                     f"The DuckDB file {path} is still in use after {timeout:.0f} s: {_holder(error)} holds it. Close"
                     " that program (a notebook, a SQL client, another run) and try again."
@@ -117,6 +124,13 @@ def _connect(
                 log(f"Waiting for the DuckDB file {path}, {timeout:.0f} s at most: {_holder(error)} holds it")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _is_being_made(path: Path, error: duckdb.Error) -> bool:
+    """Whether DuckDB has found a file that another process may have begun to make."""
+    if not any(text in str(error) for text in HALF_MADE):
+        return False
+    return path.exists() and time.time() - path.stat().st_mtime < MADE_WITHIN
 
 
 def _holder(error: duckdb.Error) -> str:

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -59,6 +60,29 @@ def test_a_file_that_is_no_duckdb_is_named(
     message = failure_message(project.run("roles", run_config=resource_config(busy_timeout=0.6)))
     assert f"Cannot open the DuckDB file {database}" in message
     assert api.requests == []
+
+
+@pytest.mark.parametrize("begun", [b"", bytes(100), bytes(4096)], ids=["empty", "cut", "zeros"])
+def test_a_file_that_another_process_begins_to_make_is_waited_for(
+    begun: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, path = tmp_path / "made.duckdb", tmp_path / "warehouse.duckdb"
+    duckdb.connect(made).close()
+    path.write_bytes(begun)
+    real, waited = duckdb.connect, list[str]()
+
+    def connect(*arguments: Any, **options: Any) -> duckdb.DuckDBPyConnection:
+        """DuckDB as it is. The other process writes the rest of the file as soon as this one has failed."""
+        try:
+            return real(*arguments, **options)
+        except duckdb.Error:
+            path.write_bytes(made.read_bytes())
+            raise
+
+    monkeypatch.setattr(duckdb, "connect", connect)
+    with open_duckdb(path, 60, None, waited.append) as connection:
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]
+    assert len(waited) == 1
 
 
 def test_blocks_that_nobody_uses_are_freed(tmp_path: Path) -> None:

@@ -402,7 +402,8 @@ def _load(  # noqa: PLR0913 - all but the source is the same for each part
         if into_empty:
             with session.client as client:
                 name = session.connector.pipeline_name(resource)
-                if rebuild and not (client.stored_state(name) and resource.name in stored_tables(client, name)):
+                is_there = rebuild and client.has_table(resource.name)
+                if is_there and not (client.stored_state(name) and resource.name in stored_tables(client, name)):
                     # dlt drops what it has recorded, and if the first load died before that, it would add the rows to
                     # those of that load.
                     client.forget([resource.name], name)

@@ -178,6 +178,9 @@ def test_a_power_cut_and_a_killed_run_cost_one_sync_each(host: Host) -> None:
         os.kill(pid_of(host.instance, run.run_id), signal.SIGKILL)
         go_on.set()
         alert = host.await_recovery(run.run_id)
-        assert alert.startswith(f"Run {run.run_id} of analytics_sync died: its process is gone.\n")
+        # On a slow machine the next run may be a retry of the one before.
+        first = alert.partition("\n")[0]
+        assert first.startswith(f"Run {run.run_id} of analytics_sync")
+        assert first.endswith("died: its process is gone.")
         assert "\nDagster retries it.\n" in alert
     assert loaded_keys(host.home / "demo.duckdb", LAST) == keys(LAST, rows)

@@ -39,6 +39,10 @@ HARMLESS = (b"No cursor for event type",)
 """What lines of Dagster are not shown: a new instance has no events yet, of which its daemon warns."""
 
 
+class WorkspaceError(Exception):
+    """The code locations of `workspace.yaml` cannot be run."""
+
+
 def dev(port: int, log: Callable[[str], None]) -> int:
     """Runs webserver and daemon until one of them ends or Ctrl-C is pressed.
 
@@ -75,11 +79,9 @@ def dev(port: int, log: Callable[[str], None]) -> int:
     with ExitStack() as stack:
         processes: list[subprocess.Popen[bytes]] = []
 
-        def start(command: list[str], workspace: Path) -> None:
+        def start(command: list[str]) -> None:
             processes.append(
-                subprocess.Popen(  # noqa: S603 - both are ours
-                    [*command, "--workspace", str(workspace)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-                )
+                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # noqa: S603 - both are ours
             )
             printer = Thread(target=_pass_on, args=processes[-1:], daemon=True)
             printer.start()
@@ -87,17 +89,16 @@ def dev(port: int, log: Callable[[str], None]) -> int:
             stack.callback(_end, processes[-1])
 
         try:
-            workspace = stack.enter_context(_serving_code())
-            start(webserver, workspace)
+            workspace = ["--workspace", str(stack.enter_context(_serving_code()))]
+            start([*webserver, *workspace])
             if not _answers_own_pages_only(port, processes[0]):
                 log(
                     f"The webserver did not start on port {port}, or it responds to pages of other sites. Its own"
                     " messages above say more."
                 )
                 return 1
-            # The webserver comes first: in a new DAGSTER_HOME it creates the tables of the history, and two processes
-            # at once would get in each other's way.
-            start(daemon, workspace)
+            # The webserver comes first, which people wait for.
+            start([*daemon, *workspace])
             log(
                 f"The assets in Dagster's UI, with the button Materialize all:\n\n    {_lineage(port)}\n\nOnly browsers"
                 " on this machine can open it. Ctrl-C ends it."
@@ -110,6 +111,9 @@ def dev(port: int, log: Callable[[str], None]) -> int:
                 signal.signal(number, signal.SIG_IGN)
             log("Ending ...")
             return 0
+        except WorkspaceError as error:
+            log(str(error))
+            return 1
     log("The webserver or the daemon has ended, so the other was ended as well. Their own messages above say why.")
     return 1
 
@@ -119,19 +123,28 @@ def _serving_code() -> Iterator[Path]:
     """Runs the code locations of `workspace.yaml`, and yields a workspace that leads to them.
 
     Webserver and daemon would each run them for themselves, and the daemon would do so anew every minute, which takes
-    several seconds of the CPU. `dagster dev` shares them in this way.
+    several seconds of the CPU. `dagster dev` shares them in this way. In a new DAGSTER_HOME the tables of the history
+    are made here, before several processes would make them at once.
+
+    Raises:
+        WorkspaceError: The file cannot be read, or a server does not start.
     """
     import dagster as dg  # noqa: PLC0415 - the checks of the port come first, without the seconds that this takes
+    import yaml  # noqa: PLC0415 - as above
     from dagster._cli.proxy_server_manager import ProxyServerManager  # noqa: PLC0415 - as above
     from dagster._core.workspace.load_target import WorkspaceFileTarget  # noqa: PLC0415 - as above
 
     own = Path("workspace.yaml")
-    target = WorkspaceFileTarget([str(own if own.exists() else shipped_file("workspace.yaml"))])
-    with (
-        dg.DagsterInstance.get() as instance,
-        ProxyServerManager(instance, target) as servers,
-        tempfile.TemporaryDirectory(prefix="analytics_assets_") as directory,
-    ):
+    file = own.absolute() if own.exists() else shipped_file("workspace.yaml")
+    with ExitStack() as stack:
+        instance = stack.enter_context(dg.DagsterInstance.get())
+        try:
+            servers = stack.enter_context(ProxyServerManager(instance, WorkspaceFileTarget([str(file)])))
+        except (yaml.YAMLError, dg.DagsterError) as error:
+            raise WorkspaceError(
+                f"What {file} names cannot be run: {error}\nCorrect the file, and try again."
+            ) from error
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="analytics_assets_"))
         workspace = Path(directory, "workspace.yaml")
         # JSON is YAML, too.
         workspace.write_text(json.dumps({"load_from": servers.get_code_server_specs()}), encoding="utf-8")

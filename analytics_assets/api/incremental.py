@@ -70,8 +70,6 @@ class BatchReader:
         self.lag = lag
         self.stateful = stateful
         self.cursor = column_name(listing.resource.cursor) if listing.resource.cursor else None
-        self.start_before: Any = None
-        """The `start_value` of dlt's state, as it was before this sync."""
         self._intake: Intake | None = None
 
     def __call__(self, page: list[Batch], _meta: object = None) -> Iterator[Any]:
@@ -126,11 +124,10 @@ class BatchReader:
                 # events there is one version, and their windows leave the state as it is.
                 if not resource.append_only:
                     state.pop(RECENT, None)
-            else:
+            elif self.stats.cursor_before is None:
                 cursor = state["incremental"][self.cursor]
-                self.start_before = cursor["start_value"]
-                if self.stats.cursor_before is None:
-                    self.stats.cursor_before = self.stats.cursor_after = cursor["last_value"]
+                self.stats.start_before = cursor["start_value"]
+                self.stats.cursor_before = self.stats.cursor_after = cursor["last_value"]
         columns = dlt.current.source_schema().tables.get(name, {}).get("columns", {})
         return Intake(self.listing, undeclared_columns(columns, resource), typed_columns(columns))
 
@@ -230,7 +227,7 @@ class ChangeFilter:
             if self.stats.cursor_after == self.stats.cursor_before:
                 # dlt moves it although nothing is new, because the mark of the end passes. A state that is as it was
                 # needs no load.
-                state["incremental"][self.cursor]["start_value"] = self.reader.start_before
+                state["incremental"][self.cursor]["start_value"] = self.stats.start_before
             if self._recent is not None:
                 for key, digest in self._digests(self._newest(self._recent)).items():
                     if len(digests) < REMEMBERED_DIGESTS:

@@ -96,6 +96,8 @@ class SyncStats:
     """Rows that a listing in slices has still to bring."""
     cursor_before: datetime | None = None
     """Cursor before the sync; `None` if the resource has none, and for a window."""
+    start_before: datetime | None = None
+    """Where dlt's own record has the sync before this one begin, which is its `start_value`; `None` as above."""
     cursor_after: datetime | None = None
     """Cursor after the sync; `None` if the resource has none, and for a window."""
     order: Order | None = None

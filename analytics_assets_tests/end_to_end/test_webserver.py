@@ -27,6 +27,7 @@ from analytics_assets_tests.servers.fake_api import TOKEN, Answer, FakeApi, serv
 from analytics_assets_tests.support.commands import run
 from analytics_assets_tests.support.dagster_dev import dagster_dev, find_chromium
 from analytics_assets_tests.support.needs import absent
+from analytics_assets_tests.support.postgres import free_port
 from analytics_assets_tests.support.shipped import RESOURCES, shipped_rows
 from analytics_assets_tests.support.waiting import until
 
@@ -333,6 +334,19 @@ def is_left(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.parametrize("text", ["load_from: [", "load_frm: []"])
+def test_a_workspace_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+    # Where the command is run.
+    file = tmp_path / "elsewhere" / "workspace.yaml"
+    file.parent.mkdir()
+    file.write_text(text, encoding="utf-8")
+    result = run(tmp_path, sys.executable, "-m", "analytics_assets", "dev", "--port", str(free_port()))
+    assert result.returncode == 1
+    assert f"What {file} names cannot be run: " in result.stdout
+    assert "Correct the file, and try again." in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
 
 
 def test_a_relative_home_and_a_taken_port_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

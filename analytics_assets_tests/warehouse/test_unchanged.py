@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from analytics_assets.warehouse.session import open_session
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import activity
@@ -30,6 +31,23 @@ def test_a_quiet_sync_writes_nothing(api: FakeApi, project: Project) -> None:
     [new] = set(loads(project)) - set(before)
     project.sync()
     assert loads(project) == [*before, new]
+
+
+def test_a_reading_in_several_loads_that_moves_no_cursor_leaves_it_as_it_was(
+    api: FakeApi, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cursor() -> object:
+        with open_session() as session, session.client as client:
+            state = client.stored_state("analytics_activities")
+        return state["sources"]["analytics_activities"]["resources"]["activities"]["incremental"]
+
+    project.sync("activities")
+    before, cursor_before = loads(project), cursor()
+    monkeypatch.setattr("analytics_assets.api.prefetch.BATCH_ROWS", 10)
+    monkeypatch.setenv("SOURCES__ANALYTICS__ROWS_PER_LOAD", "20")
+    project.sync("activities", config={"mode": "full"})
+    assert len(loads(project)) > len(before) + 1
+    assert cursor() == cursor_before
 
 
 def test_one_changed_row_brings_the_whole_listing(api: FakeApi, project: Project) -> None:

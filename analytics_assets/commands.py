@@ -209,13 +209,21 @@ def _drop(session: Session, name: str, *, ask: bool) -> None:
 
 def _summary(result: dg.ExecuteInProcessResult) -> str:
     """What was loaded of what was read, and what that cost, so that a sync with nothing new is known for one."""
-    done = [event.materialization.metadata for event in result.get_asset_materialization_events()]
+    done = _materialized(result).values()
     loaded, read, requests = (
-        sum(int(str(each[name].value)) for each in done if name in each)
-        for name in ("rows_loaded", "rows_read", "requests")
+        sum(each.get(name, 0) for each in done) for name in ("rows_loaded", "rows_read", "requests")
     )
     says = f"{count(loaded, 'row')} loaded, {read:,} read in {count(requests, 'request')}."
     return f"Nothing new: {says}" if result.success and not loaded else says
+
+
+def _materialized(result: dg.ExecuteInProcessResult) -> dict[dg.AssetKey, dict[str, Any]]:
+    """The metadata of each asset that was materialized, by its key."""
+    return {
+        event.asset_key: {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
 
 
 def _table(names: Names, result: dg.ExecuteInProcessResult, *, narrow: bool = False) -> Table:
@@ -226,10 +234,10 @@ def _table(names: Names, result: dg.ExecuteInProcessResult, *, narrow: bool = Fa
         table.add_column(heading, justify="right", no_wrap=True)
     if not narrow:
         table.add_column("Status", no_wrap=True)
-    done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
+    done = _materialized(result)
     for resource in names.connector.resources:
         key = names.asset_key(resource.name)
-        values: dict[str, Any] = {name: value.value for name, value in done.get(key, {}).items()}
+        values = done.get(key, {})
         cells = [f"{values[name]:,}" if name in values else "" for name in ("rows_loaded", "dagster/row_count")]
         seconds = f"{values['seconds']:.1f}" if values else ""
         status = "[green]materialized[/green]" if values else "[red]failed[/red]"

@@ -127,10 +127,12 @@ def _connect(
 
 
 def _is_being_made(path: Path, error: duckdb.Error) -> bool:
-    """Whether DuckDB has found a file that another process may have begun to make."""
-    if not any(text in str(error) for text in HALF_MADE):
+    """Whether DuckDB has found a file that another process may have begun to make: no other bytes than a head has."""
+    if not path.exists() or not any(text in str(error) for text in HALF_MADE):
         return False
-    return path.exists() and time.time() - path.stat().st_mtime < MADE_WITHIN
+    with path.open("rb") as file:
+        magic = file.read(12)[8:].strip(b"\0")
+    return magic in {b"", b"DUCK"} and time.time() - path.stat().st_mtime < MADE_WITHIN
 
 
 def _holder(error: duckdb.Error) -> str:

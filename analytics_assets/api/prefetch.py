@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from analytics_assets.api.catalog import Resource
 from analytics_assets.api.dialects.base import Endpoint
-from analytics_assets.api.http.body import weigh
 from analytics_assets.api.http.request import ApiRequest, Place, first_request
 from analytics_assets.api.http.response import ApiResponse, LargeResponseError
 from analytics_assets.api.http.transport import Transport
@@ -172,7 +171,7 @@ class PageReader:
                 if response is None:
                     await self.batch_awaited.wait()
                     response = await transport.send(pagination.request(position), stats, max_bytes)
-                elif weigh(response.body) > BATCH_WEIGHT:
+                elif response.weight > BATCH_WEIGHT:
                     await self.batch_awaited.wait()
                 rows = read_rows(response, resource, settings, stats, place.row if place else None, usual)
                 if not self.is_whole or self.order:

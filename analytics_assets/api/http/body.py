@@ -13,13 +13,7 @@ from msgspec import Raw
 from analytics_assets.api.dialects.base import Endpoint
 from analytics_assets.api.dialects.selector import EVERY, Step, is_key, read_steps
 from analytics_assets.api.http.errors import kind_of, name_keys
-from analytics_assets.api.values.tokens import DEEPEST, REPLACEMENT, TEXTS, UNFIT, is_list, is_object
-
-MOST_WEIGHT = 400_000_000
-"""Most bytes that the rows of one response may take in memory, by the estimate of `weigh`."""
-
-PIECES = re.compile(rb'(?:[^"]++|"(?:[^"\\]|\\.)*+"){1,10000}+|"')
-"""One piece of a JSON body; no piece ends within a text."""
+from analytics_assets.api.values.tokens import DEEPEST, REPLACEMENT, UNFIT, is_list, is_object
 
 NULS = re.compile(rb"\\(?:u(?P<nul>0000)|.)", re.DOTALL)
 """One escape in a body; the group `nul` matches if it escapes a NUL."""
@@ -187,16 +181,3 @@ def _fold_deep(text: str, above: int) -> str:
                     end = match.end()
                 level -= 1
     return "".join([*pieces, text[end:]])
-
-
-def weigh(body: bytes) -> int:
-    """Estimates the most bytes that the rows of a JSON body take in memory, by its length, objects and keys."""
-    objects = _weigh_objects(body)
-    if len(body) + objects > MOST_WEIGHT:
-        # Braces and colons inside texts were counted, too. Now it matters, so the texts are taken out.
-        objects = sum(_weigh_objects(TEXTS.sub(b"", piece[0])) for piece in PIECES.finditer(body))
-    return len(body) + objects
-
-
-def _weigh_objects(body: bytes) -> int:
-    return 120 * body.count(b"{") + 250 * body.count(b":")

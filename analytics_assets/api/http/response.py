@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+
+from analytics_assets.api.http.weight import weigh
 
 
 class NoResponseError(ConnectionError):
@@ -20,7 +23,7 @@ class LargeResponseError(RefusedResponseError):
     """A response that exceeds its size limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ApiResponse:
     """What the API, or the token endpoint, sent for one request."""
 
@@ -43,3 +46,8 @@ class ApiResponse:
     """Seconds from the begin of the first attempt to the end of the last; 0 for a single one."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Headers, in which a name may stand several times."""
+
+    @cached_property
+    def weight(self) -> int:
+        """Most bytes that the rows of the body take in memory, by the estimate of `weigh`."""
+        return weigh(self.body)

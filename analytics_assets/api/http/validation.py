@@ -9,9 +9,10 @@ from msgspec import Raw
 
 from analytics_assets.api.catalog import ColumnType, Resource
 from analytics_assets.api.http.auth_fields import credential_keys
-from analytics_assets.api.http.body import MOST_WEIGHT, describe_lack, split_body, weigh
+from analytics_assets.api.http.body import describe_lack, split_body
 from analytics_assets.api.http.errors import PayloadError, StatusError, excerpt, is_page, kind_of, name_keys, shortened
 from analytics_assets.api.http.response import ApiResponse
+from analytics_assets.api.http.weight import MOST_WEIGHT
 from analytics_assets.api.settings import Settings
 from analytics_assets.api.stats import SyncStats
 from analytics_assets.api.values.cells import BIGINT, UnfitError, read_key
@@ -76,11 +77,10 @@ def read_rows(  # noqa: PLR0913, PLR0917 - a response, and how to read it
             " this API?"
         )
     endpoint = settings.endpoint(resource.name)
-    weight = weigh(response.body)
-    if weight > MOST_WEIGHT:
+    if response.weight > MOST_WEIGHT:
         raise PayloadError(
             f"{request} answered with {len(response.body):,} bytes that hold so many values that they would take about"
-            f" {weight / 1e6:,.0f} MB of memory. Set {settings.connector.setting('page_size')} to less."
+            f" {response.weight / 1e6:,.0f} MB of memory. Set {settings.connector.setting('page_size')} to less."
         )
     try:
         body, rows = split_body(response.body, endpoint, usual)
@@ -91,7 +91,7 @@ def read_rows(  # noqa: PLR0913, PLR0917 - a response, and how to read it
         raise PayloadError(f"{request} answered {response.status}, but {_describe_mismatch(body, resource, settings)}")
     stats.pages += 1
     stats.body_bytes += len(response.body)
-    stats.weight += weight
+    stats.weight += response.weight
     if isinstance(body, dict) and (total := bytes(body.get(TOTAL, b""))[:19]).isdigit():
         stats.total = int(total)
     for name, token in (lacking or {}).items():

@@ -54,11 +54,12 @@ class Taken:
 
 
 class FailedError(Exception):
-    """A process has failed. The message is its output; `reason` is the last line of it."""
+    """A process has failed. The message is its output; `reason` is its last line, or what Go says above a trace."""
 
     def __init__(self, output: str, ended: str) -> None:
         super().__init__(f"{output}\n{ended}")
-        self.reason = (output.strip() or ended).splitlines()[-1]
+        lines = [line.strip() for line in (output.strip() or ended).splitlines()]
+        self.reason = next((line for line in lines if line.startswith(("panic: ", "fatal error: "))), lines[-1])
 
 
 class Server:

@@ -121,8 +121,8 @@ def test_the_helm_values_are_those_of_dagster_yaml() -> None:
         "pools"
     ]
     assert {"enabled": retries["enabled"], "max_retries": retries["maxRetries"]} == shipped["run_retries"]
-    # The chart has Postgres, so the class of the instance would change nothing, and pods that start slower than a queue is
-    # looked at.
+    # The chart has Postgres, so the class of the instance would change nothing. A pod starts so slowly that the time in
+    # the queue does not matter.
     elsewhere = {"concurrency", "run_coordinator", "run_retries", "instance_class", "telemetry", "nux"}
     assert {name: block for name, block in added.items() if name in shipped} == {
         name: block for name, block in shipped.items() if name not in elsewhere

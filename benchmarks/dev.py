@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -85,13 +84,13 @@ def main() -> None:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "analytics_assets", "dev", "--port", str(port)]
     environment = os.environ | {"DLT_PROJECT_DIR": os.environ["DAGSTER_HOME"]}
-    with subprocess.Popen(command, cwd=project_dir(), env=environment, start_new_session=True) as process:
+    with subprocess.Popen(command, cwd=project_dir(), env=environment) as process:
         try:
             wait("Dagster's start", lambda: is_ready(port))
             print_run(launch(port))
         finally:
-            # The group, because the children outlive the process.
-            os.killpg(process.pid, signal.SIGKILL)
+            # It ends its children first. If this process is killed, they die with its group.
+            process.terminate()
 
 
 if __name__ == "__main__":

@@ -26,10 +26,12 @@ SURROGATES = re.compile(
 """One escape in a text, or an unescaped lone surrogate (`raw`). The group `lone` matches an escaped NUL or lone
 surrogate."""
 
-BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"|(?P<bracket>[\[\]{}])')
+BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?+|(?P<bracket>[\[\]{}])')
+"""A text, or a bracket outside of texts (`bracket`). A text need not end, because the body may be cut: to begin anew at
+each escaped quote in it would take minutes."""
 
-CONSTANTS = re.compile(r'"(?:[^"\\]|\\.)*+"|(?P<constant>-?Infinity|NaN)')
-"""A text, or a number that Python writes into JSON although JSON has no such number (`constant`)."""
+CONSTANTS = re.compile(r'"(?:[^"\\]|\\.)*+"?+|(?P<constant>-?Infinity|NaN)')
+"""As `BRACKETS`, for a number that Python writes into JSON although JSON has no such number (`constant`)."""
 
 PIECE = 1_000_000
 """Bytes whose encoding is checked at once, so that a large body is not decoded as a whole."""

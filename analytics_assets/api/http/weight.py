@@ -7,7 +7,7 @@ from analytics_assets.api.values.tokens import TEXTS
 MOST_WEIGHT = 400_000_000
 """Most bytes that the rows of one response may take in memory, by the estimate of `weigh`."""
 
-PIECES = re.compile(rb'(?:[^"]++|"(?:[^"\\]|\\.)*+"){1,10000}+|"')
+PIECES = re.compile(rb'(?:[^"]++|"(?:[^"\\]|\\.)*+"?+){1,10000}+')
 """One piece of a JSON body; no piece ends within a text."""
 
 

@@ -2,9 +2,11 @@
 
 import json
 import re
+import time
 
 import pytest
 
+from analytics_assets.api.http.weight import MOST_WEIGHT, weigh
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.support.oracle import RESCUED, canonical, expect
 from analytics_assets_tests.support.project import Project, failure_message, materialized
@@ -96,6 +98,18 @@ def test_no_content_and_a_login_page_are_errors_that_say_so(duck: Scene) -> None
     assert "204 No Content" in groups
     assert "login page" not in groups
     assert "login page" in roles
+
+
+def test_a_body_that_is_cut_in_a_text_with_many_escaped_quotes_is_refused_at_once(duck: Scene) -> None:
+    colons = b":" * (MOST_WEIGHT // 250)
+    cut = b'{"data": [{"id": 1, "data": "' + rb"\"" * 30_000
+    began = time.process_time()
+    assert weigh(b'["%b", %b' % (colons, cut)) < MOST_WEIGHT
+    serve_body(duck.api, "activities", Answer(body=cut))
+    said = failure_message(duck.project.run("activities"))
+    assert f"it ends in mid-value (byte {len(cut)})" in said
+    # It took more than half a minute for each reading of the text.
+    assert time.process_time() - began < 15
 
 
 def test_a_total_of_too_many_digits_is_ignored(api: FakeApi, project: Project) -> None:

@@ -77,12 +77,14 @@ def _as_private_as(path: Path) -> Iterator[None]:
     the whole process is set, because DuckDB has no option for permissions.
 
     Raises:
-        DestinationError: `UMASK` is not an octal number.
+        DestinationError: `UMASK` is not an octal number, or the path leads nowhere.
     """
     try:
         umask = ~path.stat().st_mode & 0o077 if path.exists() else read_umask()
     except ValueError as error:
         raise DestinationError(f"UMASK = {os.environ['UMASK']!r} is no octal number such as 077 or 027.") from error
+    except OSError as error:
+        raise DestinationError(f"Cannot open the DuckDB file {path}: {error.strerror}.") from error
     with _UMASK_LOCK:
         # Two threads may each have a file open. Only the last to close restores the process's own umask.
         _UMASKS.append(os.umask(umask))

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from analytics_assets.warehouse.duckdb_file import free_blocks, open_duckdb
+from analytics_assets.warehouse.errors import DestinationError
 from analytics_assets_tests.servers.fake_api import FakeApi
 from analytics_assets_tests.support.holder import holding
 from analytics_assets_tests.support.project import Project, failure_message, resource_config
@@ -60,6 +61,12 @@ def test_a_file_that_is_no_duckdb_is_named(
     message = failure_message(project.run("roles", run_config=resource_config(busy_timeout=0.6)))
     assert f"Cannot open the DuckDB file {database}" in message
     assert api.requests == []
+
+
+def test_a_path_that_no_file_can_have_is_named(tmp_path: Path) -> None:
+    path = tmp_path / f"{'long' * 100}.duckdb"
+    with pytest.raises(DestinationError, match=f"Cannot open the DuckDB file {path}: "):
+        open_duckdb(path, 1, None, print).__enter__()
 
 
 @pytest.mark.parametrize("begun", [b"", bytes(100), bytes(4096)], ids=["empty", "cut", "zeros"])

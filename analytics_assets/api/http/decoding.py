@@ -1,6 +1,8 @@
 """Decompresses the body of a response, within limits."""
 
 import zlib
+from gzip import BadGzipFile, GzipFile
+from io import BytesIO
 
 from pyreqwest.response import Response
 
@@ -9,6 +11,9 @@ from analytics_assets.api.http.response import LargeResponseError, NoResponseErr
 MOST_EXPANSION = 500
 """Decompressed bytes per byte on the wire, at most, in a response larger than `SMALL`. Rows reach a tenth of it; a
 decompression bomb reaches a thousand."""
+
+GZIP = b"\x1f\x8b"
+"""The first bytes of each member of a gzip body."""
 
 SMALL = 1_000_000
 """Bytes of a response that are harmless, however much they were compressed."""
@@ -48,17 +53,18 @@ def decode(raw: bytes, response: Response, url: str, shown_url: str, max_bytes: 
 
 def _unpack(packed: bytes, encoding: str, max_bytes: int) -> tuple[bytes, bool]:
     """Returns up to `max_bytes` + 1 decompressed bytes, and whether they are the whole body."""
+    if packed.startswith(GZIP):
+        # gzip may have several members, and a hostile body has millions: `GzipFile` copies none of the rest for each.
+        try:
+            return GzipFile(fileobj=BytesIO(packed)).read(max_bytes + 1), True
+        except EOFError:
+            return b"", False
+        except BadGzipFile as error:
+            raise zlib.error(str(error)) from error
     # The standard's deflate has a zlib header, but some servers send it without one.
     is_bare = encoding == "deflate" and (packed[0] & 0x0F != 8 or int.from_bytes(packed[:2]) % 31)
-    body = b""
-    while packed and len(body) <= max_bytes:
-        unpack = zlib.decompressobj(-zlib.MAX_WBITS if is_bare else zlib.MAX_WBITS | 32)
-        body += unpack.decompress(packed, max_bytes + 1 - len(body))
-        if not unpack.eof:
-            return body, False
-        # gzip may have several members.
-        packed = unpack.unused_data if encoding.endswith("gzip") else b""
-    return body, not packed
+    unpack = zlib.decompressobj(-zlib.MAX_WBITS if is_bare else zlib.MAX_WBITS)
+    return unpack.decompress(packed, max_bytes + 1), unpack.eof
 
 
 def read_header(response: Response, name: str) -> str | None:

@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import time
 import zlib
 
 import pytest
 
+from analytics_assets.api.http import decoding
 from analytics_assets_tests.servers.fake_api import Answer, FakeApi
 from analytics_assets_tests.support.project import Project, failure_message, metadata
 from analytics_assets_tests.support.rows import location, role
@@ -83,6 +85,16 @@ def test_gzip_in_several_members_and_several_times_is_read(api: FakeApi, project
     packed = gzip.compress(gzip.compress(body[:20]) + gzip.compress(body[20:]))
     api.answer_always("roles", Answer(body=packed, headers={"Content-Encoding": "gzip, identity, gzip"}))
     assert metadata(project.sync("roles"), "roles")["rows_loaded"] == len(api.rows["roles"])
+
+
+def test_the_time_of_gzip_grows_with_its_members_and_not_with_their_square() -> None:
+    def seconds(members: int) -> float:
+        began = time.process_time()
+        assert decoding._unpack(gzip.compress(b"") * members, "gzip", 1) == (b"", True)
+        return time.process_time() - began
+
+    # Each member copied the rest of the body: eight times the members took fifty times as long.
+    assert seconds(160_000) < 20 * seconds(20_000)
 
 
 def test_gzip_that_ends_too_early_is_no_page(api: FakeApi, project: Project) -> None:

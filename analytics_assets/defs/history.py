@@ -1,7 +1,7 @@
 """The Dagster instance of `dagster.yaml`. With SQLite, its event log does not connect anew for each statement.
 
 Dagster's own log makes an engine for each statement, which has to be compiled again, and closes the only connection to
-a file each time, which makes SQLite move its journal into the file. A sync stores 191 events, and one of a check takes
+a file each time, which makes SQLite move its journal into the file. A sync stores 183 events, and one of a check takes
 four connections: docs/decisions/dagster-overhead.md says what that costs.
 """
 

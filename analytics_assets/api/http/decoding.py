@@ -53,7 +53,7 @@ def decode(raw: bytes, response: Response, url: str, shown_url: str, max_bytes: 
 
 def _unpack(packed: bytes, encoding: str, max_bytes: int) -> tuple[bytes, bool]:
     """Returns up to `max_bytes` + 1 decompressed bytes, and whether they are the whole body."""
-    if packed.startswith(GZIP):
+    if encoding != "deflate" and packed.startswith(GZIP):
         # gzip may have several members, and a hostile body has millions: `GzipFile` copies none of the rest for each.
         try:
             return GzipFile(fileobj=BytesIO(packed)).read(max_bytes + 1), True
@@ -64,7 +64,8 @@ def _unpack(packed: bytes, encoding: str, max_bytes: int) -> tuple[bytes, bool]:
     # The standard's deflate has a zlib header, but some servers send it without one.
     is_bare = encoding == "deflate" and (packed[0] & 0x0F != 8 or int.from_bytes(packed[:2]) % 31)
     unpack = zlib.decompressobj(-zlib.MAX_WBITS if is_bare else zlib.MAX_WBITS)
-    return unpack.decompress(packed, max_bytes + 1), unpack.eof
+    body = unpack.decompress(packed, max_bytes + 1)
+    return body, unpack.eof and (encoding == "deflate" or not unpack.unused_data)
 
 
 def read_header(response: Response, name: str) -> str | None:

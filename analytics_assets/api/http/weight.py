@@ -2,10 +2,11 @@
 
 import re
 
-from analytics_assets.api.values.tokens import TEXTS
-
 MOST_WEIGHT = 400_000_000
 """Most bytes that the rows of one response may take in memory, by the estimate of `weigh`."""
+
+TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"?+')
+"""A text in JSON; keys are texts, too. It need not end, because a body may be cut."""
 
 PIECES = re.compile(rb'(?:[^"]++|"(?:[^"\\]|\\.)*+"?+){1,10000}+')
 """One piece of a JSON body; no piece ends within a text."""

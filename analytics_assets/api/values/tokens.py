@@ -27,9 +27,6 @@ NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*+"|(?P<number>-?[0-9][0-9.eE+-]*+)')
 
 BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|(?P<bracket>[\[\]{}])')
 
-TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"?+')
-"""A text in JSON; keys are texts, too. It need not end, because a body may be cut."""
-
 LONGEST_NUMBER = 300
 """Most characters of a number. Postgres stores no more than 131,072 digits."""
 
